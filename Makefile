@@ -1,0 +1,63 @@
+# Everything runs in .venv, which these targets make with plain python3; nothing else is needed but Python >= 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+STAMP := $(VENV)/.installed
+LABELSTUDIO := .labelstudio
+SOURCES := collector detectors miner dashboards tests benchmarks examples
+
+.DEFAULT_GOAL := help
+.PHONY: help dev demo up check format test bench generate lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(UV):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/uv.txt
+
+$(STAMP): $(UV) requirements/dev.txt pyproject.toml
+	$(UV) pip install --quiet --python $(BIN)/python -r requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(LABELSTUDIO)/.installed: $(UV) requirements/labelstudio.txt
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(LABELSTUDIO)
+	$(UV) pip install --quiet --python $(LABELSTUDIO)/bin/python -r requirements/labelstudio.txt
+	@touch $@
+
+dev: $(STAMP) ## Make .venv with everything for development
+
+demo: $(STAMP) $(LABELSTUDIO)/.installed ## Run the whole loop once and print what it found (ARGS="--keep --seed 1")
+	$(BIN)/davy demo $(ARGS)
+
+up: $(STAMP) ## Start Davy in one process on this machine (Ctrl-C stops it)
+	$(BIN)/davy up $(ARGS)
+
+format: $(STAMP) ## Format and fix what can be fixed
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+check: $(STAMP) ## Format, lint, types, imports, fast tests
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m fast
+
+test: $(STAMP) $(LABELSTUDIO)/.installed ## Every test; what needs a missing service says so
+	$(BIN)/pytest $(ARGS)
+
+bench: $(STAMP) ## Measure codec, log and detectors; writes benchmarks/results/
+	$(BIN)/python -m benchmarks $(ARGS)
+
+generate: $(STAMP) ## Write the dashboards and alert rules again from the catalogues
+	$(BIN)/python -m davy_dashboards
+
+lock: $(UV) ## Pin every dependency again
+	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade --all-extras pyproject.toml requirements/build.in -o requirements/dev.txt
+	echo "label-studio==1.23.2" | $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header - -o requirements/labelstudio.txt
+
+clean: ## Remove the environments and everything the demo wrote
+	rm -rf $(VENV) $(LABELSTUDIO) .davy .davy-demo

@@ -1,0 +1,24 @@
+"""From a URL to a blob store; adapters are imported when their URL is used."""
+
+from davy.blobs.base import Blobs
+from davy.errors import SettingError
+
+
+def open_blobs(url: str) -> Blobs:
+    """Open the blob store at `url`.
+
+    Examples
+    --------
+    >>> open_blobs("memory://example").url
+    'memory://example'
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "memory":
+        from davy.blobs.memory import MemoryBlobs
+
+        return MemoryBlobs.named(rest)
+    if scheme == "file":
+        from davy.blobs.file import FileBlobs
+
+        return FileBlobs(url)
+    raise SettingError("blob_url", url, "a blob store is file:///directory or memory://name")

@@ -1,0 +1,18 @@
+"""Bytes: inferences to envelopes and back, and the small events. The only room that knows msgspec.
+
+An envelope holds inferences of one model with the same field names, by column. The caller's thread turns each
+inference, or each batch of them, into a `Chunk` of immutable bytes; chunks of one `Layout` are joined by `pack`;
+`decode` gives a field of an envelope as one ``frombuffer`` and a reshape.
+
+How a field is kept follows from what was seen: booleans, 64-bit integers and floats, text, bytes, blob references,
+tensors of one dtype and shape, tensors of one dtype and any shape and, when nothing narrower fits, MessagePack.
+A layout only ever widens, so a field that flickers between kinds costs a few envelopes, not one a row.
+Dtypes carry the names of the Open Inference Protocol.
+"""
+
+from davy.codec._encode import Chunk, Encoder, Layout
+from davy.codec._events import dump, load
+from davy.codec._kinds import dump_any, load_any
+from davy.codec._wire import decode, pack, select
+
+__all__ = ["Chunk", "Encoder", "Layout", "decode", "dump", "dump_any", "load", "load_any", "pack", "select"]

@@ -1,0 +1,58 @@
+"""The small events and any plain state, to bytes and back."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from davy.codec._kinds import dump_any, load_any
+from davy.errors import DecodeError
+from davy.event import VERSION
+
+T = TypeVar("T")
+_VERSION_KEY: Final = "v"
+
+
+def dump(event: Any) -> bytes:
+    """Turn a small event (feedback, flag, alert, label: any dataclass) into bytes, by field name.
+
+    Examples
+    --------
+    >>> from davy.event import Feedback
+    >>> load(Feedback, dump(Feedback(id=bytes(16), truth=3, at=7))).truth
+    3
+    """
+    return dump_any({_VERSION_KEY: VERSION, **_as_dict(event)})
+
+
+def load(kind: type[T], data: bytes | memoryview) -> T:
+    """Turn bytes back into an event of `kind`; fields it does not know are ignored.
+
+    Raises
+    ------
+    DecodeError
+        These are not the bytes of such an event, or a newer version than the next wrote them.
+    """
+    try:
+        found = load_any(data)
+        version = found.pop(_VERSION_KEY)
+        event = msgspec.convert(found, kind)
+    except Exception as error:  # bytes from anywhere: every failure means damage
+        raise DecodeError(kind.__name__, f"{len(data)} bytes", f"is damaged: {error}") from error
+    if not 0 < version <= VERSION + 1:
+        raise DecodeError(f"{kind.__name__} version", version, f"this Davy reads up to {VERSION + 1}")
+    return event
+
+
+def _as_dict(event: Any) -> dict[str, Any]:
+    return {field.name: _nested(getattr(event, field.name)) for field in fields(event)}
+
+
+def _nested(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _as_dict(value)
+    if isinstance(value, (list, tuple)):
+        return [_nested(item) for item in value]
+    return value

@@ -1,0 +1,287 @@
+"""Every setting, its default and its meaning, in one place.
+
+Settings come from, in rising order: the defaults here, ``davy.toml`` (tables as below), environment
+variables ``DAVY_<SECTION>_<NAME>`` (the root section has no middle part), arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from davy.errors import SettingError
+
+
+def _setting(default: Any, text: str, *, least: float | None = None, secret: bool = False) -> Any:
+    return field(default=default, metadata={"help": text, "least": least, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SdkSettings:
+    """How the SDK behaves inside a serving app."""
+
+    queue_items: int = _setting(10_000, "inferences held before new ones are dropped and counted", least=1)
+    queue_bytes: int = _setting(64 * 2**20, "bytes held before new inferences are dropped", least=1024)
+    envelope_rows: int = _setting(200, "inferences joined into one envelope", least=1)
+    flush_seconds: float = _setting(0.2, "longest time an inference waits for company", least=0.001)
+    exit_seconds: float = _setting(1.0, "longest time the process exit is held up", least=0)
+    inline_bytes: int = _setting(256 * 1024, "largest field carried inside the envelope", least=1)
+    sample_rate: float = _setting(1.0, "share of inferences captured, by a hash of the id", least=0)
+    enabled: bool = _setting(True, "false makes every call of the SDK a no-op")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """How long the log keeps what."""
+
+    keep_hours: float = _setting(7 * 24.0, "age at which records may be deleted", least=0)
+    keep_bytes: int = _setting(20 * 2**30, "size at which the oldest records are deleted", least=2**20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectSettings:
+    """What counts as an alarm and as a flag."""
+
+    false_alarm_every: float = _setting(
+        1_000_000, "mean number of inferences of a model between false alarms that you accept", least=1000
+    )
+    tolerance: float = _setting(
+        0.0, "smallest shift worth an alarm, in standard deviations of a bin score", least=0
+    )
+    micro_batch: int = _setting(50, "inferences between two looks at the evidence", least=1)
+    reference_error: float = _setting(
+        0.05, "probability that the reference-error band misses the truth", least=1e-12
+    )
+    quiet_events: int = _setting(
+        2_000, "inferences without new evidence before an incident is resolved", least=1
+    )
+    flag_share: float = _setting(0.01, "share of clean traffic each score may flag for the miner", least=0)
+    control_share: float = _setting(
+        0.02, "share of all traffic flagged at random, for unbiased estimates", least=0
+    )
+    blind_seconds: float = _setting(
+        300.0, "silence after which a model is shown as blind instead of healthy", least=1
+    )
+    poll_records: int = _setting(64, "log records handled in one store transaction", least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MineSettings:
+    """How the label budget is spent."""
+
+    budget: int = _setting(100, "labels bought in one selection round", least=1)
+    round_seconds: float = _setting(3600.0, "time between selection rounds; 0 runs none on its own", least=0)
+    greedy_share: float = _setting(0.5, "part of the budget spent on the highest scores", least=0)
+    similarity: float = _setting(
+        0.0, "cosine above which two samples are duplicates; 0 calibrates it on the control arm", least=0
+    )
+    poll_seconds: float = _setting(30.0, "time between two looks for new annotations", least=0.05)
+    pool: int = _setting(20_000, "candidates of a model held while they wait for selection", least=1)
+    datasets: str = _setting("", "directory of dataset versions; empty puts it beside the store")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """Where the gateway listens and who may speak to it."""
+
+    host: str = _setting("127.0.0.1", "address to listen on; anything but loopback needs an API key")
+    port: int = _setting(8321, "port to listen on; 0 lets the system choose", least=0)
+    public_url: str = _setting(
+        "", "address annotators' browsers reach the gateway by; empty is host and port"
+    )
+    api_key: str = _setting("", "key that clients send as 'Authorization: Bearer …'", secret=True)
+    media_secret: str = _setting(
+        "", "secret that signs media links; empty makes one and keeps it in the store", secret=True
+    )
+    media_hours: float = _setting(72.0, "time a media link stays valid", least=0.001)
+    body_bytes: int = _setting(16 * 2**20, "largest request body accepted", least=1024)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelStudioSettings:
+    """Which Label Studio to use."""
+
+    url: str = _setting("", "address of Label Studio; empty leaves candidates in Davy's queue")
+    api_key: str = _setting("", "legacy or personal access token", secret=True)
+    timeout_seconds: float = _setting(60.0, "longest wait for one call", least=1)
+    settle_seconds: float = _setting(
+        120.0, "wait before a batch of unknown fate is looked up again and, if absent, sent again", least=0
+    )
+    batch: int = _setting(200, "tasks sent in one call", least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of Davy; frozen, so what a process started with is what it runs with."""
+
+    url: str = _setting(
+        "sqlite:///.davy", "the log: sqlite:///directory, memory:// or http(s)://gateway (SDK only)"
+    )
+    store_url: str = _setting("", "the state store; empty puts it beside the log")
+    blob_url: str = _setting(
+        "", "the payloads: file:///directory or memory://; empty puts them beside the log"
+    )
+    sdk: SdkSettings = field(default_factory=SdkSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    detect: DetectSettings = field(default_factory=DetectSettings)
+    mine: MineSettings = field(default_factory=MineSettings)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    labelstudio: LabelStudioSettings = field(default_factory=LabelStudioSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One setting as the documentation and `davy doctor` show it."""
+
+    key: str
+    variable: str
+    value: Any
+    default: Any
+    help: str
+    secret: bool
+
+
+def load(
+    *,
+    env: Mapping[str, str] | None = None,
+    file: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the settings of this process.
+
+    Parameters
+    ----------
+    env
+        Environment to read; this process's by default.
+    file
+        A TOML file; ``davy.toml`` in the working directory, when there is one, by default.
+    overrides
+        Values by dotted key (``{"detect.micro_batch": 20}``) that win over everything else.
+
+    Raises
+    ------
+    SettingError
+        Names the setting, what was found and what is accepted.
+
+    Examples
+    --------
+    >>> load(env={"DAVY_DETECT_MICRO_BATCH": "20"}).detect.micro_batch
+    20
+    """
+    env = os.environ if env is None else env
+    found: dict[str, Any] = {}
+    known = {described.key: described for described in describe(Settings())}
+    found.update(_from_file(file or Path("davy.toml"), required=file is not None))
+    for described in known.values():
+        if described.variable in env:
+            found[described.key] = env[described.variable]
+    for variable in sorted(env):
+        _refuse_unknown_variable(variable, known)
+    found.update(overrides or {})
+    for key in found:
+        if key not in known:
+            raise SettingError(key, found[key], f"no such setting; known are {', '.join(sorted(known))}")
+    return _build(Settings(), found, "")
+
+
+def describe(settings: Settings) -> list[Described]:
+    """List every setting with its variable, value, default and help, in order of declaration."""
+    return list(_walk(settings, Settings(), ""))
+
+
+def _refuse_unknown_variable(variable: str, known: Mapping[str, Described]) -> None:
+    if not variable.startswith("DAVY_") or variable == "DAVY_REQUIRE_SERVICES":
+        return
+    if variable not in {described.variable for described in known.values()}:
+        raise SettingError(variable, "", "no such setting; `davy doctor --settings` lists all of them")
+
+
+def _walk(settings: Any, defaults: Any, prefix: str) -> Any:
+    for item in fields(settings):
+        value, default = getattr(settings, item.name), getattr(defaults, item.name)
+        key = f"{prefix}{item.name}"
+        if is_dataclass(value):
+            yield from _walk(value, default, f"{key}.")
+            continue
+        yield Described(
+            key=key,
+            variable=f"DAVY_{key.upper().replace('.', '_')}",
+            value=value,
+            default=default,
+            help=item.metadata["help"],
+            secret=item.metadata["secret"],
+        )
+
+
+def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
+    if not path.is_file():
+        if required:
+            raise SettingError("settings file", str(path), "the file does not exist")
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError("settings file", str(path), f"is not TOML: {error}") from error
+    flat: dict[str, Any] = {}
+    for name, value in tables.items():
+        if isinstance(value, dict):
+            flat.update({f"{name}.{key}": item for key, item in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _build(section: Any, found: Mapping[str, Any], prefix: str) -> Any:
+    hints = get_type_hints(type(section))
+    changes: dict[str, Any] = {}
+    for item in fields(section):
+        key = f"{prefix}{item.name}"
+        value = getattr(section, item.name)
+        if is_dataclass(value):
+            changes[item.name] = _build(value, found, f"{key}.")
+        elif key in found:
+            changes[item.name] = _convert(key, found[key], hints[item.name], item.metadata["least"])
+    return replace(section, **changes)
+
+
+def _convert(key: str, value: Any, kind: type, least: float | None) -> Any:
+    converted = _CONVERTERS[kind](key, value)
+    if least is not None and not converted >= least:
+        raise SettingError(key, value, f"must be at least {least:g}")
+    return converted
+
+
+def _to_bool(key: str, value: Any) -> bool:
+    text = str(value).strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off"}:
+        return False
+    raise SettingError(key, value, "must be true or false")
+
+
+def _to_int(key: str, value: Any) -> int:
+    try:
+        return int(str(value).replace("_", ""))
+    except ValueError:
+        raise SettingError(key, value, "must be a whole number") from None
+
+
+def _to_float(key: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise SettingError(key, value, "must be a number") from None
+
+
+def _to_str(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise SettingError(key, value, "must be text")
+    return value
+
+
+_CONVERTERS: Mapping[Any, Any] = {bool: _to_bool, int: _to_int, float: _to_float, str: _to_str}

@@ -1,0 +1,88 @@
+"""Every error Davy raises, in one tree.
+
+::
+
+    DavyError
+    ├── SettingError         a setting, URL or option is wrong
+    ├── InvalidInference     a captured value cannot travel
+    ├── DecodeError          bytes are not an envelope or event we can read
+    ├── LogError             the log refused, or cannot say whether it accepted
+    ├── StoreError           the store refused
+    │   └── LeaseLost        another owner holds the lease; nothing was written
+    ├── BlobError            a payload cannot be stored or found
+    ├── ReferenceInvalid     a reference cannot be fitted, found or applied
+    ├── LabelError           the labelling tool refused or answered nonsense
+    └── DatasetError         a dataset version cannot be built or read
+
+None of them leaves the SDK: there they are counted, by reason. On a server each names the field, the
+value and the remedy; the gateway answers 4xx with it, the CLI prints it on one line and exits with 2.
+"""
+
+
+class DavyError(Exception):
+    """The root of the tree: catching it catches everything Davy raises on purpose.
+
+    Parameters
+    ----------
+    field
+        What was wrong: a setting, a field of an inference, a file.
+    value
+        What was found there. Shown shortened; never a payload or a secret.
+    remedy
+        What to do about it, as an instruction.
+
+    Examples
+    --------
+    >>> raise DavyError("DAVY_URL", "ftp://x", "use sqlite:///path, memory:// or http://host:port")
+    Traceback (most recent call last):
+    davy.errors.DavyError: DAVY_URL: 'ftp://x': use sqlite:///path, memory:// or http://host:port
+    """
+
+    def __init__(self, field: str, value: object, remedy: str) -> None:
+        shown = repr(value)
+        if len(shown) > 120:
+            shown = f"{shown[:117]}..."
+        super().__init__(f"{field}: {shown}: {remedy}")
+        self.field = field
+        self.value = value
+        self.remedy = remedy
+
+
+class SettingError(DavyError):
+    """A setting, URL or option is wrong."""
+
+
+class InvalidInference(DavyError):
+    """A captured value cannot travel."""
+
+
+class DecodeError(DavyError):
+    """Bytes are not an envelope or event this version can read."""
+
+
+class LogError(DavyError):
+    """The log refused, or cannot say whether it accepted."""
+
+
+class StoreError(DavyError):
+    """The store refused."""
+
+
+class LeaseLost(StoreError):
+    """Another owner holds the lease; nothing was written."""
+
+
+class BlobError(DavyError):
+    """A payload cannot be stored or found."""
+
+
+class ReferenceInvalid(DavyError):
+    """A reference cannot be fitted, found or applied."""
+
+
+class LabelError(DavyError):
+    """The labelling tool refused or answered nonsense."""
+
+
+class DatasetError(DavyError):
+    """A dataset version cannot be built or read."""

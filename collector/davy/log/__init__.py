@@ -1,0 +1,16 @@
+"""The log: append-only topics by URL, ``sqlite:///directory`` or ``memory://name``."""
+
+from davy.log.base import Assigned, Consumer, Log, Message, Partition, Position, Producer, Record
+from davy.log.open import open_log
+
+__all__ = [
+    "Assigned",
+    "Consumer",
+    "Log",
+    "Message",
+    "Partition",
+    "Position",
+    "Producer",
+    "Record",
+    "open_log",
+]

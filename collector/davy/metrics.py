@@ -1,0 +1,78 @@
+"""The catalogue of every metric Davy exports: name, kind, labels, help. Dashboards, rules and docs are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric as Prometheus sees it; counters end in ``_total``, units stand in the name."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+INFERENCES = Metric(
+    "davy_inferences_total", "counter", "Inferences read from the log and counted.", ("model",)
+)
+DROPPED = Metric(
+    "davy_dropped_total", "counter", "Inferences the SDK could not send, by reason (its client reports).",
+    ("model", "reason"),
+)  # fmt: skip
+LAST_INFERENCE = Metric(
+    "davy_last_inference_timestamp_seconds", "gauge", "Event time of the newest inference read.", ("model",)
+)
+BLIND = Metric("davy_blind", "gauge", "1 while a known model sends nothing: blind, not healthy.", ("model",))
+REFERENCE_SIZE = Metric(
+    "davy_reference_inferences", "gauge", "Inferences the active reference was fitted on.", ("model",)
+)
+DRIFT_EVIDENCE = Metric(
+    "davy_drift_evidence_ratio", "gauge",
+    "Evidence for drift over the alarm threshold, all features together; 1 raises the alarm.", ("model",),
+)  # fmt: skip
+FEATURE_EVIDENCE = Metric(
+    "davy_drift_feature_evidence_ratio", "gauge",
+    "Evidence for drift of one feature over the alarm threshold.", ("model", "feature"),
+)  # fmt: skip
+INCIDENT_OPEN = Metric("davy_incident_open", "gauge", "1 while an incident is open.", ("model", "cause"))
+INCIDENTS = Metric("davy_incidents_total", "counter", "Incidents opened.", ("model", "cause"))
+SCORE = Metric(
+    "davy_score", "histogram", "Per-sample scores as upper-tail ranks in the reference (0 is most extreme).",
+    ("model", "score"), (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0),
+)  # fmt: skip
+FLAGS = Metric(
+    "davy_flags_total", "counter", "Samples flagged for the miner, by reason.", ("model", "reason")
+)
+DEAD_LETTERS = Metric(
+    "davy_dead_letters_total", "counter", "Records set aside unread, bytes unchanged.", ("topic", "error")
+)
+LAG = Metric("davy_lag_records", "gauge", "Log records a role has yet to read.", ("role",))
+BATCH_SECONDS = Metric(
+    "davy_batch_seconds", "histogram", "Time one role took for one transaction of log records.", ("role",),
+    (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+)  # fmt: skip
+ROLE_ERRORS = Metric(
+    "davy_role_errors_total", "counter", "Failures a role recovered from, by kind.", ("role", "error")
+)
+CANDIDATES = Metric("davy_candidates", "gauge", "Candidates by state.", ("model", "state"))
+DUPLICATES = Metric(
+    "davy_duplicates_total", "counter", "Samples set aside as duplicates of a candidate.", ("model", "kind")
+)
+TASKS = Metric("davy_label_tasks_total", "counter", "Tasks confirmed in the labelling tool.", ("model",))
+LABELS = Metric("davy_labels_total", "counter", "Labels read back, by verdict.", ("model", "verdict"))
+DATASETS = Metric("davy_dataset_versions", "gauge", "Dataset versions built.", ("model",))
+REQUESTS = Metric(
+    "davy_gateway_requests_total", "counter", "Requests the gateway answered.", ("route", "status")
+)
+RECEIVED = Metric(
+    "davy_gateway_inferences_total", "counter", "Inferences the gateway wrote to the log.", ("model",)
+)
+
+CATALOGUE: Final[tuple[Metric, ...]] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)

@@ -1,0 +1,37 @@
+"""What every role is given: settings, log, store, blobs, meter, a clock and a stop signal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from davy.blobs import Blobs
+from davy.config import Settings
+from davy.log import Log
+from davy.meter import Meter
+from davy.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The things roles share in one process; made by the runner, or by a test with adapters of its choice."""
+
+    settings: Settings
+    log: Log
+    store: Store
+    blobs: Blobs
+    meter: Meter
+    stop: threading.Event = field(default_factory=threading.Event)
+    clock: Callable[[], int] = time.time_ns
+
+
+class Target(Protocol):
+    """A role of `davy up` and `davy run`: found by the entry point group ``davy.targets``."""
+
+    def __init__(self, runtime: Runtime) -> None: ...
+
+    def run(self) -> None:
+        """Work until `runtime.stop` is set, then finish what is in hand and return."""

@@ -1,0 +1,84 @@
+"""The port of the store: small records in named collections, changed in atomic batches, and leases.
+
+State, position and results' ids go into one batch, so an effect happens exactly once whatever crashes. The verbs
+are those that SQLite and Redis both have; nothing here emulates one on the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A right held for a time. `fence` grows with every new owner; a batch under an older fence is refused."""
+
+    name: str
+    owner: str
+    fence: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Changes that happen together or not at all, in the order they were added.
+
+    Examples
+    --------
+    >>> batch = Batch().put("positions", "detect", b"7").add("candidates", "c1", b"new")
+    >>> [operation[0] for operation in batch.operations]
+    ['put', 'add']
+    """
+
+    operations: list[tuple[str, str, str, bytes]] = field(default_factory=list)
+
+    def put(self, collection: str, key: str, value: bytes) -> Self:
+        """Set a record."""
+        self.operations.append(("put", collection, key, value))
+        return self
+
+    def add(self, collection: str, key: str, value: bytes) -> Self:
+        """Set a record unless there is one already."""
+        self.operations.append(("add", collection, key, value))
+        return self
+
+    def delete(self, collection: str, key: str) -> Self:
+        """Remove a record; removing what is not there is harmless."""
+        self.operations.append(("delete", collection, key, b""))
+        return self
+
+
+class Store(Protocol):
+    """One store, by URL."""
+
+    url: str
+
+    def get(self, collection: str, key: str) -> bytes | None:
+        """Give a record, or None."""
+
+    def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
+        """Give every record of a collection, sorted by key."""
+
+    def count(self, collection: str) -> int:
+        """How many records a collection has."""
+
+    def apply(self, batch: Batch, *, lease: Lease | None = None) -> None:
+        """Make every change of `batch` in one transaction.
+
+        Raises
+        ------
+        LeaseLost
+            `lease` was given and is no longer held with this fence; nothing was changed.
+        StoreError
+            The store refused; nothing was changed.
+        """
+
+    def acquire(self, name: str, owner: str, *, seconds: float) -> Lease | None:
+        """Take or renew the right `name` for `seconds`; None while another owner holds it."""
+
+    def release(self, lease: Lease) -> None:
+        """Give a right back; harmless when it is lost already."""
+
+    def close(self) -> None:
+        """Let go of everything; calling it twice is harmless."""

@@ -1,0 +1,95 @@
+"""The two contracts of a detector: `Scorer` gives every inference a number, `Monitor` watches a stream.
+
+Both are vectorised over the inferences of an envelope; neither loops over rows. Both are made from a fitted
+`Reference`. Third parties add their own by the entry point groups ``davy.scorers`` and ``davy.monitors`` and
+prove them with `davy_detectors.checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from davy.event import Evidence
+    from davy_detectors.batch import Batch
+
+Floats = NDArray[np.float64]
+
+
+class Scorer(Protocol):
+    """Gives every inference a number: higher is more suspicious.
+
+    `name` appears in flags, metrics and settings. `fit` learns from reference inferences and returns a new scorer;
+    `score` gives an array of shape ``(n,)``, NaN where an inference has not what the scorer needs.
+    `dump` and `load` carry the fitted state inside a reference.
+    """
+
+    name: str
+
+    @classmethod
+    def fit(cls, batch: Batch) -> Self | None:
+        """Learn from reference inferences; None when the batch has not what this scorer needs."""
+
+    def score(self, batch: Batch) -> Floats:
+        """Score every inference of `batch`, shape ``(n,)``."""
+
+    def dump(self) -> Mapping[str, object]:
+        """Give the fitted state: scalars, text, arrays, plain containers."""
+
+    @classmethod
+    def load(cls, state: Mapping[str, object]) -> Self:
+        """Make a fitted scorer from what `dump` gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A monitor's verdict that the stream is no longer like the reference.
+
+    `event` is the running number of the inference that completed the evidence, `onset_event` that of the first
+    inference after the estimated change. `features` are the guilty ones, most evidence first.
+    """
+
+    cause: str
+    event: int
+    onset_event: int
+    statistic: float
+    threshold: float
+    features: Sequence[Evidence]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a monitor shows between alarms: evidence over threshold, all together and by feature."""
+
+    ratio: float
+    features: Mapping[str, float]
+
+
+class Monitor(Protocol):
+    """Watches the inferences of one model, in order, against a reference.
+
+    One batch of 200 gives the same state, readings and alarms as 200 batches of one. State is a versioned value
+    of bounded size. NaN, infinities, empty and constant columns are ordinary inputs.
+    """
+
+    name: str
+
+    def update(self, batch: Batch) -> list[Alarm]:
+        """Take in a batch and give the alarms it raised, in order."""
+
+    def reading(self) -> Reading:
+        """What to show now."""
+
+    def sample_scores(self, batch: Batch, alarm: Alarm) -> Floats:
+        """How strongly each inference speaks for `alarm`, shape ``(n,)``: a log-likelihood ratio where there is one."""
+
+    def to_bytes(self) -> bytes:
+        """Give the state."""
+
+    def restore(self, data: bytes) -> None:
+        """Go on from what `to_bytes` gave; raises DecodeError on another version or reference."""
