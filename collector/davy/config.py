@@ -97,7 +97,7 @@ class GatewaySettings:
     media_secret: str = _setting(
         "", "secret that signs media links; empty makes one and keeps it in the store", secret=True
     )
-    media_hours: float = _setting(72.0, "time a media link stays valid", least=0.001)
+    media_hours: float = _setting(30 * 24.0, "time a media link stays valid", least=0.001)
     body_bytes: int = _setting(16 * 2**20, "largest request body accepted", least=1024)
 
 
@@ -106,6 +106,9 @@ class LabelStudioSettings:
     """Which Label Studio to use."""
 
     url: str = _setting("", "address of Label Studio; empty leaves candidates in Davy's queue")
+    public_url: str = _setting(
+        "", "address people reach Label Studio by, for links; empty is the address above"
+    )
     api_key: str = _setting("", "legacy or personal access token", secret=True)
     timeout_seconds: float = _setting(60.0, "longest wait for one call", least=1)
     settle_seconds: float = _setting(
@@ -182,9 +185,9 @@ def load(
     for variable in sorted(env):
         _refuse_unknown_variable(variable, known)
     found.update(overrides or {})
-    for key in found:
+    for key, value in found.items():
         if key not in known:
-            raise SettingError(key, found[key], f"no such setting; known are {', '.join(sorted(known))}")
+            raise SettingError(key, value, f"no such setting; known are {', '.join(sorted(known))}")
     return _build(Settings(), found, "")
 
 

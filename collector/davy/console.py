@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -59,3 +61,23 @@ def _text(value: Any) -> str:
             return ", ".join(map(_text, value))
         case _:
             return str(value)
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far something is: a bar on a terminal, one line at the end in a pipe.
+
+    Gives the function that is told how many more are done.
+    """
+    if not sys.stderr.isatty():
+        begun = time.perf_counter()
+        yield lambda _: None
+        sys.stderr.write(f"{description}: {total} in {time.perf_counter() - begun:.1f} s\n")
+        sys.stderr.flush()
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bars:
+        task = bars.add_task(description, total=total)
+        yield lambda done: bars.advance(task, done)

@@ -3,30 +3,42 @@
 The transaction holds the role's state, its position and an outbox with what it is about to publish. A role that dies
 at any point starts again from the stored position and publishes the outbox once more: effects in the store happen
 exactly once, messages at least once and with the same ids.
+
+A failure has one of two owners. Log and store are nobody's record: the loop waits and goes on from the stored
+position. Everything else that `Role.handle` raises belongs to a record: the records of the poll are handled one by
+one, each in a transaction of its own, and the one that fails three times in the same way goes to the dead letters.
+
+A role runs in one process at a time: `Loop.run` holds a lease, and a transaction without it is refused. A second
+process waits and takes over when the first leaves, or ten seconds after its death.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Final, Generic, Protocol, TypeVar
 
 from davy import metrics
 from davy.codec import dump_any, load_any
-from davy.errors import DavyError, DecodeError
+from davy.errors import DecodeError, LeaseLost, LogError, StoreError
 from davy.event import dead_letters
-from davy.log import Message, Partition, Position, Record
+from davy.log import Consumer, Message, Partition, Position, Record
 from davy.runtime import Runtime
-from davy.store import Batch
+from davy.store import Batch, Lease
 
 T = TypeVar("T")
 _POSITIONS: Final = "positions"
 _OUTBOX: Final = "outbox"
 _ATTEMPTS: Final = 3
-_log = logging.getLogger("davy.consume")
+_PAUSE_SECONDS: Final = 0.5
+_LEASE_SECONDS: Final = 10.0
+_REASONS: Final = 1000
+_logger = logging.getLogger("davy.consume")
 
 
 class Role(Protocol[T]):
@@ -36,7 +48,7 @@ class Role(Protocol[T]):
     topics: Sequence[str]
 
     def restore(self) -> None:
-        """Take up the stored state; called before the first record and after every failed transaction."""
+        """Take up the stored state; called before the first record and whenever state in memory may not be trusted."""
 
     def decode(self, record: Record) -> T:
         """Read one record; raises DecodeError on bytes that cannot be read."""
@@ -46,6 +58,21 @@ class Role(Protocol[T]):
 
     def idle(self, batch: Batch) -> list[Message]:
         """Do what is due by time; called between polls, also when records keep coming."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one transaction will do."""
+
+    batch: Batch = field(default_factory=Batch)
+    messages: list[Message] = field(default_factory=list)
+    dead: list[tuple[str, str]] = field(default_factory=list)
+
+
+class _HandlingFailed(Exception):
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Loop(Generic[T]):
@@ -65,46 +92,41 @@ class Loop(Generic[T]):
         self._runtime = runtime
         self._role = role
         self._max_records = max_records
-        self._attempts: Counter[tuple[str, int, int, str]] = Counter()
+        self._reasons: set[str] = set()
+        self._lost = self._stale = False
+        self._owner = secrets.token_hex(8)
+        self._lease: Lease | None = None
+        self._renewed = 0.0
         self._producer = runtime.log.producer()
-        self._consumer = runtime.log.consumer(role.topics, role.name, assigned=self._stored_position)
-        self._started = False
+        self._consumer = self._join()
 
     def run(self) -> None:
         """Work until the runtime's stop signal; a failed transaction is counted, logged and tried again."""
         while not self._runtime.stop.is_set():
             try:
-                self.step(timeout=0.2)
-            except DavyError as error:
-                self._recover(error)
-                self._runtime.stop.wait(0.5)
+                if self._hold_lease():
+                    self.step(timeout=0.2)
+                else:
+                    self._runtime.stop.wait(_PAUSE_SECONDS)
+            except Exception as error:
+                level = logging.ERROR if self._count(error) else logging.DEBUG  # once per reason
+                _logger.log(level, "%s: goes on from the stored position", self._role.name, exc_info=True)
+                self._runtime.stop.wait(_PAUSE_SECONDS)
 
     def step(self, *, timeout: float = 0.0) -> int:
-        """Handle the records of one poll; give their number."""
-        if not self._started:
-            self._role.restore()
-            self._publish_outbox()
-            self._started = True
-        records = self._consumer.poll(max_records=self._max_records, timeout=timeout)
-        begun = time.perf_counter()
-        batch = Batch()
-        messages = self._handle(records, batch) + self._role.idle(batch)
-        if records:
-            for (topic, partition), offset in self._consumer.position().items():
-                batch.put(_POSITIONS, f"{self._role.name}/{topic}/{partition}", dump_any(offset))
-        if batch.operations or messages:
-            packed = [[m.topic, m.key, m.value, dict(m.headers)] for m in messages]
-            batch.put(_OUTBOX, self._role.name, dump_any(packed))
-            self._runtime.store.apply(batch)
-        if messages:
-            self._producer.append(messages)
-        if records:
-            self._consumer.commit(self._consumer.position())
-            self._runtime.meter.observe(
-                metrics.BATCH_SECONDS, time.perf_counter() - begun, role=self._role.name
-            )
-        self._runtime.meter.set(metrics.LAG, self._consumer.lag(), role=self._role.name)
-        return len(records)
+        """Handle the records of one poll; give their number.
+
+        Raises
+        ------
+        DavyError
+            Log or store failed, or the role failed at what is due by time. The next step after a failure goes on
+            from the stored position.
+        """
+        try:
+            return self._step(timeout)
+        except BaseException:
+            self._lost = True
+            raise
 
     def drain(self) -> int:
         """Handle everything the log holds now; give the number of records. For tests, replays and shutdown."""
@@ -114,67 +136,157 @@ class Loop(Generic[T]):
         return total
 
     def close(self) -> None:
-        """Leave the log."""
+        """Leave the log, and the role to whoever waits for it."""
         self._consumer.close()
         self._producer.close()
+        if self._lease is not None:
+            self._runtime.store.release(self._lease)
+            self._lease = None
 
-    def _stored_position(self, partitions: Sequence[Partition]) -> Position:
+    def _step(self, timeout: float) -> int:
+        if self._lost:
+            self._consumer.close()
+            self._consumer = self._join()
+            self._lost = False
+        if self._stale:
+            self._take_up()
+        records = self._consumer.poll(max_records=self._max_records, timeout=timeout)
+        if self._stale:  # the poll handed over partitions that another worker wrote the state of
+            self._take_up()
+        if records:
+            begun = time.perf_counter()
+            self._handle(records)
+            seconds = time.perf_counter() - begun
+            self._runtime.meter.observe(metrics.BATCH_SECONDS, seconds, role=self._role.name)
+        due = _Work()
+        due.messages += self._role.idle(due.batch)
+        self._finish([], due)
+        self._runtime.meter.set(metrics.LAG, self._consumer.lag(), role=self._role.name)
+        return len(records)
+
+    def _join(self) -> Consumer:
+        self._stale = True
+        return self._runtime.log.consumer(self._role.topics, self._role.name, assigned=self._assigned)
+
+    def _assigned(self, partitions: Sequence[Partition]) -> Position:
+        self._stale = True
         found = {}
         for topic, partition in partitions:
-            stored = self._runtime.store.get(_POSITIONS, f"{self._role.name}/{topic}/{partition}")
+            stored = self._runtime.store.get(_POSITIONS, self._place(topic, partition))
             if stored is not None:
                 found[topic, partition] = load_any(stored)
         return found
 
-    def _publish_outbox(self) -> None:
+    def _take_up(self) -> None:
+        self._role.restore()
         stored = self._runtime.store.get(_OUTBOX, self._role.name)
         messages = [Message(*fields) for fields in load_any(stored)] if stored else []
         if messages:
             self._producer.append(messages)
             self._runtime.store.apply(Batch().delete(_OUTBOX, self._role.name))
+        self._stale = False
 
-    def _handle(self, records: list[Record], batch: Batch) -> list[Message]:
-        items, messages = [], []
-        for record in records:
+    def _handle(self, records: Sequence[Record]) -> None:
+        if len(records) > 1:
             try:
-                items.append((record, self._role.decode(record)))
-            except DecodeError as error:
-                messages.append(self._set_aside(record, error, attempts=1))
-        items, poisoned = self._without_poison(items)
-        messages += poisoned
-        return messages + (self._role.handle(items, batch) if items else [])
-
-    def _without_poison(self, items: list[tuple[Record, T]]) -> tuple[list[tuple[Record, T]], list[Message]]:
-        if not self._attempts:
-            return items, []
-        kept, messages = [], []
-        for record, item in items:
-            failures = [
-                (count, error)
-                for (*place, error), count in self._attempts.items()
-                if place == [record.topic, record.partition, record.offset]
-            ]
-            count, error = max(failures, default=(0, ""))
-            if count >= _ATTEMPTS:
-                messages.append(self._set_aside(record, RuntimeError(error), attempts=count))
+                work = self._compute(records)
+            except _HandlingFailed as failure:
+                self._start_over(failure.error)
             else:
-                kept.append((record, item))
-        return kept, messages
+                self._finish(records, work)
+                return
+        for record in records:
+            self._finish([record], self._attempt(record))
 
-    def _recover(self, error: Exception) -> None:
+    def _attempt(self, record: Record) -> _Work:
+        failures: Counter[str] = Counter()
+        while True:
+            try:
+                return self._compute([record])
+            except _HandlingFailed as failure:
+                self._start_over(failure.error)
+                kind = type(failure.error).__name__
+                failures[kind] += 1
+                if failures[kind] == _ATTEMPTS:
+                    work = _Work()
+                    self._set_aside(record, failure.error, work, attempts=failures.total())
+                    return work
+
+    def _compute(self, records: Sequence[Record]) -> _Work:
+        work, items = _Work(), []
+        try:
+            for record in records:
+                try:
+                    items.append((record, self._role.decode(record)))
+                except DecodeError as error:
+                    self._set_aside(record, error, work, attempts=1)
+            if items:
+                work.messages += self._role.handle(items, work.batch)
+        except (LogError, StoreError):
+            raise
+        except Exception as error:
+            raise _HandlingFailed(error) from error
+        return work
+
+    def _start_over(self, error: Exception) -> None:
+        if self._count(error):
+            _logger.error("%s: a record failed and is tried again", self._role.name, exc_info=error)
+        self._role.restore()
+
+    def _finish(self, records: Sequence[Record], work: _Work) -> None:
+        position = {(record.topic, record.partition): record.offset + 1 for record in records}
+        for (topic, partition), offset in position.items():
+            work.batch.put(_POSITIONS, self._place(topic, partition), dump_any(offset))
+        if work.batch.operations or work.messages:
+            packed = [[m.topic, m.key, m.value, dict(m.headers)] for m in work.messages]
+            work.batch.put(_OUTBOX, self._role.name, dump_any(packed))
+            self._apply(work.batch)
+        for topic, kind in work.dead:
+            self._runtime.meter.add(metrics.DEAD_LETTERS, topic=topic, error=kind)
+        if work.messages:
+            self._producer.append(work.messages)
+        if position:
+            self._consumer.commit(position)
+
+    def _apply(self, batch: Batch) -> None:
+        held = self._lease
+        if held is not None and (not self._hold_lease() or self._lease != held):
+            raise LeaseLost("lease", held.name, "another process took the role over; nothing was written")
+        self._runtime.store.apply(batch, lease=held)
+
+    def _hold_lease(self) -> bool:
+        now = time.monotonic()
+        if self._lease is not None and now - self._renewed < _LEASE_SECONDS / 3:
+            return True
+        held = self._lease
+        name = f"role/{self._role.name}"
+        self._lease = self._runtime.store.acquire(name, self._owner, seconds=_LEASE_SECONDS)
+        self._renewed = now
+        if self._lease != held:
+            self._lost = True  # somebody else may have been at it meanwhile
+        return self._lease is not None
+
+    def _place(self, topic: str, partition: int) -> str:
+        return f"{self._role.name}/{topic}/{partition}"
+
+    def _count(self, error: Exception) -> bool:
         kind = type(error).__name__
         self._runtime.meter.add(metrics.ROLE_ERRORS, role=self._role.name, error=kind)
-        _log.error("%s: transaction failed and will be tried again: %s", self._role.name, error)
-        self._consumer.close()
-        self._consumer = self._runtime.log.consumer(
-            self._role.topics, self._role.name, assigned=self._stored_position
-        )
-        self._started = False
+        return self._is_news(f"{kind}: {error}")
 
-    def _set_aside(self, record: Record, error: Exception, *, attempts: int) -> Message:
+    def _is_news(self, reason: str) -> bool:
+        if reason in self._reasons:
+            return False
+        if len(self._reasons) >= _REASONS:
+            self._reasons.clear()
+        self._reasons.add(reason)
+        return True
+
+    def _set_aside(self, record: Record, error: Exception, work: _Work, *, attempts: int) -> None:
         kind = type(error).__name__
-        self._runtime.meter.add(metrics.DEAD_LETTERS, topic=record.topic, error=kind)
-        _log.warning("%s: %s/%d set aside: %s", self._role.name, record.topic, record.offset, error)
+        if self._is_news(f"{record.topic}: {kind}"):
+            place = f"{record.topic}/{record.partition}/{record.offset}"
+            _logger.warning("%s: %s and others like it are set aside: %s", self._role.name, place, error)
         headers = {
             **record.headers,
             "davy.error": kind,
@@ -186,4 +298,5 @@ class Loop(Generic[T]):
             "davy.offset": str(record.offset),
             "davy.attempts": str(attempts),
         }
-        return Message(dead_letters(record.topic), record.key, record.value, headers)
+        work.messages.append(Message(dead_letters(record.topic), record.key, record.value, headers))
+        work.dead.append((record.topic, kind))

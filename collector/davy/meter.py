@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from davy.metrics import CATALOGUE, Metric
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from prometheus_client import CollectorRegistry
 
 
@@ -49,6 +52,15 @@ class Meter:
     def observe(self, metric: Metric, value: float, /, **labels: str) -> None:
         """Put a value into a histogram."""
         self._child(metric, labels).observe(value)
+
+    def observe_many(self, metric: Metric, values: NDArray[np.float64], /, **labels: str) -> None:
+        """Put many values, shape ``(n,)`` and none of them NaN, into a histogram at once."""
+        child = self._child(metric, labels)
+        places = np.searchsorted(child._upper_bounds, values, side="left")
+        for place, count in enumerate(np.bincount(places).tolist()):
+            if count:
+                child._buckets[place].inc(count)
+        child._sum.inc(float(values.sum()))
 
     def exposition(self) -> bytes:
         """Give every metric in Prometheus' text format."""

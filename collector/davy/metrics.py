@@ -20,6 +20,10 @@ class Metric:
 INFERENCES = Metric(
     "davy_inferences_total", "counter", "Inferences read from the log and counted.", ("model",)
 )
+REPEATED = Metric(
+    "davy_repeated_inferences_total", "counter", "Inferences that arrived a second time and were counted once.",
+    ("model",),
+)  # fmt: skip
 DROPPED = Metric(
     "davy_dropped_total", "counter", "Inferences the SDK could not send, by reason (its client reports).",
     ("model", "reason"),

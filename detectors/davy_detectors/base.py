@@ -26,10 +26,12 @@ class Scorer(Protocol):
 
     `name` appears in flags, metrics and settings. `fit` learns from reference inferences and returns a new scorer;
     `score` gives an array of shape ``(n,)``, NaN where an inference has not what the scorer needs.
-    `dump` and `load` carry the fitted state inside a reference.
+    `dump` and `load` carry the fitted state inside a reference; a scorer that learns nothing dumps an empty mapping.
+    `stream` names the feature as which the score is watched for drift; None when it only ranks samples.
     """
 
     name: str
+    stream: str | None
 
     @classmethod
     def fit(cls, batch: Batch) -> Self | None:
@@ -50,8 +52,9 @@ class Scorer(Protocol):
 class Alarm:
     """A monitor's verdict that the stream is no longer like the reference.
 
-    `event` is the running number of the inference that completed the evidence, `onset_event` that of the first
-    inference after the estimated change. `features` are the guilty ones, most evidence first.
+    `event` is the running number, from 0 for the first a monitor saw, of the inference that completed the evidence;
+    `onset_event` that of the first inference after the estimated change. `features` are the guilty ones, most
+    evidence first.
     """
 
     cause: str

@@ -10,9 +10,10 @@ A layout only ever widens, so a field that flickers between kinds costs a few en
 Dtypes carry the names of the Open Inference Protocol.
 """
 
-from davy.codec._encode import Chunk, Encoder, Layout
+from davy.codec._encode import Encoder
 from davy.codec._events import dump, load
-from davy.codec._kinds import dump_any, load_any
+from davy.codec._layout import Chunk, Layout
+from davy.codec._plain import dump_any, load_any
 from davy.codec._wire import decode, pack, select
 
 __all__ = ["Chunk", "Encoder", "Layout", "decode", "dump", "dump_any", "load", "load_any", "pack", "select"]

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from davy.codec._kinds import dump_any, load_any
+from davy.codec._plain import dump_any, load_any
 from davy.errors import DecodeError
 from davy.event import VERSION
 
@@ -37,7 +37,7 @@ def load(kind: type[T], data: bytes | memoryview) -> T:
     """
     try:
         found = load_any(data)
-        version = found.pop(_VERSION_KEY)
+        version = msgspec.convert(found.pop(_VERSION_KEY), int)
         event = msgspec.convert(found, kind)
     except Exception as error:  # bytes from anywhere: every failure means damage
         raise DecodeError(kind.__name__, f"{len(data)} bytes", f"is damaged: {error}") from error

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Final, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from davy.codec._encode import SYSTEM, Chunk, Layout
-from davy.codec._kinds import OIP, SCALARS, Kind, loader
+from davy.codec._kinds import SCALARS, Kind, loader
+from davy.codec._layout import SYSTEM, Chunk, Layout
+from davy.codec._tensors import OIP, view
 from davy.errors import DecodeError
 from davy.event import VERSION, Array, Column, Envelope, Path
 
 _MAGIC: Final = b"DVY\x01"
 _NOTHING: Final = memoryview(b"")
+_DAMAGE: Final = (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
+_SECTIONS: Final[Mapping[str, int]] = {
+    "inputs": 2, "outputs": 2, "embedding": 1, "tags": 2, "alternatives": 3, "group": 1, "seq": 1,
+}  # fmt: skip
+"""How many parts the path of a field has, by its first; a newer Davy may know more."""
 
 
 class _Block(msgspec.Struct, array_like=True):
@@ -76,7 +82,7 @@ def pack(chunks: Sequence[Chunk], *, source: str = "", report: Mapping[str, int]
                 missing=_bits(missing, [index]),
             )
         )
-    system = memoryview(np.ascontiguousarray(records[:, : SYSTEM.itemsize])).cast("B")
+    system = _buffer(records[:, : SYSTEM.itemsize])
     wire = _Wire(VERSION, layout.model, source, count, dict(report or {}), system, blocks)
     return _MAGIC + _ENCODER.encode(wire)
 
@@ -97,7 +103,7 @@ def decode(data: bytes | memoryview) -> Envelope:
         columns: dict[Path, Column] = {}
         for block in wire.blocks:
             columns.update(_columns(block, wire.count))
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except _DAMAGE as error:
         raise DecodeError("envelope", f"{len(data)} bytes", f"is damaged: {error}") from error
     return Envelope(
         model=wire.model,
@@ -116,19 +122,23 @@ def select(data: bytes | memoryview, rows: Sequence[int] | NDArray[np.intp]) -> 
     """Give the bytes of an envelope with only these rows, in this order, without its client report."""
     wire = _read(data)
     index = np.asarray(rows, dtype=np.intp)
-    count = wire.count
-    wire.blocks = [_take(block, count, index) for block in wire.blocks]
-    wire.system = _buffer(np.frombuffer(wire.system, np.uint8).reshape(count, -1)[index])
+    if len(index) and not -wire.count <= index.min() <= index.max() < wire.count:
+        raise IndexError(f"rows {index.min()} to {index.max()} of an envelope of {wire.count}")
+    try:
+        wire.blocks = [_take(block, wire.count, index) for block in wire.blocks]
+        wire.system = _rows(wire.system, wire.count, index)
+    except _DAMAGE as error:
+        raise DecodeError("envelope", f"{len(data)} bytes", f"is damaged: {error}") from error
     wire.count, wire.report = len(index), {}
     return _MAGIC + _ENCODER.encode(wire)
 
 
 def _read(data: bytes | memoryview) -> _Wire:
-    view = memoryview(data)
-    if view[: len(_MAGIC)] != _MAGIC:
-        raise DecodeError("envelope", bytes(view[:8]), f"must begin with {_MAGIC!r}")
+    whole = memoryview(data)
+    if bytes(whole[: len(_MAGIC)]) != _MAGIC:
+        raise DecodeError("envelope", bytes(whole[:8]), f"must begin with {_MAGIC!r}")
     try:
-        wire = _DECODER.decode(view[len(_MAGIC) :])
+        wire = _DECODER.decode(whole[len(_MAGIC) :])
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise DecodeError("envelope", f"{len(data)} bytes", f"is damaged: {error}") from error
     if not 0 < wire.version <= VERSION + 1:
@@ -171,7 +181,7 @@ def _missing(chunks: Sequence[Chunk], count: int, fields: int) -> NDArray[np.boo
 def _bits(missing: NDArray[np.bool_] | None, fields: list[int]) -> memoryview:
     if missing is None or not missing[:, fields].any():
         return _NOTHING
-    return memoryview(np.packbits(missing[:, fields]))
+    return _buffer(np.packbits(missing[:, fields]))
 
 
 def _sizes(chunks: Sequence[Chunk], part: int, index: int) -> memoryview:
@@ -180,7 +190,7 @@ def _sizes(chunks: Sequence[Chunk], part: int, index: int) -> memoryview:
 
 
 def _buffer(array: Array) -> memoryview:
-    return memoryview(np.ascontiguousarray(array)).cast("B") if array.size else _NOTHING
+    return np.ascontiguousarray(array).data.cast("B") if array.size else _NOTHING
 
 
 def _absent(block: _Block, count: int) -> NDArray[np.bool_] | None:
@@ -193,30 +203,37 @@ def _absent(block: _Block, count: int) -> NDArray[np.bool_] | None:
 
 def _columns(block: _Block, count: int) -> list[tuple[Path, Column]]:
     absent, kind = _absent(block, count), block.kind
+    if not all(_SECTIONS.get(path[0]) == len(path) for path in block.paths):
+        return []
     if kind.scalar:
-        matrix = np.frombuffer(block.data, OIP[kind.dtype]).reshape(count, len(block.paths))
+        matrix = view(block.data, OIP[kind.dtype], (count, len(block.paths)))
         return [
             (path, Column(matrix[:, i], None if absent is None else absent[:, i]))
             for i, path in enumerate(block.paths)
         ]
+    (path,) = block.paths
     missing = None if absent is None else absent[:, 0]
     values: Array | Callable[[], Array]
     if kind.width is None:
-        if len(block.sizes) != 4 * count:
-            raise ValueError(f"{len(block.sizes) // 4} sizes for {count} values")
-        values = partial(_values, block, count, missing)
+        ends = _ends(block, count)
+        values = partial(_values, block, [0, *ends.tolist()], missing)
     else:
-        shape = cast("tuple[int, ...]", kind.shape)
-        values = np.frombuffer(block.data, OIP[kind.dtype]).reshape(count, *shape)
-    return [(block.paths[0], Column(values, missing))]
+        values = view(block.data, OIP[kind.dtype], (count, *cast("tuple[int, ...]", kind.shape)))
+    return [(path, Column(values, missing))]
 
 
-def _values(block: _Block, count: int, missing: NDArray[np.bool_] | None) -> Array:
-    ends = np.cumsum(np.frombuffer(block.sizes, "<u4"), dtype=np.int64).tolist()
-    starts = [0, *ends[:-1]]
-    load, found = loader(block.kind), np.empty(count, dtype=object)
+def _ends(block: _Block, count: int) -> NDArray[np.int64]:
+    ends = np.cumsum(view(block.sizes, "<u4", (count,)), dtype=np.int64)
+    if len(block.data) != (ends[-1] if count else 0):
+        raise ValueError(f"{len(block.data)} bytes for values of another size")
+    return ends
+
+
+def _values(block: _Block, places: Sequence[int], missing: NDArray[np.bool_] | None) -> Array:
+    found = np.empty(len(places) - 1, dtype=object)
     try:
-        for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        load = loader(block.kind)
+        for row, (start, end) in enumerate(pairwise(places)):
             if missing is None or not missing[row]:
                 found[row] = load(block.data[start:end])
     except Exception as error:  # bytes from anywhere: every failure of a loader means damage
@@ -228,11 +245,15 @@ def _values(block: _Block, count: int, missing: NDArray[np.bool_] | None) -> Arr
 
 def _take(block: _Block, count: int, index: NDArray[np.intp]) -> _Block:
     absent = _absent(block, count)
-    missing = _NOTHING if absent is None else memoryview(np.packbits(absent[index]))
+    missing = _NOTHING if absent is None else _buffer(np.packbits(absent[index]))
     if block.kind.width is not None:
-        rows = np.frombuffer(block.data, np.uint8).reshape(count, -1)
-        return _Block(block.paths, block.kind, _buffer(rows[index]), _NOTHING, missing)
-    sizes = np.frombuffer(block.sizes, "<u4")
-    ends = np.cumsum(sizes, dtype=np.int64)
+        return _Block(block.paths, block.kind, _rows(block.data, count, index), _NOTHING, missing)
+    ends = _ends(block, count)
+    sizes = np.diff(ends, prepend=0)
     data = b"".join([block.data[ends[i] - sizes[i] : ends[i]] for i in index])
-    return _Block(block.paths, block.kind, memoryview(data), _buffer(sizes[index]), missing)
+    return _Block(block.paths, block.kind, memoryview(data), _buffer(sizes[index].astype("<u4")), missing)
+
+
+def _rows(data: memoryview, count: int, index: NDArray[np.intp]) -> memoryview:
+    width = len(data) // count if count else 0
+    return _buffer(view(data, "u1", (count, width))[index])

@@ -65,7 +65,11 @@ class Consumer(Protocol):
         """The next offset of every partition this consumer holds."""
 
     def seek(self, position: Position) -> None:
-        """Go on reading from `position`; an offset that retention removed means the oldest one kept."""
+        """Go on reading from `position`.
+
+        An offset that retention removed means the oldest one kept. So does one beyond the end: then the position
+        is of another log, and reading twice is better than waiting for offsets that stand for other records.
+        """
 
     def commit(self, position: Position) -> None:
         """Tell the log how far the group is: a hint for a group that lost its stored position."""
@@ -90,8 +94,9 @@ class Log(Protocol):
         """Open a producer; may be used by one thread at a time."""
 
     def consumer(self, topics: Sequence[str], group: str, *, assigned: Assigned | None = None) -> Consumer:
-        """Open a consumer in `group`, starting at what `assigned` returns, else at the group's last commit, else
-        at the oldest record kept.
+        """Open a consumer in `group`.
+
+        It starts at what `assigned` returns, else at the group's last commit, else at the oldest record kept.
         """
 
     def start(self, topic: str) -> Position:
@@ -104,7 +109,15 @@ class Log(Protocol):
         """Give the records with ``start <= offset < stop``, outside any group, in order."""
 
     def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
-        """Delete records appended before `before` (nanoseconds) and the oldest beyond `max_bytes`; give their number."""
+        """Delete the oldest records and give their number.
+
+        Parameters
+        ----------
+        before
+            Records appended before this time (nanoseconds since the epoch) go.
+        max_bytes
+            The oldest go until the values of those kept, over all topics, have at most this many bytes.
+        """
 
     def close(self) -> None:
         """Let go of everything; calling it twice is harmless."""

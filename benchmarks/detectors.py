@@ -1,0 +1,130 @@
+"""What detection costs an inference, how much state it keeps, how late and how often it raises an alarm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+
+from davy.config import DetectSettings
+from davy_detectors.batch import Batch
+from davy_detectors.checks import sample
+from davy_detectors.drift import ScoreDictionaryDetector
+from davy_detectors.reference import Reference
+
+NAME = "detectors"
+BATCH = 1_024
+SEEDS = 40
+CLEAN = 20_000
+SHIFTS: dict[str, tuple[int, Callable[[np.random.Generator, int], Any]]] = {
+    "mean +.25 sd": (700, lambda rng, n: rng.normal(0.25, 1, n)),
+    "mean +.5 sd": (190, lambda rng, n: rng.normal(0.5, 1, n)),
+    "scale x1.5": (220, lambda rng, n: rng.normal(0, 1.5, n)),
+    "5 % at +4 sd": (
+        500,
+        lambda rng, n: np.where(rng.random(n) < 0.05, rng.normal(4, 1, n), rng.normal(size=n)),
+    ),
+}
+
+
+def run() -> dict[str, Any]:
+    """Measure costs, delays, false alarms and scorers."""
+    return {
+        "cost": {f"{features} features": cost(features) for features in (20, 100)},
+        "delay_events": {f"micro-batch {size}": delays(size) for size in (20, 50)},
+        "clean": clean(),
+        "scorers_us_per_sample": scorers(),
+    }
+
+
+def cost(features: int) -> dict[str, float]:
+    """Time the steps of an update, microseconds an inference, and weigh the state, bytes a feature."""
+    rng = np.random.default_rng(0)
+    detector = fitted(rng.normal(size=(10_000, features)), replace(DetectSettings(), false_alarm_every=1e12))
+    reference = Reference.fit("m:1", batch(rng.normal(size=(10_000, features))), settings=DetectSettings())
+    given = batch(rng.normal(size=(BATCH, features)))
+    return {
+        "binning_us_per_event": microseconds(lambda: reference.monitored(given), BATCH),
+        "binning_and_update_us_per_event": microseconds(lambda: detector.update(given), BATCH),
+        "state_bytes_per_feature": round(len(detector.to_bytes()) / features, 1),
+    }
+
+
+def delays(micro_batch: int) -> dict[str, dict[str, float]]:
+    """Median inferences from a change to its alarm, at one false alarm in a million and 10 000 in the reference."""
+    found = {}
+    for name, (target, shifted) in SHIFTS.items():
+        late, onset, missed = [], [], 0
+        for seed in range(SEEDS):
+            rng = np.random.default_rng(seed)
+            detector = fitted(
+                rng.normal(size=(10_000, 1)), replace(DetectSettings(), micro_batch=micro_batch)
+            )
+            detector.update(batch(rng.normal(size=(CLEAN, 1))))
+            alarms = detector.update(batch(shifted(rng, 20_000)[:, None]))
+            missed += not alarms
+            late += [alarms[0].event + 1 - CLEAN] if alarms else [20_000]
+            onset += [abs(alarms[0].onset_event - CLEAN)] if alarms else []
+        found[name] = {
+            "median": float(np.median(late)),
+            "90 %": float(np.quantile(late, 0.9)),
+            "target": target,
+            "missed": missed,
+            "median onset error": float(np.median(onset)),
+        }
+    return found
+
+
+def clean() -> dict[str, float]:
+    """Count alarms on clean streams, at one accepted in a million: 10 features, 10 references."""
+    alarms, events = 0, 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        detector = fitted(rng.normal(size=(10_000, 10)), DetectSettings())
+        for _ in range(4):
+            alarms += len(detector.update(batch(rng.normal(size=(50_000, 10)))))
+            events += 50_000
+    return {"events": events, "alarms": alarms, "accepted": events / DetectSettings().false_alarm_every}
+
+
+def scorers() -> dict[str, float]:
+    """Time every installed scorer: 10 classes, 128 numbers in the embedding; and the small sample of the kit."""
+    rng = np.random.default_rng(0)
+    columns = {
+        "outputs.probs": rng.dirichlet(np.ones(10), 4_000),
+        "embedding": rng.normal(size=(4_000, 128)).astype(np.float32),
+    }
+    known, found = Batch.from_columns("m:1", columns), {}
+    for entry in sorted(entry_points(group="davy.scorers")):
+        scorer = entry.load().fit(known)
+        if scorer is not None:
+            found[entry.name] = microseconds(lambda s=scorer: s.score(known.take(slice(0, BATCH))), BATCH)
+    reference = Reference.fit("m:1", sample(rng, 4_000), settings=DetectSettings())
+    given = sample(rng, BATCH)
+    found["all ranks, 3 classes, 16 dimensions"] = microseconds(lambda: reference.ranks(given), BATCH)
+    return found
+
+
+def batch(values: Any) -> Batch:
+    """Make a batch of a matrix: one numeric input a column."""
+    return Batch.from_columns("m:1", {f"x{i}": column for i, column in enumerate(values.T)})
+
+
+def fitted(values: Any, settings: DetectSettings) -> ScoreDictionaryDetector:
+    """Make a detector whose reference is this matrix."""
+    return ScoreDictionaryDetector(Reference.fit("m:1", batch(values), settings=settings), settings)
+
+
+def microseconds(work: Callable[[], object], events: int, repeats: int = 31) -> float:
+    """Give the median time of one event."""
+    work()
+    spent = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - begun)
+    return round(float(np.median(spent)) / events * 1e6, 3)

@@ -1,0 +1,17 @@
+"""The ``davy`` command: errors are one line on stderr and exit code 2."""
+
+import sys
+
+
+def main() -> int:
+    """Run the command line; without its extra, say how to get it."""
+    try:
+        from davy.cli import run_app
+    except ImportError as error:
+        sys.stderr.write(f"davy: the command line needs {error.name}: pip install 'davy[gateway]'\n")
+        return 2
+    return run_app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

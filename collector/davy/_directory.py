@@ -1,0 +1,90 @@
+"""From a URL to a directory on this host, refused where file locks cannot be trusted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from davy.errors import DavyError, SettingError
+
+_MOUNTS: Final = Path("/proc/self/mounts")
+_NETWORK: Final = re.compile(
+    r"9p|afs|beegfs|gpfs|lustre|ncpfs|nfs4?|smb2|smb3|smbfs|(fuse\.)?(ceph|cephfs|cifs|glusterfs)"
+    r"|fuse\.(davfs|gcsfuse|goofys|juicefs|mfs|rclone|s3fs|seaweedfs|smbnetfs|sshfs)"
+)
+
+
+def directory_of(url: str) -> Path:
+    """Give the directory a URL names: three slashes for a relative path, four for an absolute one.
+
+    Raises
+    ------
+    SettingError
+        The URL names a host or no path.
+
+    Examples
+    --------
+    >>> directory_of("sqlite:///.davy").as_posix(), directory_of("file:////var/lib/davy").as_posix()
+    ('.davy', '/var/lib/davy')
+    """
+    scheme, _, rest = url.partition("://")
+    if not rest.startswith("/") or len(rest) == 1:
+        remedy = f"write {scheme}:///relative/directory or {scheme}:////absolute/directory"
+        raise SettingError("url", url, remedy)
+    return Path(rest[1:])
+
+
+def make_directory(path: Path, error: type[DavyError]) -> Path:
+    """Make a directory that only its owner may read, unless it is there; raises `error` when it cannot be."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as failure:
+        remedy = f"choose a directory this user may write to ({failure.strerror})"
+        raise error("directory", str(path), remedy) from failure
+    return path
+
+
+def filesystem_type(path: Path, mounts: str | None = None) -> str:
+    r"""Name the file system a path lies on, as the kernel lists it; empty where the system has no such list.
+
+    Parameters
+    ----------
+    path
+        A file or directory.
+    mounts
+        Lines as in ``/proc/self/mounts``, which is read when this is not given.
+
+    Examples
+    --------
+    >>> mounts = "/dev/sda1 / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0"
+    >>> filesystem_type(Path("/home/ann/.davy"), mounts), filesystem_type(Path("/homes"), mounts)
+    ('nfs4', 'ext4')
+    """
+    if mounts is None:
+        if not _MOUNTS.exists():
+            return ""
+        mounts = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
+    place, found, depth = path.resolve(), "", 0
+    for line in mounts.splitlines():
+        _, point, kind, *_ = line.split(" ")
+        mount = Path(_unescape(point))
+        # A later line with the same mount point covers an earlier one.
+        if place.is_relative_to(mount) and len(mount.parts) >= depth:
+            found, depth = kind, len(mount.parts)
+    return found
+
+
+def is_network(filesystem: str) -> bool:
+    """Whether a file system of this type may be shared by hosts, so that its locks and mappings are not safe.
+
+    Examples
+    --------
+    >>> is_network("nfs4"), is_network("fuse.sshfs"), is_network("ext4")
+    (True, True, False)
+    """
+    return _NETWORK.fullmatch(filesystem) is not None
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

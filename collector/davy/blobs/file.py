@@ -1,0 +1,129 @@
+"""Payloads in files named by their content, shared by the processes of one host."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from davy._directory import directory_of, make_directory
+from davy.blobs.base import reference
+from davy.errors import BlobError
+from davy.event import BlobRef
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_UNFINISHED: Final = ".put-"
+_ABANDONED_SECONDS: Final = 3600.0
+
+
+class FileBlobs:
+    """A directory of payloads, in folders by the first two digits of the hash.
+
+    Parameters
+    ----------
+    url
+        ``file:///relative/directory`` or ``file:////absolute/directory``.
+    clock
+        Seconds since the epoch; files that a process left unfinished an hour ago are removed on opening.
+
+    Raises
+    ------
+    BlobError
+        The directory cannot be used.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.url = url
+        self._directory = make_directory(directory_of(url), BlobError).resolve()
+        for path in self._directory.glob(f"{_UNFINISHED}*"):
+            with suppress(FileNotFoundError):  # another process removed or finished it
+                if path.stat().st_mtime < clock() - _ABANDONED_SECONDS:
+                    path.unlink()
+
+    def put(self, data: bytes, media_type: str) -> BlobRef:
+        """Store a payload; storing it again changes nothing, or repairs a file that was damaged.
+
+        Raises
+        ------
+        BlobError
+            The payload cannot be kept: no space, no permission.
+        """
+        found = reference(data, media_type)
+        path = self._path(found.hash)
+        try:
+            if not path.exists() or path.read_bytes() != data:
+                self._write(path, data)
+        except OSError as error:
+            remedy = f"cannot be kept ({error.strerror}): free space or give write permission"
+            raise BlobError("blob", str(path), remedy) from error
+        return found
+
+    def get(self, hash: str) -> bytes:
+        """Give a payload. Raises BlobError when there is none or its bytes no longer match the hash."""
+        try:
+            data = self._path(hash).read_bytes() if _HASH.fullmatch(hash) else None
+        except FileNotFoundError:
+            data = None
+        except OSError as error:
+            raise BlobError("blob", hash, f"cannot be read ({error.strerror}): repair {self.url}") from error
+        if data is None:
+            raise BlobError("blob", hash, "is not stored here; it was deleted or never put")
+        if reference(data, "").hash != hash:
+            raise BlobError("blob", hash, "is damaged; put the payload again or restore a backup")
+        return data
+
+    def exists(self, hash: str) -> bool:
+        """Whether a payload is stored."""
+        return _HASH.fullmatch(hash) is not None and self._path(hash).exists()
+
+    def delete(self, hash: str) -> None:
+        """Remove a payload; removing what is not there is harmless."""
+        if _HASH.fullmatch(hash):
+            try:
+                self._path(hash).unlink(missing_ok=True)
+            except OSError as error:
+                remedy = f"cannot be removed ({error.strerror}): give write permission"
+                raise BlobError("blob", hash, remedy) from error
+
+    def hashes(self) -> Iterator[str]:
+        """Give the hash of every payload stored."""
+        for path in self._directory.glob("[0-9a-f][0-9a-f]/*"):
+            hash = f"{path.parent.name}{path.name}"
+            if _HASH.fullmatch(hash):
+                yield hash
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    def _path(self, hash: str) -> Path:
+        return self._directory / hash[:2] / hash[2:]
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """Write beside, then rename: whoever finds the name finds all of the bytes, also after a power failure."""
+        if not path.parent.exists():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            _sync_directory(self._directory)
+        handle, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=self._directory)  # mode 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,63 @@
+"""Payloads in the memory of one process: for tests, and for roles that live together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from davy.blobs.base import reference
+from davy.errors import BlobError
+from davy.event import BlobRef
+
+
+class MemoryBlobs:
+    """A blob store that lives as long as its process.
+
+    Examples
+    --------
+    >>> blobs = MemoryBlobs("example")
+    >>> blobs.get(blobs.put(b"lamp", "text/plain").hash)
+    b'lamp'
+    """
+
+    _named: Final[dict[str, MemoryBlobs]] = {}
+    _naming: Final = threading.Lock()
+
+    def __init__(self, name: str = "") -> None:
+        self.url = f"memory://{name}"
+        self._payloads: dict[str, bytes] = {}
+
+    @classmethod
+    def named(cls, name: str) -> MemoryBlobs:
+        """Give the one blob store of this name in this process; the empty name is a name too."""
+        with cls._naming:
+            return cls._named.setdefault(name, cls(name))
+
+    def put(self, data: bytes, media_type: str) -> BlobRef:
+        """Store a payload; storing it again changes nothing."""
+        found = reference(data, media_type)
+        self._payloads.setdefault(found.hash, bytes(data))
+        return found
+
+    def get(self, hash: str) -> bytes:
+        """Give a payload. Raises BlobError when there is none."""
+        try:
+            return self._payloads[hash]
+        except KeyError as error:
+            raise BlobError("blob", hash, "is not stored here; it was deleted or never put") from error
+
+    def exists(self, hash: str) -> bool:
+        """Whether a payload is stored."""
+        return hash in self._payloads
+
+    def delete(self, hash: str) -> None:
+        """Remove a payload; removing what is not there is harmless."""
+        self._payloads.pop(hash, None)
+
+    def hashes(self) -> Iterator[str]:
+        """Give the hash of every payload stored when the first was asked for."""
+        yield from list(self._payloads)
+
+    def close(self) -> None:
+        """Leave the payloads to whoever else opened this name."""

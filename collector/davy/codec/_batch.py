@@ -1,0 +1,100 @@
+"""Many inferences at once: arrays with the inferences as first axis, to one chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from davy.codec._kinds import BLANKS, SCALARS, Kind, blank, kind_of, named, widen
+from davy.codec._layout import SYSTEM, Chunk, Layout
+from davy.codec._tensors import NAMES
+from davy.errors import InvalidInference
+from davy.event import Array, Path
+
+
+def batch_fields(
+    count: int,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    embedding: Any,
+    tags: Mapping[str, Any],
+    group: str | None,
+    seq: int | None,
+) -> dict[Path, Array]:
+    """Give every field as an array of `count` rows; tags and group are the same in all rows, `seq` counts on."""
+    fields: dict[Path, Array] = {("inputs", name): np.asarray(value) for name, value in inputs.items()}
+    fields |= {("outputs", name): np.asarray(value) for name, value in outputs.items()}
+    if embedding is not None:
+        fields["embedding",] = np.asarray(embedding)
+    for path, array in fields.items():
+        if array.ndim == 0 or len(array) != count:
+            raise InvalidInference(
+                ".".join(map(str, path)), array.shape, f"give {count} rows, one an inference"
+            )
+    fields |= {("tags", name): _repeated(value, count) for name, value in tags.items()}
+    if group is not None:
+        fields["group",] = _repeated(str(group), count)
+    if seq is not None:
+        fields["seq",] = np.arange(int(seq), int(seq) + count)
+    return fields
+
+
+def batch_kind(path: Path, array: Array) -> Kind:
+    """Give the narrowest kind that holds every row of `array`."""
+    name = NAMES.get(array.dtype.newbyteorder("<"))
+    if name is not None and array.ndim > 1:
+        return Kind(name, array.shape[1:], tensor=True)
+    if name is not None:
+        return named(path, kind_of, array.max() if name == "UINT64" else array[0])
+    kind = named(path, kind_of, array[0])
+    for value in array[1:]:
+        kind = widen(kind, named(path, kind_of, value))
+    return kind
+
+
+def encode_rows(layout: Layout, system: tuple[bytes, int, float, float], arrays: list[Array]) -> Chunk:
+    """Encode arrays whose kinds are those of `layout`."""
+    ids, at, latency_ms, rate = system
+    count = len(ids) // 16
+    codes = [(str(i), np.dtype(f"<{SCALARS[layout.kinds[i].dtype]}")) for i in layout.scalars]
+    records = np.empty(count, np.dtype([*SYSTEM.descr, *codes]))
+    records["id"] = np.frombuffer(ids, "V16")
+    records["at"], records["latency_ms"], records["rate"] = at, latency_ms, rate
+    missing: list[tuple[int, int]] = []
+    for i in layout.scalars:
+        absent = _absent(arrays[i])
+        missing += [(row, i) for row in absent]
+        records[str(i)] = _filled(arrays[i], absent, BLANKS[layout.kinds[i].dtype])
+    parts, sizes = [records.tobytes()], {}
+    for i, dump in layout.others:
+        kind, array = layout.kinds[i], arrays[i]
+        absent = _absent(array)
+        missing += [(row, i) for row in absent]
+        if kind.width is not None and array.dtype != object:
+            parts.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+            continue
+        rows = [blank(kind) if value is None else named(layout.paths[i], dump, value) for value in array]
+        parts.append(b"".join(rows))
+        if kind.width is None:
+            sizes[i] = [len(row) for row in rows]
+    return Chunk(layout, count, parts, sum(map(len, parts)), missing, sizes)
+
+
+def _repeated(value: Any, count: int) -> Array:
+    array = np.empty(count, dtype=object)
+    array[:] = [value] * count
+    return array
+
+
+def _absent(array: Array) -> list[int]:
+    return [row for row, value in enumerate(array) if value is None] if array.dtype == object else []
+
+
+def _filled(array: Array, absent: list[int], value: Any) -> Array:
+    if not absent:
+        return array
+    array = array.copy()
+    array[absent] = value
+    return array

@@ -1,0 +1,88 @@
+"""What an encoded inference is made of: the layout its fields share and the bytes of one chunk."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from davy.codec._kinds import SCALARS, Kind, dumper
+from davy.errors import InvalidInference
+from davy.event import Path
+
+SYSTEM: Final = np.dtype([("id", "V16"), ("at", "<i8"), ("latency_ms", "<f8"), ("rate", "<f8")])
+_SYSTEM_CODES: Final = "16sqdd"
+
+
+class Layout:
+    """The fields of an envelope and how each is kept; made by `Encoder`.
+
+    `names` are the field names as `Encoder.encode` meets them, the first `inputs` of them inputs; `pick` takes the
+    scalars out of a list of values; `size` is the bytes of one inference when every field has a fixed width, else 0.
+    """
+
+    __slots__ = (
+        "flags", "inputs", "kinds", "model", "names", "others", "pack_row", "paths", "pick", "scalars", "size", "width",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        model: str,
+        paths: tuple[Path, ...],
+        kinds: tuple[Kind, ...],
+        *,
+        inputs: int = 0,
+        names: Sequence[Any] = (),
+    ) -> None:
+        self.model = model
+        self.paths = paths
+        self.kinds = kinds
+        self.inputs = inputs
+        self.names = list(names)
+        self.scalars = [i for i, kind in enumerate(kinds) if kind.scalar]
+        self.flags = [i for i in self.scalars if kinds[i].dtype == "BOOL"]
+        self.others = [(i, dumper(kind)) for i, kind in enumerate(kinds) if not kind.scalar]
+        self.pick = _picker(self.scalars)
+        codes = "".join(SCALARS[kinds[i].dtype] for i in self.scalars)
+        row = struct.Struct(f"<{_SYSTEM_CODES}{codes}")
+        self.pack_row = row.pack
+        self.width = row.size
+        widths = [kinds[i].width for i, _ in self.others]
+        self.size = 0 if None in widths else self.width + sum(width or 0 for width in widths)
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """One or more encoded inferences: immutable, so the caller's arrays may change right after.
+
+    `parts` are the fixed-width records (system columns and scalars) and then one part for every other field.
+    `size` is the number of bytes held: what a queue's byte bound counts. `missing` lists (row, field). `sizes`
+    gives, for a batch, the byte length of every value of a field of variable size.
+    """
+
+    layout: Layout
+    count: int
+    parts: list[bytes]
+    size: int
+    missing: Sequence[tuple[int, int]] = ()
+    sizes: Mapping[int, Sequence[int]] | None = None
+
+
+def check_names(model: str, paths: Sequence[Path]) -> None:
+    """Refuse names that are not text, or not Unicode: the whole envelope would fail on them later."""
+    for path in (("model", model), *paths):
+        try:
+            for part in path:
+                str.encode(part, "utf-8")
+        except (TypeError, UnicodeEncodeError) as error:
+            raise InvalidInference("field name", path, "names are text without lone surrogates") from error
+
+
+def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    if len(places) > 1:
+        return itemgetter(*places)
+    first = places[0] if places else 0
+    return itemgetter(slice(first, first + len(places)))  # a lone index would give the value, not a sequence

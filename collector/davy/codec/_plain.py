@@ -1,0 +1,139 @@
+"""Values of any kind: plain containers, scalars, text, bytes, arrays and blob references as MessagePack."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import numpy as np
+
+from davy.codec._tensors import NAMES, OIP, as_tensor, view
+from davy.errors import InvalidInference
+from davy.event import Array, BlobRef
+
+_DEPTH: Final = 32
+_TENSOR, _REFERENCE, _TEXT = 1, 2, 3
+
+
+def dump_any(value: Any) -> bytes:
+    """Turn plain containers, scalars, text, bytes, arrays and blob references into MessagePack."""
+    return _ENCODER.encode(_plain(value, 0))
+
+
+def load_any(data: bytes | memoryview) -> Any:
+    """Turn what `dump_any` made back; arrays come back read-only, tuples and sets as lists."""
+    return _DECODER.decode(data)
+
+
+def dump_reference(value: Any) -> bytes:
+    """Turn a blob reference into bytes."""
+    if not isinstance(value, BlobRef):
+        raise TypeError(f"{type(value).__name__} is not a BlobRef")
+    return _ENCODER.encode([value.hash, value.length, value.media_type])
+
+
+def load_reference(data: bytes | memoryview) -> BlobRef:
+    """Turn what `dump_reference` made back."""
+    return BlobRef(*msgspec.msgpack.decode(data, type=tuple[str, int, str]))
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if depth > _DEPTH:
+        raise InvalidInference("value", type(value).__name__, f"nested deeper than {_DEPTH}, or cyclic")
+    convert = _CONVERTERS.get(type(value))
+    if convert is not None:
+        return convert(value, depth)
+    for kind, convert in _CONVERTERS.items():
+        if isinstance(value, kind):
+            return convert(value, depth)
+    array = as_tensor(value)
+    if array is None:
+        raise InvalidInference(
+            "value", type(value).__name__, "give numbers, text, bytes, arrays or containers of these"
+        )
+    return _array(array, depth)
+
+
+def _text(value: str, _: int) -> Any:
+    value = str.__str__(value)
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate, as of an emoji cut in two
+        return msgspec.msgpack.Ext(_TEXT, value.encode("utf-8", "surrogatepass"))
+    return value
+
+
+def _whole(value: int, _: int) -> int | float:
+    return int(value) if -(2**63) <= value < 2**64 else float(value)
+
+
+def _mapping(value: Mapping[Any, Any], depth: int) -> dict[str | int, Any]:
+    return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
+
+
+def _items(value: Any, depth: int) -> list[Any]:
+    return [_plain(item, depth + 1) for item in value]
+
+
+def _array(value: Array, depth: int) -> Any:
+    array = as_tensor(value)
+    if array is None:
+        return _plain(value.tolist(), depth + 1)
+    head = _ENCODER.encode([NAMES[array.dtype], array.shape])
+    return msgspec.msgpack.Ext(_TENSOR, struct.pack("<I", len(head)) + head + array.tobytes())
+
+
+def _key(key: Any) -> str | int:
+    if isinstance(key, str):
+        return str.__str__(key)
+    if isinstance(key, int) and -(2**63) <= key < 2**64:
+        return int(key)
+    raise InvalidInference("key", type(key).__name__, "keys are text or whole numbers of 64 bits")
+
+
+def _unpack_extension(code: int, data: memoryview) -> Any:
+    if code == _REFERENCE:
+        return load_reference(data)
+    if code == _TEXT:
+        return str(data, "utf-8", "surrogatepass")
+    if code == _TENSOR:
+        (length,) = struct.unpack_from("<I", data)
+        dtype, shape = msgspec.msgpack.decode(data[4 : 4 + length], type=tuple[str, tuple[int, ...]])
+        return view(data[4 + length :], OIP[dtype], shape)
+    raise ValueError(f"unknown extension {code}")
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(ext_hook=_unpack_extension)
+_CONVERTERS: Final[Mapping[type, Callable[[Any, int], Any]]] = {  # subclasses before their bases
+    type(None): lambda value, _: value,
+    bool: lambda value, _: value,
+    Enum: lambda value, depth: _plain(value.value, depth + 1),
+    np.generic: lambda value, depth: _plain(value.item(), depth + 1),
+    float: lambda value, _: float(value),
+    str: _text,
+    bytes: lambda value, _: bytes(value),
+    int: _whole,
+    bytearray: lambda value, _: bytes(value),
+    memoryview: lambda value, _: bytes(value),
+    np.ndarray: _array,
+    Mapping: _mapping,
+    list: _items,
+    tuple: _items,
+    set: _items,
+    frozenset: _items,
+    datetime: lambda value, _: value.isoformat(),
+    date: lambda value, _: value.isoformat(),
+    time: lambda value, _: value.isoformat(),
+    Decimal: lambda value, _: str(value),
+    UUID: lambda value, _: str(value),
+    BlobRef: lambda value, _: msgspec.msgpack.Ext(_REFERENCE, dump_reference(value)),
+}

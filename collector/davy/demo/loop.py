@@ -1,0 +1,208 @@
+"""One run of the loop: train, serve, watch, fail, alarm, mine, label, rebuild, retrain, judge."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import numpy as np
+
+from davy import console
+from davy.demo.annotator import Annotator
+from davy.demo.data import Frames, World, bad_traffic, clean_traffic, held_out_bad
+from davy.demo.figures import Labels, Run, count_failures, judge_accuracy, judge_alarm
+from davy.demo.model import DigitModel, retrain, train
+from davy.demo.processes import Process, davy_command, free_port, wait_until
+from davy.demo.traffic import frame_id, send, send_many
+
+MODEL: Final = "digits:1"
+CLEAN_MODEL: Final = "digits-clean:1"
+REFERENCE: Final = 8_000
+CLEAN_BEFORE: Final = 1_500
+BAD: Final = 5_000
+BUDGET: Final = 100
+
+
+@dataclass(slots=True)
+class Stage:
+    """Where one run happens: its directory, its processes and their addresses."""
+
+    directory: Path
+    env: dict[str, str]
+    processes: list[Process] = field(default_factory=list)
+    gateway: str = ""
+    serving: str = ""
+
+    def start(self, name: str, *command: str, ready: str) -> None:
+        """Start a process and wait until it answers."""
+        process = Process(name, command, env=self.env, log=self.directory / f"{name}.log")
+        self.processes.append(process)
+        process.wait_for(ready)
+
+    def stop(self) -> None:
+        """End every process, last started first."""
+        for process in reversed(self.processes):
+            process.stop()
+        self.processes.clear()
+
+
+@contextmanager
+def stage(directory: Path, annotator: Annotator) -> Iterator[Stage]:
+    """Prepare a directory and the settings of every process of one run; stop them at the end."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    env = {
+        "DAVY_URL": f"sqlite:///{directory.resolve()}",
+        "DAVY_GATEWAY_PORT": str(port),
+        "DAVY_MINE_BUDGET": str(BUDGET),
+        "DAVY_MINE_ROUND_SECONDS": "0",
+        "DAVY_MINE_POLL_SECONDS": "0.5",
+        "DAVY_DETECT_QUIET_EVENTS": "2000",
+        **annotator.env,
+    }
+    made = Stage(directory, env, gateway=f"http://127.0.0.1:{port}")
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def run_once(seed: int, here: Stage, annotator: Annotator) -> Run:
+    """Run the whole loop for one seed and measure it."""
+    begun = time.perf_counter()
+    world = World.make(seed)
+    model = train(world.train.images, world.train.digits, seed)
+    _fit_reference(seed, world, model, here)
+    _start(here)
+    frames = _traffic(seed, world, here)
+    incidents = davy_command("incidents", "--json", env=here.env)
+    _mine(here)
+    annotator.annotate(here, _answers(seed, frames, here))
+    rows = _build_dataset(here)
+    mined_frames, mined_answers = _labelled(seed, frames, rows)
+    random_frames, random_labels = _random_labels(seed, model, frames, len(mined_frames))
+    mined, random = (
+        retrain(world.train.images, world.train.digits, some.images, some.digits, seed)
+        for some in (mined_frames, random_frames)
+    )
+    rng = np.random.default_rng([seed, 4])
+    held_out = {"bad": held_out_bad(world.held_out, rng), "clean": clean_traffic(world.held_out, 4_000, rng)}
+    return Run(
+        seed=seed,
+        wall_s=round(time.perf_counter() - begun, 1),
+        alarm=judge_alarm(
+            [one for one in incidents if one["model"] == MODEL],
+            [one for one in incidents if one["model"] == CLEAN_MODEL],
+            CLEAN_BEFORE + int(np.argmax(frames.bad[CLEAN_BEFORE:])),
+        ),
+        mined=count_failures(mined_frames, mined_answers),
+        random=random_labels,
+        accuracy=judge_accuracy(model, mined, random, held_out),
+        ledger=_ledger(here),
+        label_studio=annotator.ledger(here),
+    )
+
+
+def _fit_reference(seed: int, world: World, model: DigitModel, here: Stage) -> None:
+    """Record what normal is: clean frames and the model's answers, as an NPZ file."""
+    frames = clean_traffic(world.pool, REFERENCE, np.random.default_rng([seed, 5]))
+    answers = model(frames.images)
+    path = here.directory / "reference.npz"
+    columns: dict[str, Any] = {
+        "inputs.image": frames.images,
+        "outputs.label": answers["label"],
+        "outputs.probs": answers["probs"],
+        "embedding": answers["embedding"],
+    }
+    np.savez(path, allow_pickle=False, **columns)
+    model.save(here.directory / "model.npz")
+    for name in (MODEL, CLEAN_MODEL):
+        davy_command("reference", "fit", "--model", name, "--file", str(path), "--json", env=here.env)
+
+
+def _start(here: Stage) -> None:
+    here.start("up", sys.executable, "-m", "davy", "up", ready=f"{here.gateway}/readyz")
+    port = free_port()
+    here.serving = f"http://127.0.0.1:{port}"
+    here.start(
+        "serving",
+        *(sys.executable, "-m", "davy.demo.serving", str(here.directory / "model.npz"), str(port)),
+        ready=f"{here.serving}/davy",
+    )
+
+
+def _traffic(seed: int, world: World, here: Stage) -> Frames:
+    rng = np.random.default_rng([seed, 6])
+    clean = clean_traffic(world.pool, CLEAN_BEFORE, rng)
+    bad = bad_traffic(world.pool, BAD, rng)
+    quiet = clean_traffic(world.pool, CLEAN_BEFORE + BAD, rng)
+    with console.progress("clean traffic", len(clean)) as advance:
+        send(here.serving, clean, seed, first=0, progress=advance)
+    with console.progress("traffic with a failing source", len(bad)) as advance:
+        send(here.serving, bad, seed, first=len(clean), progress=advance)
+    with console.progress("an equally long clean run", len(quiet)) as advance:
+        send_many(here.serving, quiet, progress=advance)
+    total = len(clean) + len(bad)
+    for name in (MODEL, CLEAN_MODEL):
+        wait_until(partial(_all_counted, here, name, total), f"{total} inferences of {name} to be counted")
+    return clean.joined(bad)
+
+
+def _all_counted(here: Stage, model: str, total: int) -> bool:
+    return _counted(here, model) == total
+
+
+def _counted(here: Stage, model: str) -> int:
+    text = httpx.get(f"{here.gateway}/metrics", timeout=10).text
+    found = re.search(rf'^davy_inferences_total{{model="{re.escape(model)}"}} (\S+)$', text, re.MULTILINE)
+    return int(float(found[1])) if found else 0
+
+
+def _mine(here: Stage) -> None:
+    with console.progress("selection round", BUDGET):
+        davy_command("mine", "--model", MODEL, "--wait", "120", "--json", env=here.env)
+
+
+def _answers(seed: int, frames: Frames, here: Stage) -> dict[str, int]:
+    """Give the true digit of every candidate that waits for a label."""
+    candidates = davy_command("candidates", "--model", MODEL, "--json", env=here.env)
+    truth = {frame_id(seed, row): int(digit) for row, digit in enumerate(frames.digits)}
+    waiting = {"selected", "pushing", "pushed"}
+    return {one["id"]: truth[one["inference_id"]] for one in candidates if one["state"] in waiting}
+
+
+def _build_dataset(here: Stage) -> Mapping[str, Any]:
+    built = davy_command("dataset", "build", "--model", MODEL, "--json", env=here.env)
+    with np.load(Path(built["path"]) / "rows.npz", allow_pickle=False) as rows:
+        return {name: rows[name] for name in rows.files}
+
+
+def _labelled(seed: int, frames: Frames, rows: Mapping[str, Any]) -> tuple[Frames, np.ndarray[Any, Any]]:
+    """Give the labelled frames with the digits that came back, and the model's answers to them."""
+    place = {frame_id(seed, row): row for row in range(len(frames))}
+    chosen = frames.take([place[str(name)] for name in rows["inference_id"]])
+    labels = np.asarray(rows["label"]).astype(np.int64)
+    labelled = Frames(np.asarray(rows["inputs.image"], np.float32), labels, chosen.sources, chosen.bad)
+    return labelled, np.asarray(rows["outputs.label"]).astype(np.int64)
+
+
+def _random_labels(seed: int, model: DigitModel, frames: Frames, count: int) -> tuple[Frames, Labels]:
+    """Spend the same number of labels on frames drawn at random from the bad part of the traffic."""
+    rng = np.random.default_rng([seed, 7])
+    chosen = frames.take(CLEAN_BEFORE + rng.choice(len(frames) - CLEAN_BEFORE, size=count, replace=False))
+    return chosen, count_failures(chosen, model(chosen.images)["label"])
+
+
+def _ledger(here: Stage) -> dict[str, int]:
+    """Sent = stored + counted: what the SDK captured, what the detectors read from the log, what was dropped."""
+    stats = httpx.get(f"{here.serving}/davy", timeout=30).json()
+    stored = _counted(here, MODEL) + _counted(here, CLEAN_MODEL)
+    return {"captured": stats["captured"], "stored": stored, "counted": sum(stats["dropped"].values())}

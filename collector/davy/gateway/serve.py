@@ -1,0 +1,73 @@
+"""The gateway as a role: an HTTP server that stops when the runtime does."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+
+import uvicorn
+
+from davy.errors import SettingError
+from davy.gateway.app import make_app
+from davy.runtime import Runtime
+
+
+class GatewayTarget:
+    """Serves the gateway's routes on `gateway.host` and `gateway.port`.
+
+    Raises
+    ------
+    SettingError
+        The address is not loopback and no API key is set, or the port is taken.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.settings.gateway
+        if not is_loopback(settings.host) and not settings.api_key:
+            remedy = "set DAVY_GATEWAY_API_KEY before listening on anything but loopback"
+            raise SettingError("gateway.host", settings.host, remedy)
+        self._stop = runtime.stop
+        self._socket = _listen(settings.host, settings.port)
+        config = uvicorn.Config(
+            make_app(runtime), log_level="warning", access_log=False, timeout_graceful_shutdown=5
+        )
+        self._server = uvicorn.Server(config)
+
+    def run(self) -> None:
+        """Serve until the runtime stops; requests in hand are finished within five seconds."""
+        threading.Thread(target=self._end_with_runtime, daemon=True, name="davy-gateway-stop").start()
+        self._server.run(sockets=[self._socket])
+
+    def _end_with_runtime(self) -> None:
+        self._stop.wait()
+        self._server.should_exit = True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`.
+
+    Examples
+    --------
+    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+    (True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        remedy = f"{error.strerror}; choose another with DAVY_GATEWAY_PORT or stop what uses it"
+        raise SettingError("gateway.port", f"{host}:{port}", remedy) from error
+    return listener

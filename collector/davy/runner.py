@@ -1,0 +1,132 @@
+"""Opens what the settings name and runs roles until they are told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+
+from davy.blobs import open_blobs
+from davy.config import Settings, load
+from davy.errors import SettingError
+from davy.log import open_log
+from davy.meter import Meter
+from davy.runtime import Runtime, Target
+from davy.store import open_store
+
+_log = logging.getLogger("davy.runner")
+
+
+def beside_the_log(settings: Settings) -> Settings:
+    """Fill in the store and blob addresses that the settings leave to the log's.
+
+    Examples
+    --------
+    >>> beside_the_log(Settings()).blob_url
+    'file:///.davy/blobs'
+    """
+    scheme, _, rest = settings.url.partition("://")
+    if scheme not in {"sqlite", "memory"}:
+        remedy = "a server reads its log itself: use sqlite:///directory; http:// is for the SDK"
+        raise SettingError("url", settings.url, remedy)
+    blobs = f"file://{rest.rstrip('/')}/blobs" if scheme == "sqlite" else f"memory://{rest}"
+    return replace(
+        settings, store_url=settings.store_url or settings.url, blob_url=settings.blob_url or blobs
+    )
+
+
+@contextmanager
+def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
+    """Open log, store and blobs for a command or a server; close them at the end.
+
+    Raises
+    ------
+    SettingError
+        A setting or an address is wrong.
+    """
+    settings = beside_the_log(settings or load())
+    log = open_log(settings.url)
+    store = open_store(settings.store_url)
+    blobs = open_blobs(settings.blob_url)
+    try:
+        yield Runtime(settings=settings, log=log, store=store, blobs=blobs, meter=Meter())
+    finally:
+        blobs.close()
+        store.close()
+        log.close()
+
+
+def targets() -> dict[str, EntryPoint]:
+    """Every role that is installed, by name (entry point group ``davy.targets``)."""
+    return {point.name: point for point in entry_points(group="davy.targets")}
+
+
+def make_roles(names: Sequence[str], runtime: Runtime) -> dict[str, Target]:
+    """Make roles by name.
+
+    Raises
+    ------
+    SettingError
+        A role is unknown, its extra is not installed, or its settings are wrong.
+    """
+    return {name: _make(name, runtime) for name in names}
+
+
+def run(roles: Mapping[str, Target], runtime: Runtime) -> int:
+    """Run roles, a thread each, until Ctrl-C, SIGTERM or the death of one of them; give the exit code."""
+    failed: list[str] = []
+    threads = [
+        threading.Thread(target=_guard, args=(name, role, runtime, failed), name=f"davy-{name}")
+        for name, role in roles.items()
+    ]
+    with _stopping_on_signals(runtime.stop):
+        for thread in threads:
+            thread.start()
+        runtime.stop.wait()
+        for thread in threads:
+            thread.join(timeout=30)
+    stuck = [thread.name for thread in threads if thread.is_alive()]
+    for name in stuck:
+        _log.error("%s did not stop within 30 s", name)
+    return 1 if failed or stuck else 0
+
+
+def _make(name: str, runtime: Runtime) -> Target:
+    known = targets()
+    if name not in known:
+        raise SettingError("target", name, f"no such role; installed are {', '.join(sorted(known))}")
+    try:
+        target: type[Target] = known[name].load()
+        return target(runtime)
+    except ImportError as error:
+        remedy = f"needs {error.name}: pip install 'davy[all]'"
+        raise SettingError("target", name, remedy) from error
+
+
+def _guard(name: str, role: Target, runtime: Runtime, failed: list[str]) -> None:
+    try:
+        role.run()
+    except Exception:  # noqa: BLE001 - whatever it was, the other roles must stop in order
+        _log.exception("role %s died; stopping the others", name)
+        failed.append(name)
+    finally:
+        runtime.stop.set()
+
+
+@contextmanager
+def _stopping_on_signals(stop: threading.Event) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

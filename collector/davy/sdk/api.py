@@ -1,0 +1,226 @@
+"""The eight functions a serving app calls. None of them raises, and none waits unless asked to."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar, overload
+
+from davy.sdk.guard import Guard, warn
+from davy.sdk.home import HOME
+from davy.sdk.proxy import watch_object
+from davy.sdk.scope import CURRENT, ScopeManager
+from davy.sdk.watching import Watch, wrap
+
+T = TypeVar("T")
+_CAPTURE: Final = Guard("capture")
+_FEEDBACK: Final = Guard("feedback")
+_WATCH: Final = Guard("watch")
+_CONTROL: Final = Guard("control")
+
+
+@overload
+def watch(
+    target: T,
+    model: str,
+    *,
+    batched: bool = False,
+    inputs: Sequence[str] | Callable[..., Mapping[str, Any]] | None = None,
+) -> T: ...
+
+
+@overload
+def watch(
+    target: None = None,
+    *,
+    model: str,
+    batched: bool = False,
+    inputs: Sequence[str] | Callable[..., Mapping[str, Any]] | None = None,
+) -> Callable[[T], T]: ...
+
+
+def watch(target: Any = None, model: str = "", *, batched: bool = False, inputs: Any = None) -> Any:
+    """Capture every call of a model; its answers and exceptions stay untouched.
+
+    Parameters
+    ----------
+    target
+        A function, an ``async`` function, or an object with ``predict`` or ``predict_proba`` (else its calls are
+        captured). Without it, `watch` gives a decorator.
+    model
+        ``name:version``.
+    batched
+        The first axis of arguments and result is the inferences; objects with ``fit`` are taken to work so.
+    inputs
+        Names of the arguments to capture, or a function from the arguments to a mapping of fields; for a matrix
+        the names of its columns. All arguments by default; a mapping, row or record among them becomes its items.
+
+    Returns
+    -------
+    object
+        What to call instead. A target that cannot be watched comes back as it is and is counted as
+        ``not_watchable``.
+
+    Examples
+    --------
+    >>> predict = watch(lambda age: {"value": 2 * age}, "double:1")
+    >>> predict(age=21)
+    {'value': 42}
+    """
+    if isinstance(target, str) and not model:
+        target, model = None, target
+    if target is None:
+        return partial(watch, model=model, batched=batched, inputs=inputs)
+    with _WATCH:
+        return _watch(target, model, batched, inputs)
+    HOME.not_watchable += 1
+    return target
+
+
+def capture(
+    model: str,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    *,
+    embedding: Any = None,
+    tags: Mapping[str, Any] | None = None,
+    group: str | None = None,
+    seq: int | None = None,
+    alternatives: Mapping[str, Mapping[str, Any]] | None = None,
+    latency_ms: float | None = None,
+    id: Any = None,
+    at: int | None = None,
+) -> str | None:
+    """Capture one inference; arrays may change right after.
+
+    Parameters
+    ----------
+    model
+        ``name:version``.
+    inputs, outputs
+        Fields by name: numbers, text, bytes, arrays, plain containers of these. Outputs that Davy understands:
+        ``probs`` or ``logits`` (vectors), ``label``, ``value``.
+    embedding
+        A vector.
+    tags
+        Segments, such as ``{"country": "FR"}``.
+    group, seq
+        What the inference belongs to (a session, a video, a document) and its number there.
+    alternatives
+        Outputs of other models for the same input, by ``name:version``.
+    latency_ms
+        How long the model took.
+    id
+        16 bytes, a UUID or 32 hexadecimal digits; made when not given.
+    at
+        When it happened, nanoseconds since the epoch; now by default.
+
+    Returns
+    -------
+    str or None
+        The id, 32 hexadecimal digits, to give `feedback` with; None when the inference was sampled out or dropped.
+    """
+    client = HOME.client or HOME.begin()
+    low = client.ids.admitted() if id is None and CURRENT.get() is None else -1
+    if low == 0:
+        return None  # sampled out
+    with _CAPTURE:
+        return client.capture(
+            low, model, inputs, outputs, id, at, latency_ms, embedding, tags, group, seq, alternatives
+        )
+    return None
+
+
+def context(
+    *,
+    id: Any = None,
+    group: str | None = None,
+    seq: int | None = None,
+    tags: Mapping[str, Any] | None = None,
+) -> ScopeManager:
+    """Give every inference captured inside a ``with`` the same id, group, sequence number and tags.
+
+    Contexts nest: tags are merged, the rest is replaced. They follow threads and asyncio tasks as contextvars do.
+    Give an `id` only around one inference: a second one of the same id is taken for a duplicate.
+    """
+    return ScopeManager(id, group, seq, tags)
+
+
+def feedback(id: Any, truth: Any, *, kind: str = "truth", model: str = "") -> None:
+    """Say what became known about an inference.
+
+    Parameters
+    ----------
+    id
+        What `capture` returned, or the id given to it. None is counted and otherwise ignored.
+    truth
+        The right answer, a person's override, the outcome.
+    kind
+        ``truth``, ``override``, ``outcome`` or a word of your own.
+    model
+        ``name:version``, when known.
+    """
+    with _FEEDBACK:
+        (HOME.client or HOME.begin()).feedback(id, truth, kind, model)
+
+
+def init(url: str | None = None, **overrides: Any) -> None:
+    """Read the settings now instead of at the first capture; starts no thread.
+
+    Parameters
+    ----------
+    url
+        Where to send: ``sqlite:///directory``, ``memory://name``, ``http://host:port``; ``DAVY_URL`` by default.
+    overrides
+        Settings of ``[sdk]`` by name (``sample_rate=0.1``), others by dotted key (``**{"gateway.api_key": "…"}``).
+    """
+    with _CONTROL:
+        HOME.replace(overrides if url is None else {**overrides, "url": url})
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Wait until all that was captured before is sent or dropped; false when `timeout` seconds were not enough."""
+    with _CONTROL:
+        return HOME.client is None or HOME.client.sender.flush(timeout)
+    return False
+
+
+def stats() -> dict[str, Any]:
+    """Give the accounts of this process.
+
+    Returns
+    -------
+    dict
+        ``captured``, ``sampled_out``, ``sent``, ``dropped`` (by reason), ``depth`` and ``depth_bytes`` (waiting),
+        ``oldest_age_seconds``, ``retries``, ``not_watchable``, and ``feedback`` with accounts of its own. Always
+        ``captured == sent + sum(dropped.values()) + depth``.
+    """
+    with _CONTROL:
+        client = HOME.client or HOME.begin()
+        return {**client.stats(), "not_watchable": HOME.not_watchable}
+    return {}
+
+
+def shutdown(timeout: float | None = None) -> None:
+    """Send what is left, for at most `timeout` seconds (``sdk.exit_seconds`` by default), and stop.
+
+    The exit of the process does this on its own. What is captured afterwards is counted as dropped, until `init`.
+    """
+    with _CONTROL:
+        if HOME.client is not None:
+            sender = HOME.client.sender
+            sender.stop(sender.exit_seconds if timeout is None else timeout)
+
+
+def _watch(target: Any, model: str, batched: bool, inputs: Any) -> Any:
+    if isinstance(target, (staticmethod, classmethod)):
+        return type(target)(_watch(target.__func__, model, batched, inputs))
+    if inspect.isroutine(target) or isinstance(target, partial):
+        return wrap(target, Watch(target, model, batched=batched, inputs=inputs))
+    predicts = hasattr(target, "predict") or hasattr(target, "predict_proba") or callable(target)
+    if predicts and not isinstance(target, type):
+        return watch_object(target, model, batched, inputs)
+    HOME.not_watchable += 1
+    warn("not_watchable", f"{type(target).__name__} is neither a function nor an object with predict")
+    return target

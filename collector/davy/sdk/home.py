@@ -1,0 +1,64 @@
+"""The one client of this process: made on first use, replaced by `init`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+from davy.config import SdkSettings, Settings, load
+from davy.errors import DavyError, LogError
+from davy.sdk.client import Client
+from davy.sdk.forksafe import ForkSafe
+from davy.sdk.guard import Guard, describe, warn
+from davy.sdk.sink import Sink, prepare
+
+_GUARD: Final = Guard("disabled")
+_SDK_SETTINGS: Final = frozenset(field.name for field in fields(SdkSettings))
+
+
+class Home(ForkSafe):
+    """Holds the client."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client: Client | None = None
+        self.not_watchable = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """Replace the lock; the client stays, its parts renew themselves."""
+        self._lock = threading.RLock()
+
+    def begin(self) -> Client:
+        """Give the client, made from the settings of this process when there is none."""
+        with self._lock:
+            if self.client is None:
+                self.client = _build({})
+            return self.client
+
+    def replace(self, overrides: Mapping[str, Any]) -> None:
+        """Make another client and shut the old one down."""
+        with self._lock:
+            old, self.client = self.client, _build(overrides)
+        if old is not None:
+            old.sender.stop(old.sender.exit_seconds)
+
+
+def _build(overrides: Mapping[str, Any]) -> Client:
+    with _GUARD:
+        try:
+            found = {f"sdk.{key}" if key in _SDK_SETTINGS else key: value for key, value in overrides.items()}
+            settings = load(overrides=found)
+            return Client(settings, prepare(settings), off="" if settings.sdk.enabled else "disabled")
+        except DavyError as error:
+            warn("disabled", describe(error))
+    return Client(Settings(), _no_sink, off="disabled")
+
+
+def _no_sink() -> Sink:
+    raise LogError("url", "", "the SDK is disabled")
+
+
+HOME: Final = Home()

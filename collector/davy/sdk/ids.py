@@ -1,0 +1,108 @@
+"""Ids of inferences: 16 bytes that sort by time (UUID version 7, RFC 9562), unlike those of any other process."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from typing import Any, Final
+from uuid import UUID
+
+import numpy as np
+
+from davy.errors import InvalidInference
+from davy.event import Array
+from davy.sdk.forksafe import ForkSafe
+from davy.sdk.sampling import Sampler
+
+_PACK: Final = struct.Struct(">QQ").pack
+_VARIANT: Final = 1 << 63
+_DRAWN_AT_ONCE: Final = 512
+
+
+class Ids(ForkSafe):
+    """Draws ids: 48 bits of milliseconds, 12 bits of their fraction, 62 random bits.
+
+    The randomness is drawn anew in a forked child, so that parent and child never make the same id.
+    """
+
+    __slots__ = ("_drawn", "_generator", "_left_out", "_lock", "_sampler")
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__()
+        self._sampler = sampler
+        self.renew()
+
+    def renew(self) -> None:
+        """Seed from the system again."""
+        self._generator = np.random.default_rng().bit_generator
+        self._lock = threading.RLock()
+        self._drawn: list[int] = []
+        self._left_out = 0
+
+    def admitted(self) -> int:
+        """Draw the low half of an id: 62 random bits and the variant; 0 when sampling leaves the id out."""
+        while True:
+            try:
+                return self._drawn.pop()
+            except IndexError:
+                self._draw()
+
+    @property
+    def left_out(self) -> int:
+        """How many times `admitted` gave 0."""
+        with self._lock:
+            return self._left_out - self._drawn.count(0)
+
+    def _draw(self) -> None:
+        with self._lock:
+            if not self._drawn:
+                lows = self.lows(_DRAWN_AT_ONCE)
+                kept = self._sampler.keeps_each(lows)
+                self._left_out += _DRAWN_AT_ONCE - int(kept.sum())
+                self._drawn = np.where(kept, lows, np.uint64(0)).tolist()
+
+    def lows(self, count: int) -> Array:
+        """Draw the low halves of `count` ids, shape ``(count,)``, uint64."""
+        drawn: Array = self._generator.random_raw(count)
+        return drawn >> np.uint64(2) | np.uint64(_VARIANT)
+
+
+def join(now: int, low: int) -> bytes:
+    """Put an id together from a time in nanoseconds and a low half."""
+    return _PACK(_high(now), low)
+
+
+def join_many(now: int, lows: Array) -> bytes:
+    """Put ids made at one time together, 16 bytes each."""
+    halves = np.empty((len(lows), 2), ">u8")
+    halves[:, 0], halves[:, 1] = _high(now), lows
+    return halves.tobytes()
+
+
+def parse(id: Any) -> bytes:
+    """Read an id given as 16 bytes, a UUID or 32 hexadecimal digits.
+
+    Raises
+    ------
+    InvalidInference
+        It is none of these.
+
+    Examples
+    --------
+    >>> parse("00112233445566778899aabbccddeeff")[:4].hex()
+    '00112233'
+    """
+    if isinstance(id, UUID):
+        return id.bytes
+    try:
+        found = bytes.fromhex(id.replace("-", "")) if isinstance(id, str) else bytes(memoryview(id))
+    except (TypeError, ValueError):
+        found = b""
+    if len(found) != 16:
+        raise InvalidInference("id", type(id).__name__, "give 16 bytes, a UUID or 32 hexadecimal digits")
+    return found
+
+
+def _high(now: int) -> int:
+    ticks = (now << 12) // 1_000_000
+    return (ticks & ~0xFFF) << 4 | 0x7000 | ticks & 0xFFF

@@ -1,0 +1,185 @@
+"""A queue with two bounds and exact accounts, between the app's threads and the sender."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from davy.sdk.forksafe import ForkSafe
+
+_MODELS: Final = 1024
+
+
+Item: TypeAlias = tuple[Any, str, int, int, int]
+"""Something captured: what to send, its model, how many inferences it is, its bytes and when it was queued (ns)."""
+
+
+class Lane(ForkSafe):
+    """Holds what was captured until it is sent or dropped.
+
+    At any moment ``captured == sent + sum(dropped) + depth``; what is being sent still counts towards the bounds.
+
+    Parameters
+    ----------
+    items, size
+        The bounds: inferences and bytes.
+    company
+        So many waiting inferences fill an envelope.
+    wake
+        Called, outside the lock, when something waits in an empty queue and when an envelope is full.
+    """
+
+    __slots__ = (
+        "_bytes", "_captured", "_closed", "_company", "_drained_to", "_dropped", "_due", "_entered", "_items",
+        "_lock", "_most_bytes", "_most_rows", "_oldest", "_rows", "_sampled_out", "_sending", "_sent", "_settled",
+        "_settled_to", "_wake",
+    )  # fmt: skip
+
+    def __init__(self, items: int, size: int, company: int, wake: Callable[[], None]) -> None:
+        super().__init__()
+        self._most_rows = items
+        self._most_bytes = size
+        self._company = company
+        self._wake = wake
+        self._closed = ""
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget everything: what is queued belongs to the parent."""
+        # Re-entrant, for a signal handler or finaliser that captures while this thread is inside.
+        self._lock = threading.RLock()
+        self._settled = threading.Condition(self._lock)
+        self._items: deque[Item] = deque()
+        self._rows = self._bytes = self._sending = 0
+        self._captured = self._sampled_out = self._sent = 0
+        self._entered = self._drained_to = self._settled_to = self._oldest = 0
+        self._dropped: Counter[str] = Counter()
+        self._due: dict[str, Counter[str]] = {}
+
+    def put(self, load: Any, model: str, count: int, size: int, at: int) -> bool:
+        """Queue an item; false when it was dropped and counted."""
+        with self._lock:
+            self._captured += count
+            rows = self._rows + count
+            if self._closed:
+                return self._lose(model, self._closed, count)
+            if rows > self._most_rows:
+                return self._lose(model, "queue_full", count)
+            if self._bytes + size > self._most_bytes:
+                return self._lose(model, "bytes_full", count)
+            waiting = self._rows - self._sending
+            self._rows = rows
+            self._bytes += size
+            self._entered += count
+            self._items.append((load, model, count, size, at))
+            company = self._company
+        if waiting == 0 or waiting < company <= waiting + count:
+            self._wake()
+        return True
+
+    def drop(self, model: str, reason: str, count: int = 1) -> None:
+        """Count inferences that were captured but never queued."""
+        with self._lock:
+            self._captured += count
+            self._lose(model, reason, count)
+
+    def skip(self, count: int = 1) -> None:
+        """Count inferences that sampling left out."""
+        with self._lock:
+            self._sampled_out += count
+
+    @property
+    def waiting(self) -> int:
+        """How many inferences are queued and not yet taken by the sender."""
+        return self._rows - self._sending
+
+    def drain(self) -> list[Item]:
+        """Take everything that waits; it counts towards the bounds until it is settled."""
+        with self._lock:
+            items, self._items = list(self._items), deque()
+            self._sending = self._rows
+            self._drained_to = self._entered
+            if items:
+                self._oldest = items[0][4]
+        return items
+
+    def settle(self, model: str, count: int, size: int, reason: str = "") -> None:
+        """Count what was drained as sent or, with a reason, as dropped."""
+        with self._lock:
+            if self._closed:
+                return  # counted when the lane was closed
+            self._rows -= count
+            self._sending -= count
+            self._bytes -= size
+            if reason:
+                self._lose(model, reason, count)
+            else:
+                self._sent += count
+            if self._sending == 0:
+                self._settled_to = self._drained_to
+                self._settled.notify_all()
+
+    def close(self, reason: str) -> None:
+        """Drop what is left, and all that comes, for `reason`."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = reason
+            left: Counter[str] = Counter()
+            for _, model, count, _, _ in self._items:
+                left[model] += count
+            if self._sending:
+                left[""] += self._sending
+            for model, count in left.items():
+                self._lose(model, reason, count)
+            self._items.clear()
+            self._rows = self._bytes = self._sending = 0
+            self._settled_to = self._entered
+            self._settled.notify_all()
+
+    def wait_settled(self, timeout: float) -> bool:
+        """Wait until everything queued before this call was sent or dropped; false when `timeout` came first."""
+        with self._settled:
+            mark = self._entered
+            return self._settled.wait_for(lambda: self._settled_to >= mark, timeout)
+
+    def report(self, model: str) -> dict[str, int]:
+        """Give what was dropped of a model, by reason, and not yet reported; drops of no known model come along."""
+        with self._lock:
+            return dict(self._due.get(model, Counter()) + self._due.get("", Counter()))
+
+    def reported(self, model: str, report: dict[str, int]) -> None:
+        """Take off what a stored envelope has told."""
+        with self._lock:
+            rest = Counter(report)
+            for name in (model, ""):
+                due = self._due.get(name, Counter())
+                told = due & rest
+                due.subtract(told)
+                rest.subtract(told)
+                self._due[name] = +due
+            self._due = {name: due for name, due in self._due.items() if due}
+
+    def stats(self) -> dict[str, Any]:
+        """Give the accounts."""
+        with self._lock:
+            oldest = self._oldest if self._sending else self._items[0][4] if self._items else 0
+            return {
+                "captured": self._captured,
+                "sampled_out": self._sampled_out,
+                "sent": self._sent,
+                "dropped": dict(self._dropped),
+                "depth": self._rows,
+                "depth_bytes": self._bytes,
+                "oldest_age_seconds": (time.time_ns() - oldest) / 1e9 if oldest else 0.0,
+            }
+
+    def _lose(self, model: str, reason: str, count: int) -> bool:
+        if model not in self._due and len(self._due) >= _MODELS:
+            model = ""
+        self._dropped[reason] += count
+        self._due.setdefault(model, Counter())[reason] += count
+        return False

@@ -1,0 +1,58 @@
+"""From what was captured to messages: inferences of one layout share an envelope, feedback travels alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from davy.codec import Layout, pack
+from davy.event import FEEDBACK, INFERENCES
+from davy.log import Message
+from davy.sdk.lane import Item, Lane
+
+_ENVELOPE_BYTES: Final = 900_000
+"""Where an envelope ends before it has all its rows: brokers usually take records up to 1 MB."""
+
+
+@dataclass(slots=True)
+class Parcel:
+    """One message on its way and the lane that accounts for it."""
+
+    lane: Lane
+    topic: str
+    model: str
+    loads: list[Any]
+    count: int
+    size: int
+
+    def message(self, source: str, report: dict[str, int]) -> Message:
+        """Make the message; an envelope carries the client report."""
+        if self.topic == INFERENCES:
+            return Message(self.topic, self.model, pack(self.loads, source=source, report=report))
+        (value,) = self.loads
+        return Message(self.topic, self.model, value)
+
+    def settle(self, reason: str = "") -> None:
+        """Account for it as sent or, with a reason, as dropped."""
+        self.lane.settle(self.model, self.count, self.size, reason)
+
+
+def envelopes(lane: Lane, items: Iterable[Item], rows: int) -> list[Parcel]:
+    """Group chunks by layout, in order, into parcels of at most `rows` inferences."""
+    parcels: list[Parcel] = []
+    open_parcels: dict[Layout, Parcel] = {}
+    for chunk, model, count, size, _ in items:
+        parcel = open_parcels.get(chunk.layout)
+        if parcel is None or parcel.count + count > rows or parcel.size + size > _ENVELOPE_BYTES:
+            parcel = open_parcels[chunk.layout] = Parcel(lane, INFERENCES, model, [], 0, 0)
+            parcels.append(parcel)
+        parcel.loads.append(chunk)
+        parcel.count += count
+        parcel.size += size
+    return parcels
+
+
+def feedback_parcels(lane: Lane, items: Iterable[Item]) -> list[Parcel]:
+    """Make a parcel of each feedback."""
+    return [Parcel(lane, FEEDBACK, model, [value], count, size) for value, model, count, size, _ in items]

@@ -1,0 +1,107 @@
+"""The store in the memory of one process: for tests, and for roles that live together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from davy.errors import LeaseLost
+from davy.store.base import Batch, Lease
+
+
+class MemoryStore:
+    """A store that lives as long as its process.
+
+    Parameters
+    ----------
+    name
+        What stands behind ``memory://``.
+    clock
+        Seconds since the epoch; by it leases expire.
+
+    Examples
+    --------
+    >>> store = MemoryStore("example")
+    >>> store.apply(Batch().put("incidents", "i1", b"open"))
+    >>> store.get("incidents", "i1")
+    b'open'
+    """
+
+    _named: Final[dict[str, MemoryStore]] = {}
+    _naming: Final = threading.Lock()
+
+    def __init__(self, name: str = "", *, clock: Callable[[], float] = time.time) -> None:
+        self.url = f"memory://{name}"
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._collections: dict[str, dict[str, bytes]] = {}
+        self._leases: dict[str, tuple[Lease, float]] = {}
+
+    @classmethod
+    def named(cls, name: str) -> MemoryStore:
+        """Give the one store of this name in this process; the empty name is a name too."""
+        with cls._naming:
+            return cls._named.setdefault(name, cls(name))
+
+    def get(self, collection: str, key: str) -> bytes | None:
+        """Give a record, or None."""
+        with self._lock:
+            return self._collections.get(collection, {}).get(key)
+
+    def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
+        """Give every record of a collection, sorted by key, as they were when the first was asked for."""
+        with self._lock:
+            found = sorted(self._collections.get(collection, {}).items())
+        yield from found
+
+    def count(self, collection: str) -> int:
+        """How many records a collection has."""
+        with self._lock:
+            return len(self._collections.get(collection, {}))
+
+    def apply(self, batch: Batch, *, lease: Lease | None = None) -> None:
+        """Make every change of `batch` together.
+
+        Raises
+        ------
+        LeaseLost
+            `lease` was given and is no longer held with this fence; nothing was changed.
+        """
+        with self._lock:
+            if lease is not None and not self._holds(lease):
+                raise LeaseLost("lease", lease.name, f"{lease.owner} no longer holds it; acquire it again")
+            for verb, collection, key, value in batch.operations:
+                records = self._collections.setdefault(collection, {})
+                if verb == "delete":
+                    records.pop(key, None)
+                elif verb == "put":
+                    records[key] = bytes(value)
+                else:
+                    records.setdefault(key, bytes(value))
+
+    def acquire(self, name: str, owner: str, *, seconds: float) -> Lease | None:
+        """Take or renew the right `name` for `seconds`; None while another owner holds it."""
+        with self._lock:
+            now = self._clock()
+            lease, until = self._leases.get(name, (Lease(name, owner, 1), now))
+            if lease.owner != owner:
+                if until > now:
+                    return None
+                lease = Lease(name, owner, lease.fence + 1)
+            self._leases[name] = lease, now + seconds
+        return lease
+
+    def release(self, lease: Lease) -> None:
+        """Give a right back; harmless when it is lost already."""
+        with self._lock:
+            if self._leases.get(lease.name, (None, 0.0))[0] == lease:
+                self._leases[lease.name] = lease, 0.0
+
+    def close(self) -> None:
+        """Leave the records to whoever else opened this name."""
+
+    def _holds(self, lease: Lease) -> bool:
+        found, until = self._leases.get(lease.name, (None, 0.0))
+        return found == lease and until > self._clock()

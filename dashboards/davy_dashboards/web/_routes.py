@@ -1,0 +1,78 @@
+"""The routes: one page for a person, the same as JSON for a program."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from davy.runtime import Runtime
+from davy_dashboards.web import _format
+from davy_dashboards.web._status import StatusReader
+
+_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+)
+_HEADERS: Final = {
+    "cache-control": "no-store",
+    "content-security-policy": f"{_POLICY}; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+def router(runtime: Runtime) -> APIRouter:
+    """Make the routes ``/`` and ``/status.json`` over a runtime's store and log.
+
+    Everything shown is read from the store and the log, so the page says the same whichever process serves it.
+    """
+    routes = APIRouter()
+    reader = StatusReader(runtime)
+    template = _environment().get_template("status.html")
+
+    @routes.get("/", response_class=HTMLResponse, include_in_schema=False)
+    def page(request: Request) -> HTMLResponse:
+        html = template.render(status=reader.read(), address=str(request.base_url).rstrip("/"))
+        return HTMLResponse(html, headers=_HEADERS)
+
+    @routes.get("/status.json", include_in_schema=False)
+    def status() -> JSONResponse:
+        return JSONResponse(_plain(asdict(reader.read())), headers=_HEADERS)
+
+    return routes
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        age=_format.age,
+        amount=_format.amount,
+        breakable=_format.breakable,
+        moment=_format.moment,
+        percent=_format.percent,
+    )
+    return environment
+
+
+def _plain(value: Any) -> Any:
+    """Give what JSON can carry: bytes as hexadecimal, numbers that are not finite as null."""
+    match value:
+        case dict():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case bytes():
+            return value.hex()
+        case float():
+            return _format.finite(value)
+    return value

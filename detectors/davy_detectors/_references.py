@@ -1,0 +1,64 @@
+"""Picks up the reference of each model from the store, and a new version of it soon after it appears there."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from davy import metrics
+from davy.errors import DecodeError, ReferenceInvalid
+from davy.runtime import Runtime
+from davy_detectors.reference import Reference
+
+COLLECTION: Final = "references"
+_LOOK_EVERY_NS: Final = 1_000_000_000
+_logger = logging.getLogger("davy.detectors")
+
+
+@dataclass(slots=True)
+class _Found:
+    looked: int
+    digest: bytes
+    reference: Reference | None
+
+
+class References:
+    """The active reference of every model asked for, looked up at most once a second by the runtime's clock.
+
+    A reference that cannot be read (another version of Davy wrote it) counts as none: the failure is counted and
+    logged once, and the model is shown without a reference.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._found: dict[str, _Found] = {}
+
+    def current(self, model: str) -> Reference | None:
+        """Give the reference of `model`, None when it has none that can be read."""
+        now = self._runtime.clock()
+        known = self._found.get(model)
+        if known is not None and 0 <= now - known.looked < _LOOK_EVERY_NS:
+            return known.reference
+        stored = self._runtime.store.get(COLLECTION, model)
+        digest = hashlib.blake2b(stored, digest_size=16).digest() if stored else b""
+        if known is not None and known.digest == digest:
+            known.looked = now
+            return known.reference
+        reference = self._read(model, stored)
+        self._found[model] = _Found(now, digest, reference)
+        size = reference.size if reference else 0
+        self._runtime.meter.set(metrics.REFERENCE_SIZE, size, model=model)
+        return reference
+
+    def _read(self, model: str, stored: bytes | None) -> Reference | None:
+        if not stored:
+            return None
+        try:
+            return Reference.from_bytes(stored)
+        except (DecodeError, ReferenceInvalid) as error:
+            kind = type(error).__name__
+            self._runtime.meter.add(metrics.ROLE_ERRORS, role="detect", error=kind)
+            _logger.error("the reference of %s cannot be read; fit it again: %s", model, error)  # noqa: TRY400
+            return None

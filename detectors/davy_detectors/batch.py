@@ -1,0 +1,303 @@
+"""Columns of inferences of one model, as numpy arrays: what every detector computes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from davy.errors import ReferenceInvalid
+from davy.event import Array, Column, Envelope, Path
+from davy_detectors.base import Floats
+
+_SECTIONS: Final = ("inputs", "outputs", "tags")
+_WHOLE: Final = ("embedding", "group", "seq")
+_ABSENT: Final = Column(np.empty(0))
+
+
+class Batch:
+    """Inferences of one model, by column; a read-only value.
+
+    Attributes
+    ----------
+    model
+        ``"name:version"``.
+    ids
+        Shape ``(n,)``, dtype ``V16``.
+    at
+        Event times, nanoseconds since the epoch, shape ``(n,)``, int64.
+    latency_ms
+        Shape ``(n,)``, float64, NaN where not measured.
+    rate
+        Sampling rate in force, shape ``(n,)``, float64.
+    fields
+        Every captured field by its path.
+
+    Examples
+    --------
+    >>> batch = Batch.from_columns("iris:1", {"sepal": [5.1, 4.9], "outputs.probs": [[0.9, 0.1], [0.2, 0.8]]})
+    >>> len(batch), batch.probs.argmax(axis=1).tolist()
+    (2, [0, 1])
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        ids: Array,
+        at: NDArray[np.int64],
+        latency_ms: Floats,
+        rate: Floats,
+        fields: Mapping[Path, Column],
+    ) -> None:
+        self.model = model
+        self.ids = ids
+        self.at = at
+        self.latency_ms = latency_ms
+        self.rate = rate
+        self.fields = fields
+
+    @classmethod
+    def of(cls, envelope: Envelope) -> Self:
+        """Make a batch of an envelope; nothing is copied."""
+        return cls(
+            envelope.model,
+            ids=envelope.ids,
+            at=envelope.at,
+            latency_ms=envelope.latency_ms,
+            rate=envelope.rate,
+            fields=dict(envelope),
+        )
+
+    @classmethod
+    def concat(cls, batches: Sequence[Batch]) -> Self:
+        """Join batches of one model, in order; a field that some of them lack is missing there.
+
+        A field that changes its shape or its kind between batches becomes an array of objects.
+        """
+        first = batches[0]
+        sizes = [len(batch) for batch in batches]
+        paths = dict.fromkeys(path for batch in batches for path in batch.fields)
+        return cls(
+            first.model,
+            ids=np.concatenate([batch.ids for batch in batches]),
+            at=np.concatenate([batch.at for batch in batches]),
+            latency_ms=np.concatenate([batch.latency_ms for batch in batches]),
+            rate=np.concatenate([batch.rate for batch in batches]),
+            fields={path: _join([b.fields.get(path, _ABSENT) for b in batches], sizes) for path in paths},
+        )
+
+    @classmethod
+    def from_columns(
+        cls,
+        model: str,
+        columns: Mapping[str, Any],
+        *,
+        ids: Array | None = None,
+        at: NDArray[np.int64] | None = None,
+    ) -> Self:
+        """Make a batch of named columns, as a reference file holds them.
+
+        Parameters
+        ----------
+        model
+            ``"name:version"``.
+        columns
+            Arrays with the inferences along the first axis, by name: ``inputs.age``, ``outputs.probs``,
+            ``embedding``, ``outputs.label``, ``tags.country``, ``alternatives.<model>.probs``. A name without
+            a known section is an input. ``None`` in an object array means missing.
+        ids, at
+            Numbered from zero and time zero by default.
+
+        Raises
+        ------
+        ReferenceInvalid
+            There is no column, or columns differ in length.
+        """
+        arrays = {path_of(name): _as_column(values) for name, values in columns.items()}
+        count = len(next(iter(arrays.values())).values) if arrays else 0
+        if not arrays:
+            raise ReferenceInvalid("columns", [], "give at least one column")
+        for path, column in arrays.items():
+            if len(column.values) != count:
+                raise ReferenceInvalid(
+                    ".".join(path),
+                    len(column.values),
+                    f"give {count} values, as many as the other columns have",
+                )
+        latency = arrays.pop(("latency_ms",), None)
+        rate = arrays.pop(("rate",), None)
+        return cls(
+            model,
+            ids=_numbered(count) if ids is None else ids,
+            at=np.zeros(count, np.int64) if at is None else at,
+            latency_ms=np.full(count, np.nan) if latency is None else latency.values.astype(np.float64),
+            rate=np.ones(count) if rate is None else rate.values.astype(np.float64),
+            fields=arrays,
+        )
+
+    def take(self, rows: Sequence[int] | NDArray[Any] | slice) -> Batch:
+        """Give a batch of only these rows (numbers, a boolean mask or a slice), in this order."""
+        index = rows if isinstance(rows, slice) else np.asarray(rows)
+        if not isinstance(index, slice) and index.dtype != bool:
+            index = index.astype(np.intp)
+        return Batch(
+            self.model,
+            ids=self.ids[index],
+            at=self.at[index],
+            latency_ms=self.latency_ms[index],
+            rate=self.rate[index],
+            fields={path: _pick(column, index) for path, column in self.fields.items()},
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def probs(self) -> Floats | None:
+        """Class probabilities, shape ``(n, classes)``, NaN in rows that have none.
+
+        Taken from ``outputs.probs``, else the softmax of ``outputs.logits``; None when the model gives neither.
+        """
+        found = self._matrix("outputs", "probs")
+        if found is not None:
+            return found.astype(np.float64, copy=False)
+        logits = self._matrix("outputs", "logits")
+        return None if logits is None else softmax(logits)
+
+    @cached_property
+    def embedding(self) -> NDArray[np.floating[Any]] | None:
+        """Embeddings, shape ``(n, dimensions)``, NaN in rows that have none; None when there are none."""
+        return self._matrix("embedding")
+
+    @cached_property
+    def label(self) -> Array | None:
+        """Predicted labels, shape ``(n,)``: ``outputs.label``, else the likeliest class; None when neither is there."""
+        column = self.fields.get(("outputs", "label"))
+        if column is not None and column.values.ndim == 1:
+            return column.values
+        if self.probs is None:
+            return None
+        likeliest: Array = np.where(np.isnan(self.probs), -np.inf, self.probs).argmax(axis=1)
+        return likeliest
+
+    def _matrix(self, *path: str) -> NDArray[np.floating[Any]] | None:
+        column = self.fields.get(path)
+        if column is None or column.values.ndim != 2 or column.values.dtype.kind not in "fiub":
+            return None
+        values: NDArray[np.floating[Any]] = column.values
+        if values.shape[1] == 0:
+            return None
+        if values.dtype not in (np.float32, np.float64):
+            values = values.astype(np.float64)
+        if column.missing is not None and column.missing.any():
+            values = np.where(column.missing[:, None], values.dtype.type(np.nan), values)
+        return values
+
+
+def softmax(logits: NDArray[np.floating[Any]]) -> Floats:
+    """Give the probabilities of logits, row by row; NaN or infinite rows stay NaN."""
+    logits = logits.astype(np.float64, copy=False)
+    finite = np.isfinite(logits).all(axis=1, keepdims=True)
+    safe = np.where(finite, logits, 0.0)
+    exponent = np.exp(safe - safe.max(axis=1, keepdims=True))
+    result: Floats = np.where(finite, exponent / exponent.sum(axis=1, keepdims=True), np.nan)
+    return result
+
+
+def path_of(name: str) -> Path:
+    """Read a column name of a reference file.
+
+    Examples
+    --------
+    >>> path_of("outputs.probs"), path_of("age"), path_of("alternatives.digits:1.5.probs")
+    (('outputs', 'probs'), ('inputs', 'age'), ('alternatives', 'digits:1.5', 'probs'))
+    """
+    section, _, rest = name.partition(".")
+    if name in _WHOLE or name in {"latency_ms", "rate"}:
+        return (name,)
+    if rest and section in _SECTIONS:
+        return (section, rest)
+    if section == "alternatives" and "." in rest:
+        other, _, key = rest.rpartition(".")
+        return (section, other, key)
+    return ("inputs", name)
+
+
+def _numbered(count: int) -> Array:
+    ids = np.zeros((count, 2), ">u8")
+    ids[:, 1] = np.arange(count)
+    return ids.view("V16")[:, 0]
+
+
+def _as_column(values: Any) -> Column:
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        return Column(values)
+    rows = list(values)
+    missing = np.fromiter((row is None for row in rows), bool, len(rows))
+    column = Column(_stack([row for row in rows if row is not None], missing), missing)
+    return column if missing.any() else Column(column.values)
+
+
+def _stack(present: list[Any], missing: NDArray[np.bool_]) -> Array:
+    """Spread values over the rows that are not missing: one array when all agree in shape and kind, else objects."""
+    items: list[Any] = [np.asarray(v) if isinstance(v, (list, tuple)) else v for v in present]
+    shapes = {np.shape(v) if not isinstance(v, (str, bytes)) else None for v in items}
+    numeric = all(np.asarray(v).dtype.kind in "biuf" for v in items)
+    if items and numeric and len(shapes) == 1 and None not in shapes:
+        stacked = np.stack([np.asarray(v) for v in items])
+        filled: Array = np.zeros((len(missing), *stacked.shape[1:]), stacked.dtype)
+        filled[~missing] = stacked
+        return filled
+    objects = np.empty(len(missing), dtype=object)
+    for row, value in zip(np.flatnonzero(~missing), items, strict=True):
+        objects[row] = value.item() if isinstance(value, np.generic) else value
+    return objects
+
+
+def _pick(column: Column, index: Any) -> Column:
+    missing = None if column.missing is None else column.missing[index]
+    return Column(lambda: column.values[index], missing)
+
+
+def _join(columns: Sequence[Column], sizes: Sequence[int]) -> Column:
+    missing = np.concatenate(
+        [
+            np.ones(size, bool) if column is _ABSENT else ~column.present
+            for column, size in zip(columns, sizes, strict=True)
+        ]
+    )
+    lazy: Callable[[], Array] = partial(_join_values, columns, sizes)
+    return Column(lazy, missing if missing.any() else None)
+
+
+def _join_values(columns: Sequence[Column], sizes: Sequence[int]) -> Array:
+    full = [column.values for column in columns if column is not _ABSENT and column.present.any()]
+    if not full:
+        return np.empty(sum(sizes), dtype=object)
+    regular = all(values.dtype != object and values.shape[1:] == full[0].shape[1:] for values in full)
+    shape = full[0].shape[1:] if regular else ()
+    dtype = np.result_type(*full) if regular else np.dtype(object)
+    joined: Array = np.zeros((sum(sizes), *shape), dtype)
+    if not regular:
+        joined[:] = None
+    start = 0
+    for column, size in zip(columns, sizes, strict=True):
+        if column is not _ABSENT and column.present.any():
+            _write(joined, start, column.values)
+        start += size
+    return joined
+
+
+def _write(joined: Array, start: int, values: Array) -> None:
+    stop = start + len(values)
+    if joined.dtype == object and values.ndim > 1:
+        for row, value in enumerate(values, start=start):
+            joined[row] = value
+    elif joined.dtype == object and values.dtype != object:
+        joined[start:stop] = values.tolist()
+    else:
+        joined[start:stop] = values

@@ -1,0 +1,201 @@
+"""The commands ``davy reference`` and ``davy incidents``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from davy import console
+from davy.codec import load
+from davy.errors import DavyError, ReferenceInvalid
+from davy.runner import open_runtime
+from davy.store import Batch as Changes
+from davy.store import Store
+from davy_detectors import alerts
+from davy_detectors._references import COLLECTION as REFERENCES
+from davy_detectors.alerts import Incident
+
+Model = Annotated[str, typer.Option("--model", help="The model, as name:version.")]
+OnlyModel = Annotated[str, typer.Option("--model", help="Only this model, as name:version.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+reference = typer.Typer(help="Say what is normal for a model.", no_args_is_help=True)
+incidents = typer.Typer(help="List incidents: what went wrong, since when, and which samples show it.")
+
+_LAST: Final = 10_000
+_MOST: Final = 200_000
+
+
+@reference.command("fit")
+def _fit(
+    model: Model,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Inferences to learn from: .npz, .csv or .parquet.", show_default=False),
+    ] = None,
+    from_log: Annotated[bool, typer.Option("--from-log", help="Learn from what the log holds.")] = False,
+    last: Annotated[
+        int | None, typer.Option(help=f"Newest inferences to take; {_LAST} without a time.", min=1)
+    ] = None,
+    since: Annotated[str, typer.Option(help="Only from this time on, ISO 8601; UTC without an offset.")] = "",
+    until: Annotated[str, typer.Option(help="Only before this time, ISO 8601.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Learn what is normal from a time when the model did well; running detectors take it up within a second."""
+    from davy_detectors._sources import read_file, read_log
+    from davy_detectors.reference import Reference
+
+    if (file is None) == (not from_log):
+        raise ReferenceInvalid("--file", str(file), "give either --file or --from-log")
+    if file is not None and (last or since or until):
+        raise ReferenceInvalid("--file", file.name, "--last, --since and --until go with --from-log")
+    times = {"since": _nanoseconds("--since", since), "until": _nanoseconds("--until", until)}
+    with open_runtime() as runtime:
+        if file is not None:
+            batch = read_file(model, file)
+        else:
+            most = last or (_MOST if since or until else _LAST)
+            batch = read_log(runtime.log, model, last=most, **times)
+        fitted = Reference.fit(model, batch, settings=runtime.settings.detect)
+        runtime.store.apply(Changes().put(REFERENCES, model, fitted.to_bytes()))
+    console.show_one(_reference_row(fitted), title="reference", as_json=as_json)
+
+
+@reference.command("list")
+def _list_references(as_json: Json = False) -> None:
+    """List the references in force."""
+    from davy_detectors.reference import Reference
+
+    with open_runtime() as runtime:
+        rows = [_reference_row(Reference.from_bytes(data)) for _, data in runtime.store.items(REFERENCES)]
+    console.show(rows, title="references", as_json=as_json, empty="none yet; `davy reference fit` makes one")
+
+
+@reference.command("show")
+def _show_reference(model: Model, as_json: Json = False) -> None:
+    """Show what the reference of a model was learned from and what it watches."""
+    from davy_detectors.reference import Reference
+
+    with open_runtime() as runtime:
+        data = runtime.store.get(REFERENCES, model)
+    if data is None:
+        raise ReferenceInvalid("--model", model, "has no reference; `davy reference fit` makes one")
+    found = Reference.from_bytes(data)
+    row = {**_reference_row(found), "watched": list(found.streams)}
+    console.show_one(row, title="reference", as_json=as_json)
+
+
+@incidents.callback(invoke_without_command=True)
+def _incidents(
+    context: typer.Context,
+    model: OnlyModel = "",
+    only_open: Annotated[bool, typer.Option("--open", help="Only those that are not resolved.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List incidents, the newest first."""
+    if context.invoked_subcommand is not None:
+        return
+    with open_runtime() as runtime:
+        found = [incident for incident in _stored(runtime.store) if model in {"", incident.model}]
+    if only_open:
+        found = [incident for incident in found if incident.state != alerts.RESOLVED]
+    found.sort(key=lambda incident: incident.raised_at, reverse=True)
+    rows = [_incident_json(one) if as_json else _incident_row(one) for one in found]
+    console.show(rows, title="incidents", as_json=as_json, empty="none")
+
+
+@incidents.command("show")
+def _show_incident(
+    id: Annotated[str, typer.Argument(help="The incident, or the beginning of its id.")],
+    as_json: Json = False,
+) -> None:
+    """Show one incident: guilty features, since when, how large, and the samples that carry it."""
+    with open_runtime() as runtime:
+        found = [incident for incident in _stored(runtime.store) if id and incident.id.startswith(id)]
+    if len(found) != 1:
+        remedy = (
+            "several begin so; give more of it" if found else "no such incident; `davy incidents` lists them"
+        )
+        raise DavyError("incident", id, remedy)
+    shown = _incident_json(found[0])
+    if as_json:
+        console.show_one(shown, title="incident", as_json=True)
+        return
+    features, samples = shown.pop("features"), shown.pop("samples")
+    console.show_one({**shown, "samples": len(samples)}, title="incident")
+    console.show(features, title="features")
+    console.show([{"sample": sample} for sample in samples], title="samples")
+
+
+def _stored(store: Store) -> list[Incident]:
+    return [load(Incident, data) for _, data in store.items(alerts.COLLECTION)]
+
+
+def _reference_row(found: Any) -> dict[str, Any]:
+    return {
+        "model": found.model,
+        "version": found.version,
+        "inferences": found.size,
+        "scores": list(found.scorers),
+        "features": len(found.streams),
+    }
+
+
+def _incident_row(incident: Incident) -> dict[str, Any]:
+    return {
+        "id": incident.id,
+        "model": incident.model,
+        "cause": incident.cause,
+        "state": incident.state,
+        "since": _iso(incident.onset_at),
+        "event": incident.onset_event,
+        "features": [f"{found.feature}: {found.change}" for found in incident.features[:3]],
+        "size": f"{incident.size:.1%}",
+        "samples": len(incident.samples),
+    }
+
+
+def _incident_json(incident: Incident) -> dict[str, Any]:
+    return {
+        "id": incident.id,
+        "model": incident.model,
+        "cause": incident.cause,
+        "state": incident.state,
+        "onset_event": incident.onset_event,
+        "onset_at": _iso(incident.onset_at),
+        "raised_event": incident.raised_event,
+        "raised_at": _iso(incident.raised_at),
+        "resolved_at": None if incident.resolved_at is None else _iso(incident.resolved_at),
+        "features": [
+            {
+                "feature": found.feature,
+                "change": found.change,
+                "reference": found.reference,
+                "current": found.current,
+                "log_evidence": found.log_evidence,
+            }
+            for found in incident.features
+        ],
+        "size": incident.size,
+        "samples": [sample.hex() for sample in incident.samples],
+    }
+
+
+def _iso(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat(timespec="milliseconds")
+
+
+def _nanoseconds(option: str, text: str) -> int | None:
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ReferenceInvalid(
+            option, text, "give a time like 2026-03-01T12:00 or 2026-03-01T12:00+02:00"
+        ) from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000

@@ -1,0 +1,224 @@
+"""The drift monitor: a score-dictionary e-detector on every stream, averaged into one alarm."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any, Final
+
+import numpy as np
+
+from davy import event
+from davy.codec import dump_any, load_any
+from davy.config import DetectSettings
+from davy.errors import DecodeError, ReferenceInvalid
+from davy_detectors.base import Alarm, Floats, Reading
+from davy_detectors.batch import Batch
+from davy_detectors.drift.bets import Bets
+from davy_detectors.drift.counts import Counts, MicroBatches
+from davy_detectors.drift.evidence import Evidence
+from davy_detectors.reference import Reference
+from davy_detectors.sketch import NumberBins
+
+_VERSION: Final = 1
+_LIST_ERROR: Final = 0.1
+
+
+class ScoreDictionaryDetector:
+    """Raises an alarm when the distribution of any monitored stream has left the reference's.
+
+    Each stream's bins are scored by a dictionary of bounded functions (location, scale, tails, half-lines, single
+    categories, missing), each score is bet to have a higher mean than the reference allows, sampling error of the
+    reference included, and the bets of a stream are mixed into a Shiryaev-Roberts statistic. The alarm is raised when
+    the average over the streams reaches ``false_alarm_every / micro_batch``. Then the statistic starts again.
+
+    If inferences are independent and like the reference's, the mean number of inferences between alarms is at least
+    `false_alarm_every`: whatever the distributions, whatever the dependence between streams, however often one looks,
+    except with probability `reference_error` over the drawing of the reference.
+
+    Parameters
+    ----------
+    reference
+        What is normal.
+    settings
+        `false_alarm_every`, `micro_batch`, `tolerance` and `reference_error` are used.
+
+    References
+    ----------
+    Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", NEJSDS 2024.
+    Dandapanthula and Ramdas, "Multiple testing in multi-stream sequential change detection", arXiv 2501.04130.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> normal = Batch.from_columns("m:1", {"x": rng.normal(size=10_000)})
+    >>> settings = DetectSettings()
+    >>> detector = ScoreDictionaryDetector(Reference.fit("m:1", normal, settings=settings), settings)
+    >>> alarm = detector.update(Batch.from_columns("m:1", {"x": rng.normal(1.0, size=1_000)}))[0]
+    >>> alarm.features[0].feature, alarm.features[0].change
+    ('inputs.x', 'larger')
+    """
+
+    name: Final = "e-detector"
+
+    def __init__(self, reference: Reference, settings: DetectSettings) -> None:
+        self._reference = reference
+        self._size = settings.micro_batch
+        self._threshold = settings.false_alarm_every / settings.micro_batch
+        self._settled = [settings.micro_batch, settings.tolerance, settings.reference_error]
+        streams = len(reference.bins)
+        self._bets = {name: Bets.of(bins, settings, streams) for name, bins in reference.bins.items()}
+        width = max(len(bins.counts) for bins in reference.bins.values())
+        numbers = sum(isinstance(bins, NumberBins) for bins in reference.bins.values())
+        bets = list(self._bets.values())
+        parts = [slice(0, numbers), slice(numbers, streams)]
+        self._groups = [(part, Evidence(bets[part], width)) for part in parts if bets[part]]
+        self._counts = MicroBatches(streams, width, self._size)
+        self._done = 0
+
+    def update(self, batch: Batch) -> list[Alarm]:
+        """Take in a batch and give the alarms it raised, in order."""
+        alarms: list[Alarm] = []
+        if len(batch):
+            for counts in self._counts.add(self._reference.monitored(batch)):
+                alarms += self.test(counts)
+        return alarms
+
+    def test(self, counts: Counts) -> list[Alarm]:
+        """Take in the counts of whole micro-batches, shape ``(micro-batches, streams, bins)``, at most 32; give alarms.
+
+        `update` is counting and then this; counts of several partitions can be summed in between.
+        """
+        alarms = []
+        prepared = [group.prepare(counts[:, part]) for part, group in self._groups]
+        for micro_batch in zip(*prepared, strict=True):
+            steps = zip(self._groups, micro_batch, strict=True)
+            statistic = sum(group.step(*bets) for (_, group), bets in steps) / len(self._bets)
+            self._done += 1
+            if statistic >= self._threshold:
+                alarms.append(self._alarm(statistic))
+                for _, group in self._groups:
+                    group.restart()
+        return alarms
+
+    def reading(self) -> Reading:
+        """Give the evidence over the threshold: the average, and each stream's."""
+        ratios = self._statistics() / self._threshold
+        by_name = zip(self._bets, ratios.tolist(), strict=True)
+        return Reading(ratio=float(ratios.mean()), features=dict(by_name))
+
+    def sample_scores(self, batch: Batch, alarm: Alarm) -> Floats:
+        """Give what each inference pays the winning bets of the guilty features, shape ``(n,)``.
+
+        A log-likelihood ratio of "after the change" against "like the reference". Needs nothing but the alarm, so it
+        also answers for one raised before a restart.
+
+        Raises
+        ------
+        ReferenceInvalid
+            The alarm names a feature or a change that this reference does not have.
+        """
+        scores = np.zeros(len(batch))
+        if not len(batch):
+            return scores
+        bins = self._reference.monitored(batch)
+        streams = self._reference.streams
+        for found in alarm.features:
+            bets = self._bets.get(found.feature)
+            score = bets.score_named(found.change, found.current) if bets else None
+            if bets is None or score is None:
+                raise ReferenceInvalid(
+                    "alarm", f"{found.feature}: {found.change}", "ask with the reference that raised it"
+                )
+            payoffs = bets.payoffs[:, score, bets.best_stake(score, found.current)]
+            scores += payoffs[bins[streams.index(found.feature)]]
+        return scores
+
+    def to_bytes(self) -> bytes:
+        """Give the state: evidence, the micro-batch in hand, how many were done."""
+        return dump_any(
+            {
+                "v": _VERSION,
+                "detector": self.name,
+                "reference": self._reference.version,
+                "settings": self._settled,
+                "done": self._done,
+                "counts": self._counts.dump(),
+                "evidence": [group.dump() for _, group in self._groups],
+            }
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Go on from what `to_bytes` gave.
+
+        Raises
+        ------
+        DecodeError
+            These are not the bytes of such a state, or another version, reference or setting made them.
+        """
+        try:
+            state = load_any(data)
+            self._refuse_foreign(state)
+            self._counts.load(state["counts"])
+            for (_, group), found in zip(self._groups, state["evidence"], strict=True):
+                group.load(found)
+            self._done = int(state["done"])
+        except DecodeError:
+            raise
+        except Exception as error:  # bytes from anywhere: every failure means damage
+            raise DecodeError("detector state", f"{len(data)} bytes", f"is damaged: {error}") from error
+
+    def _refuse_foreign(self, state: dict[str, Any]) -> None:
+        expected = {
+            "v": _VERSION,
+            "detector": self.name,
+            "reference": self._reference.version,
+            "settings": self._settled,
+        }
+        for key, value in expected.items():
+            if state[key] != value:
+                raise DecodeError(f"detector state, {key}", state[key], f"is not of {value!r}; start anew")
+
+    def _statistics(self) -> Floats:
+        return np.concatenate([group.statistics() for _, group in self._groups])
+
+    def _alarm(self, statistic: float) -> Alarm:
+        statistics = self._statistics()
+        order = np.argsort(-statistics, kind="stable")
+        guilty = [
+            self._accuse(int(row), float(statistics[row])) for row in order[: _listed(statistics[order])]
+        ]
+        age = guilty[0][1]
+        return Alarm(
+            cause=self.name,
+            event=self._done * self._size - 1,
+            onset_event=max(0, round((self._done - age) * self._size)),
+            statistic=statistic,
+            threshold=self._threshold,
+            features=[found for found, _ in guilty],
+        )
+
+    def _accuse(self, row: int, statistic: float) -> tuple[event.Evidence, float]:
+        """Say what changed in a stream and how many micro-batches ago."""
+        name = self._reference.streams[row]
+        part, group = next(found for found in self._groups if row < found[0].stop)
+        score, age, total = group.winner(row - part.start)
+        bets, current = self._bets[name], total / (age * self._size)
+        found = event.Evidence(
+            feature=name,
+            change=bets.scores[score].describe(current),
+            reference=float(bets.means[score]),
+            current=current,
+            log_evidence=log(statistic),
+        )
+        return found, age
+
+
+def _listed(ordered: Floats) -> int:
+    """Count the guilty among statistics in falling order: e-BH on e-detectors, and always the first.
+
+    The error over patience of the list, its false discovery rate over the mean number of micro-batches, is at most
+    0.1 (Dandapanthula and Ramdas, section 4).
+    """
+    places = np.arange(1, len(ordered) + 1)
+    enough = np.flatnonzero(ordered * places >= len(ordered) / _LIST_ERROR)
+    return int(enough[-1]) + 1 if len(enough) else 1

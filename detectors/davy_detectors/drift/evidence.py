@@ -1,0 +1,106 @@
+"""Shiryaev-Roberts statistics of many bets on many streams, with where each thinks the change was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from davy_detectors.base import Floats
+from davy_detectors.drift.bets import STAKES, Bets
+from davy_detectors.drift.counts import BLOCK, Counts
+
+Singles = NDArray[np.float32]
+_MOST: Final = 40.0
+
+
+class Evidence:
+    """The e-detectors of a group of streams, side by side.
+
+    For every bet with payoff `P` of a micro-batch, ``R <- (1 + R) P``: the sum, over all micro-batches the change may
+    have begun in, of what the bet has paid since. Where no reference distribution lets ``P`` grow, ``R - t`` is a
+    supermartingale, so ``R`` needs `A` micro-batches on average to reach `A`. Payoffs are products, kept as they
+    are: what a micro-batch pays is capped at ``exp(40)``, which single precision holds for any sensible threshold.
+
+    Beside ``R`` two sums with the same weights are kept: of the micro-batches since the change and of the scores in
+    them. Over ``R`` they are the estimated age of the change and, with it, the mean of the score since then.
+
+    Parameters
+    ----------
+    bets
+        The bets on each stream.
+    width
+        Bins of a row of counts.
+
+    References
+    ----------
+    Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", NEJSDS 2024.
+    """
+
+    def __init__(self, bets: Sequence[Bets], width: int) -> None:
+        scores = max(len(b.scores) for b in bets)
+        shape = (len(STAKES), scores)
+        self._values: Floats = np.zeros((len(bets), width, scores))
+        self._payoffs: Floats = np.full((len(bets), width, *shape), -1.0)
+        self._prior: Singles = np.zeros((len(bets), *shape), np.float32)
+        for i, b in enumerate(bets):
+            rows, columns = b.values.shape
+            self._values[i, :rows, :columns] = b.values
+            self._payoffs[i, :rows, :, :columns] = b.payoffs.transpose(0, 2, 1)
+            self._prior[i, :, :columns] = b.prior.T
+        self._payoffs = self._payoffs.reshape(len(bets), width, -1)
+        self._sums: Singles = np.zeros((3, *self._prior.shape), np.float32)
+        self._parts = tuple(self._sums)
+        self._logs: Floats = np.empty((BLOCK, len(bets), self._payoffs.shape[2]))
+
+    def prepare(self, counts: Counts) -> list[tuple[Singles, Singles]]:
+        """Give, for each micro-batch, payoffs ``(streams, stakes, scores)`` and score sums ``(streams, 1, scores)``.
+
+        At most 32 micro-batches at a time.
+        """
+        by_stream = counts.transpose(1, 0, 2).astype(np.float64)
+        logs = self._logs[: len(counts)]
+        np.matmul(by_stream, self._payoffs, out=logs.transpose(1, 0, 2))
+        payoffs = np.minimum(logs, _MOST, out=np.empty(logs.shape, np.float32), casting="same_kind")
+        np.exp(payoffs, out=payoffs)
+        sums = np.matmul(by_stream, self._values).transpose(1, 0, 2).astype(np.float32, order="C")
+        shaped = payoffs.reshape(len(counts), *self._prior.shape)
+        return list(zip(shaped, sums[:, :, None, :], strict=True))
+
+    def step(self, payoffs: Singles, sums: Singles) -> float:
+        """Take in one prepared micro-batch; give the sum over the streams of their statistics."""
+        evidence, ages, totals = self._parts
+        evidence += 1.0
+        ages += evidence
+        totals += evidence * sums
+        self._sums *= payoffs
+        return float(np.vdot(self._prior, evidence))
+
+    def statistics(self) -> Floats:
+        """Give the statistic of every stream, shape ``(streams,)``."""
+        weighted: Floats = (self._prior * self._sums[0]).sum(axis=(1, 2), dtype=np.float64)
+        return weighted
+
+    def winner(self, stream: int) -> tuple[int, float, float]:
+        """Give the score whose bet holds most evidence, the age of the change in micro-batches, the score's sum."""
+        best = np.unravel_index(
+            (self._prior[stream] * self._sums[0, stream]).argmax(), self._prior[stream].shape
+        )
+        evidence, age, total = (float(value) for value in self._sums[(slice(None), stream, *best)])
+        return int(best[1]), age / evidence, total / evidence
+
+    def restart(self) -> None:
+        """Forget all evidence."""
+        self._sums[:] = 0.0
+
+    def dump(self) -> Mapping[str, Any]:
+        """Give the evidence."""
+        return {"sums": self._sums.copy()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `dump` gave; raises ValueError on another shape."""
+        if np.shape(state["sums"]) != self._sums.shape:
+            raise ValueError(f"evidence of shape {np.shape(state['sums'])} for {self._sums.shape}")
+        self._sums[:] = state["sums"]

@@ -1,0 +1,215 @@
+"""A sketch of a monitored stream: counts in bins taken from reference quantiles or reference categories."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from davy_detectors.base import Floats
+from davy_detectors.features import CATEGORIES, Feature
+
+QUANTILES: Final = np.array(
+    [0.001, 0.005, 0.01, 0.025, *(np.arange(1, 20) * 0.05), 0.975, 0.99, 0.995, 0.999]
+)
+"""The 27 quantiles of the reference that part the 28 bins of a number."""
+CELLS: Final = 2**16
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class NumberBins:
+    """Bins of a numeric stream: between reference quantiles, one for missing, one for not finite.
+
+    A number is first put into one of 65 536 cells: the upper half of the bits of its single-precision distance to
+    a centre, so cells are finest there and grow to 1/128 of the distance. Bins are unions of cells, in the reference
+    as in the stream, so validity is not touched; a lookup replaces the search. Values that single precision
+    cannot hold count as not finite. A value that fills several quantiles gets a bin of its own.
+
+    Attributes
+    ----------
+    centre
+        The reference's median, or zero where that tells more quantiles apart (very skewed positive numbers).
+    edges
+        For each of `QUANTILES` the number of cells, in rising order, below it; shape ``(27,)``.
+    counts
+        Reference inferences by bin: 28 bins in rising order, missing, not finite; shape ``(30,)``, int64.
+    """
+
+    centre: float
+    edges: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def fit(cls, feature: Feature) -> Self:
+        """Take the bins from a reference's values."""
+        values = np.asarray(feature.values, np.float64)
+        present = values if feature.missing is None else values[~feature.missing]
+        with np.errstate(over="ignore"):
+            usable = present[np.isfinite(present) & np.isfinite(present.astype(np.float32))]
+        centres = (float(np.median(usable)), 0.0) if len(usable) else (0.0,)
+        fits = [(centre, _edges(usable, centre)) for centre in centres]
+        centre, edges = max(fits, key=lambda fit: len(np.unique(fit[1])))
+        unfilled = cls(centre, edges, np.zeros(len(edges) + 3, np.int64))
+        return cls(centre, edges, np.bincount(unfilled.bin(feature), minlength=len(edges) + 3))
+
+    @cached_property
+    def table(self) -> Bytes:
+        """The bin of every cell, shape ``(65536,)``; made when first used, never stored."""
+        bins = np.searchsorted(self.edges, np.arange(CELLS), side="right").astype(np.uint8)[_ranks()]
+        bins[~np.isfinite(_representatives())] = len(self.edges) + 2
+        return bins
+
+    @property
+    def missing(self) -> int:
+        """The bin of what is missing."""
+        return len(self.edges) + 1
+
+    def bin(self, feature: Feature) -> Bytes:
+        """Give the bin of every value, shape ``(n,)``."""
+        bins: Bytes = self.table[cells(np.asarray(feature.values, np.float64), self.centre)]
+        if feature.missing is not None:
+            bins[feature.missing] = self.missing
+        return bins
+
+    def dump(self) -> Mapping[str, Any]:
+        """Give the fitted state."""
+        return {"kind": "numeric", "centre": self.centre, "edges": self.edges, "counts": self.counts}
+
+    @classmethod
+    def load(cls, state: Mapping[str, Any]) -> Self:
+        """Make fitted bins from what `dump` gave."""
+        return cls(float(state["centre"]), np.array(state["edges"]), np.array(state["counts"]))
+
+
+@dataclass(frozen=True, eq=False)
+class CategoryBins:
+    """Bins of a categorical stream: the 30 most frequent categories, the others, unseen ones, missing.
+
+    Attributes
+    ----------
+    categories
+        The categories with a bin of their own, most frequent first.
+    others
+        The categories that share a bin, at most 10 000 of them.
+    counts
+        Reference inferences by bin: categories, others, unseen, missing; shape ``(len(categories) + 3,)``, int64.
+    """
+
+    categories: tuple[Any, ...]
+    others: tuple[Any, ...]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def fit(cls, feature: Feature) -> Self:
+        """Take the bins from a reference's values."""
+        values = feature.values if feature.missing is None else feature.values[~feature.missing]
+        often = Counter(map(_category, values.tolist())).most_common()
+        often.sort(key=lambda item: (-item[1], str(item[0])))
+        names = tuple(name for name, _ in often if name is not None)
+        categories, others = names[:CATEGORIES], names[CATEGORIES : CATEGORIES + _OTHERS]
+        unfilled = cls(categories, others, np.zeros(len(categories) + 3, np.int64))
+        return cls(categories, others, np.bincount(unfilled.bin(feature), minlength=len(categories) + 3))
+
+    @cached_property
+    def _codes(self) -> Mapping[Any, int]:
+        codes = _Codes({name: len(self.categories) for name in self.others})
+        codes.update({name: code for code, name in enumerate(self.categories)})
+        codes.unseen = len(self.categories) + 1
+        return codes
+
+    @property
+    def missing(self) -> int:
+        """The bin of what is missing."""
+        return len(self.categories) + 2
+
+    def bin(self, feature: Feature) -> Bytes:
+        """Give the bin of every value, shape ``(n,)``."""
+        values = feature.values.tolist()
+        if feature.values.dtype == object:
+            values = map(_category, values)
+        bins = np.fromiter(map(self._codes.__getitem__, values), np.uint8, len(feature.values))
+        if feature.missing is not None:
+            bins[feature.missing] = self.missing
+        return bins
+
+    def dump(self) -> Mapping[str, Any]:
+        """Give the fitted state."""
+        return {
+            "kind": "categorical",
+            "categories": list(self.categories),
+            "others": list(self.others),
+            "counts": self.counts,
+        }
+
+    @classmethod
+    def load(cls, state: Mapping[str, Any]) -> Self:
+        """Make fitted bins from what `dump` gave."""
+        return cls(tuple(state["categories"]), tuple(state["others"]), np.array(state["counts"]))
+
+
+Bins = NumberBins | CategoryBins
+_OTHERS: Final = 10_000
+_MIDDLE: Final = 0.5
+
+
+def fit_bins(feature: Feature) -> Bins:
+    """Take the bins of a stream from a reference's values."""
+    return NumberBins.fit(feature) if feature.kind == "numeric" else CategoryBins.fit(feature)
+
+
+def load_bins(state: Mapping[str, Any]) -> Bins:
+    """Make fitted bins from what `dump` gave."""
+    return NumberBins.load(state) if state["kind"] == "numeric" else CategoryBins.load(state)
+
+
+def cells(values: Floats, centre: Floats | float) -> NDArray[np.uint16]:
+    """Give the cell of every value: the upper 16 bits of its single-precision distance to `centre`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance = np.empty(values.shape, "<f4")
+        np.subtract(values, centre, out=distance, casting="same_kind")
+    upper: NDArray[np.uint16] = distance.view("<u2")[..., 1::2]
+    return upper
+
+
+def _edges(usable: Floats, centre: float) -> NDArray[np.int64]:
+    """Give the cells below each quantile: lower ones before the cell that holds it, upper ones after."""
+    if not len(usable):
+        return np.full(len(QUANTILES), CELLS // 2, np.int64)
+    below = np.cumsum(np.bincount(_ranks()[cells(usable, centre)], minlength=CELLS))
+    lower = np.searchsorted(below, QUANTILES * len(usable), side="right")
+    upper = np.searchsorted(below, QUANTILES * len(usable), side="left") + 1
+    return np.where(QUANTILES < _MIDDLE, lower, upper).astype(np.int64)
+
+
+class _Codes(dict[Any, int]):
+    """Bins of categories; what is not known has the bin of the unseen."""
+
+    unseen: int
+
+    def __missing__(self, key: Any) -> int:
+        return self.unseen
+
+
+def _category(value: Any) -> Any:
+    """Give a value as a category that can be stored and compared; what is neither text nor number is its text."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    return value.item() if isinstance(value, np.generic) else repr(value)
+
+
+def _representatives() -> NDArray[np.float32]:
+    return (np.arange(CELLS, dtype="<u4") << 16).view("<f4")
+
+
+def _ranks() -> NDArray[np.uint16]:
+    """Give the place of every cell in rising order: sign and magnitude turned into one order, one place for ±0."""
+    cell, half = np.arange(CELLS), CELLS // 2
+    ranks = np.where(cell < half, cell + half, CELLS - 1 - cell).astype(np.uint16)
+    ranks[half] = half
+    return ranks

@@ -1,0 +1,12 @@
+"""Dataset versions: immutable directories of labelled inferences, verified whenever they are read.
+
+A version is a directory ``<model>/v3-1a2b3c4d`` with ``manifest.json`` (what is inside, from which label revision,
+chosen how and with which probability, in which split) and ``rows.npz`` (the arrays). Its name ends in a hash of the
+content.
+"""
+
+from davy_miner.dataset.build import build
+from davy_miner.dataset.files import Dataset, load
+from davy_miner.dataset.versions import diff, directory, find, versions
+
+__all__ = ["Dataset", "build", "diff", "directory", "find", "load", "versions"]

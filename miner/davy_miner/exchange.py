@@ -1,0 +1,115 @@
+"""The traffic with the labelling tool, beside the role's own thread: a slow or dead tool never blocks the flags."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, Generic, Protocol, TypeVar
+
+from davy import metrics
+from davy.event import Label
+from davy.runtime import Runtime
+from davy.store import Batch
+
+T = TypeVar("T")
+_SECOND: Final = 10**9
+_LONGEST_WAIT: Final = 300.0
+_logger = logging.getLogger("davy.mine")
+
+
+class Tool(Protocol):
+    """A labelling tool; `davy_miner.labelstudio.LabelStudio` is one. Both methods raise LabelError."""
+
+    def push(self) -> int:
+        """Bring every selected candidate of the store to exactly one task; give how many are confirmed."""
+
+    def pull(self, batch: Batch) -> list[Label]:
+        """Give new and changed answers; add to `batch` how far was read."""
+
+
+class Chore(Generic[T]):
+    """One thing done again and again in a worker thread, after a failure with growing waits.
+
+    Failures are counted by kind and logged once a reason; none gets out.
+    """
+
+    def __init__(
+        self, name: str, action: Callable[[], T], runtime: Runtime, executor: ThreadPoolExecutor
+    ) -> None:
+        self._name = name
+        self._action = action
+        self._runtime = runtime
+        self._executor = executor
+        self._future: Future[T] | None = None
+        self._due = 0
+        self._failures = 0
+        self._reason = ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it was started and its outcome has not been taken."""
+        return self._future is not None
+
+    def start(self, *, every: float) -> None:
+        """Start it unless it runs or is not due; `every` is the least time between two starts, in seconds."""
+        now = self._runtime.clock()
+        if self._future is None and now >= self._due:
+            self._due = now + int(every * _SECOND)
+            self._future = self._executor.submit(self._action)
+
+    def take(self) -> T | None:
+        """Give the outcome once it is there; None while it runs and after a failure."""
+        if self._future is None or not self._future.done():
+            return None
+        future, self._future = self._future, None
+        error = future.exception()
+        if error is None:
+            self._failures, self._reason = 0, ""
+            return future.result()
+        self._failed(error)
+        return None
+
+    def wait(self, timeout: float) -> None:
+        """Wait until it has run; for shutdown and tests."""
+        if self._future is not None:
+            self._future.exception(timeout)
+
+    def _failed(self, error: BaseException) -> None:
+        wait = min(2.0**self._failures, _LONGEST_WAIT)
+        self._failures += 1
+        self._due = max(self._due, self._runtime.clock() + int(wait * _SECOND))
+        kind, reason = type(error).__name__, str(error)
+        self._runtime.meter.add(metrics.ROLE_ERRORS, role="mine", error=kind)
+        if reason != self._reason:
+            self._reason = reason
+            _logger.error("%s failed and is tried again in %g s at least: %s", self._name, wait, error)
+
+
+class Exchange:
+    """Push and pull, one at a time."""
+
+    def __init__(self, runtime: Runtime, tool: Tool) -> None:
+        self._poll_seconds = runtime.settings.mine.poll_seconds
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="davy-labels")
+        self.push: Chore[int] = Chore("pushing tasks", tool.push, runtime, self._executor)
+        self.pull: Chore[tuple[Sequence[Label], Batch]] = Chore(
+            "reading labels", lambda: _pull(tool), runtime, self._executor
+        )
+
+    def start_push(self) -> None:
+        """Push, at most once a second: tasks of unknown fate may take several looks."""
+        self.push.start(every=1.0)
+
+    def start_pull(self) -> None:
+        """Pull, when the poll period is over."""
+        self.pull.start(every=self._poll_seconds)
+
+    def close(self) -> None:
+        """Let what runs finish and start nothing more."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _pull(tool: Tool) -> tuple[Sequence[Label], Batch]:
+    batch = Batch()
+    return tool.pull(batch), batch

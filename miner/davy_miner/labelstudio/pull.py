@@ -1,0 +1,149 @@
+"""Every answer comes back: new, edited, skipped and withdrawn ones, each exactly once per transaction that is kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from davy.codec import decode, dump_any, load_any
+from davy.event import Label
+from davy.runtime import Runtime
+from davy.store import Batch
+from davy_miner.candidates import Candidate
+from davy_miner.labelstudio.answers import classification
+from davy_miner.labelstudio.records import PROJECTS, SEEN, SWEEPS, candidate_in, projects_in
+from davy_miner.labelstudio.templates import read_result
+from davy_miner.labelstudio.tool import PAGE, Annotation, Task, Tool
+
+_OVERLAP: Final = 120 * 10**9
+_MILLISECOND: Final = 10**6
+_log = logging.getLogger("davy.labelstudio")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was read of one candidate: its last revision, and by task the annotations with their times."""
+
+    revision: int = 0
+    tasks: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+class Puller:
+    """Reads annotations back from Label Studio."""
+
+    def __init__(self, runtime: Runtime, tool: Tool) -> None:
+        self._runtime = runtime
+        self._tool = tool
+
+    def pull(self, batch: Batch) -> list[Label]:
+        """Give the labels that are new since the last transaction, oldest first within a project.
+
+        Raises
+        ------
+        LabelError
+            Label Studio is unreachable or refused; `batch` is then not to be used.
+        """
+        labels: list[Label] = []
+        seen: dict[str, _Seen] = {}
+        for project in projects_in(self._runtime.store):
+            key = f"watermark/{project}"
+            stored = self._runtime.store.get(PROJECTS, key)
+            before = newest = load_any(stored)["at"] if stored else 0
+            for task in self._changed(project, max(0, before - _OVERLAP)):
+                newest = max(newest, task.updated_at)
+                labels += self._read(project, task, seen, batch)
+            if newest > before:
+                batch.put(PROJECTS, key, dump_any({"v": 1, "at": newest}))
+        return labels
+
+    def _changed(self, project: int, since: int) -> Iterator[Task]:
+        """Give every task changed since then.
+
+        A task changed while its project is read moves to the end and all others move up by one, so pages by number
+        would skip some. Every page starts at the last time seen; only a page of one single time is followed by its
+        second.
+        """
+        page = 1
+        while True:
+            tasks = self._tool.changed_tasks(project, since, page)
+            yield from tasks
+            if len(tasks) < PAGE:
+                return
+            last = tasks[-1].updated_at
+            page, since = (page + 1, since) if last <= since else (1, last)
+
+    def _read(self, project: int, task: Task, seen: dict[str, _Seen], batch: Batch) -> list[Label]:
+        candidate = candidate_in(self._runtime.store, task.candidate) if task.candidate else None
+        if candidate is None:
+            return []
+        if candidate.task not in {None, task.id}:
+            # A task that came to light after its candidate was confirmed: the next push removes one of the two.
+            batch.put(SWEEPS, candidate.id, dump_any({"v": 1, "project": project}))
+        known = seen.setdefault(candidate.id, self._seen(candidate.id))
+        before = known.tasks.get(str(task.id), {})
+        now = {str(one.id): one.updated_at for one in task.annotations}
+        if before == now:
+            return []
+        labels = list(_labels(candidate, task, before, known))
+        known.tasks[str(task.id)] = now
+        batch.put(SEEN, candidate.id, dump_any({"v": 1, "revision": known.revision, "tasks": known.tasks}))
+        return labels
+
+    def _seen(self, key: str) -> _Seen:
+        data = self._runtime.store.get(SEEN, key)
+        if data is None:
+            return _Seen()
+        found = load_any(data)
+        return _Seen(found["revision"], found["tasks"])
+
+
+def _labels(candidate: Candidate, task: Task, before: Mapping[str, int], known: _Seen) -> Iterator[Label]:
+    in_order = sorted(task.annotations, key=lambda one: (one.updated_at, one.id))
+    changed = [one for one in in_order if before.get(str(one.id)) != one.updated_at]
+    gone = set(before) - {str(one.id) for one in in_order}
+    if gone and in_order and not changed:
+        # One of several answers was withdrawn: the newest that is left is the answer again.
+        yield _label(candidate, in_order[-1], task.updated_at, known)
+    elif gone and not in_order:
+        revision = _next_revision(known, task.updated_at)
+        yield Label(
+            candidate.id,
+            candidate.inference_id,
+            candidate.model,
+            None,
+            revision,
+            task.updated_at,
+            state="deleted",
+        )
+    for one in changed:
+        yield _label(candidate, one, one.updated_at, known)
+
+
+def _label(candidate: Candidate, annotation: Annotation, at: int, known: _Seen) -> Label:
+    answer = None if annotation.skipped else _answer(candidate, annotation.result)
+    return Label(
+        candidate=candidate.id,
+        inference_id=candidate.inference_id,
+        model=candidate.model,
+        answer=answer,
+        revision=_next_revision(known, at),
+        at=at,
+        annotator=annotation.annotator,
+        seconds=annotation.seconds,
+        state="skipped" if answer is None else "labelled",
+    )
+
+
+def _answer(candidate: Candidate, result: Sequence[Mapping[str, Any]]) -> str | None:
+    own = classification(decode(candidate.inference).inference(0).outputs).name
+    answer = read_result(result, own)
+    if answer is None and not result:
+        _log.warning("an annotation of candidate %s is empty: taken as skipped", candidate.id)
+    return answer
+
+
+def _next_revision(known: _Seen, at: int) -> int:
+    known.revision = max(at // _MILLISECOND, known.revision + 1)
+    return known.revision

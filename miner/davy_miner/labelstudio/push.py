@@ -1,0 +1,285 @@
+"""Every selected candidate becomes exactly one task, whatever crashes, times out or is lost in between.
+
+What is sent is written down before. After a clean answer, and on any doubt, Label Studio is asked which tasks carry the
+candidates' ids: what exists is adopted. What does not exist is sent again only when `settle_seconds` have passed since
+it was sent, because Label Studio may still be storing what it did not answer in time. Should a candidate have several
+tasks in spite of all that, the annotated one stays, else the oldest, and the others go.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+
+from davy import metrics
+from davy.codec import decode, dump_any, load, load_any
+from davy.errors import LabelError, LeaseLost
+from davy.runtime import Runtime
+from davy.store import Batch, Lease
+from davy_miner.candidates import COLLECTION as CANDIDATES
+from davy_miner.candidates import Candidate
+from davy_miner.labelstudio.projects import Projects
+from davy_miner.labelstudio.records import SWEEPS, TASKS, Sent, candidate_in, put_candidate, put_sent, sent_in
+from davy_miner.labelstudio.task_data import form_of, task_data
+from davy_miner.labelstudio.templates import Form
+from davy_miner.labelstudio.tool import Refused, Task, Tool, UnknownFate
+
+_ALL_OR_NOTHING: Final = frozenset({400, 413})
+_TO_SEND: Final = frozenset({"selected", "pushing"})
+_ANSWERED: Final = frozenset({"labelled", "skipped", "deleted"})
+_log = logging.getLogger("davy.labelstudio")
+_Payloads = Mapping[str, dict[str, Any]]
+
+
+class Pusher:
+    """Sends candidates to Label Studio.
+
+    Parameters
+    ----------
+    runtime
+        Store, settings, meter and clock.
+    tool
+        Label Studio.
+    projects
+        Where to send what.
+    owner
+        Name of this process for leases.
+    blind
+        Whether annotators see nothing of the model's answer.
+    """
+
+    def __init__(self, runtime: Runtime, tool: Tool, projects: Projects, owner: str, *, blind: bool) -> None:
+        self._runtime = runtime
+        self._tool = tool
+        self._projects = projects
+        self._owner = owner
+        self._blind = blind
+        self._confirmed = 0
+        self._trouble: LabelError | None = None
+
+    def push(self) -> int:
+        """Settle what is in doubt, send what is selected; give the number of newly confirmed tasks.
+
+        Raises
+        ------
+        LabelError
+            Label Studio is unreachable or refused, or a candidate cannot become a task; every other one was pushed.
+        """
+        self._confirmed, self._trouble = 0, None
+        fresh, doubtful = self._due()
+        for project, keys in doubtful.items():
+            with self._lease(project) as renew:
+                if renew:
+                    fresh += self._settle(project, keys, renew)
+        for (model, form), keys in self._by_form(fresh).items():
+            project = self._projects.get(model, form)
+            with self._lease(project) as renew:
+                if renew and not self._send_all(project, form, keys, renew):
+                    break
+        if self._trouble:
+            raise self._trouble
+        return self._confirmed
+
+    def _due(self) -> tuple[list[Candidate], dict[int, list[str]]]:
+        """Candidates never sent; by project, those that were sent and not confirmed and those to be swept."""
+        fresh: list[Candidate] = []
+        doubtful: defaultdict[int, set[str]] = defaultdict(set)
+        for _, data in self._runtime.store.items(CANDIDATES):
+            candidate = load(Candidate, data)
+            if candidate.state not in _TO_SEND and (
+                candidate.task is not None or candidate.state not in _ANSWERED
+            ):
+                continue
+            sent = sent_in(self._runtime.store, candidate.id)
+            if sent is not None:
+                doubtful[sent.project].add(candidate.id)
+            elif candidate.state in _TO_SEND:
+                fresh.append(candidate)
+        for key, data in self._runtime.store.items(SWEEPS):
+            doubtful[load_any(data)["project"]].add(key)
+        return fresh, {project: sorted(keys) for project, keys in doubtful.items()}
+
+    def _by_form(self, candidates: Iterable[Candidate]) -> dict[tuple[str, Form], list[str]]:
+        """Candidates by model and form.
+
+        In the order of their ids, which are hashes: a queue half worked off is then no biased sample.
+        """
+        found: defaultdict[tuple[str, Form], list[str]] = defaultdict(list)
+        for candidate in sorted(candidates, key=lambda one: one.id):
+            try:
+                found[candidate.model, form_of(candidate, blind=self._blind)].append(candidate.id)
+            except LabelError as error:
+                self._remember(error, candidate.id)
+        return found
+
+    @contextmanager
+    def _lease(self, project: int) -> Iterator[Callable[[], Lease] | None]:
+        """Hold the right to push to a project; gives a function that renews it, None while another process has it."""
+        store, name = self._runtime.store, f"labelstudio/push/{project}"
+        seconds = 2 * self._runtime.settings.labelstudio.timeout_seconds + 30
+
+        def renew() -> Lease:
+            lease = store.acquire(name, self._owner, seconds=seconds)
+            if lease is None:
+                raise LeaseLost("lease", name, "another process pushes to this project now")
+            return lease
+
+        held = store.acquire(name, self._owner, seconds=seconds)
+        if held is None:
+            yield None
+            return
+        try:
+            yield renew
+        except LeaseLost as error:
+            # Whoever holds it now finds what was sent written down and goes on from there.
+            _log.warning("stopped pushing to project %d: %s", project, error)
+        finally:
+            store.release(held)
+
+    def _settle(self, project: int, keys: Sequence[str], renew: Callable[[], Lease]) -> list[Candidate]:
+        """Adopt what exists; give back to "selected", and return, what certainly does not."""
+        found = self._adopt(project, keys, renew)
+        settle = self._runtime.settings.labelstudio.settle_seconds * 1e9
+        batch, again = Batch(), list[Candidate]()
+        for key in sorted(set(keys) - found):
+            sent, candidate = sent_in(self._runtime.store, key), candidate_in(self._runtime.store, key)
+            if sent is not None and self._runtime.clock() - sent.at < settle:
+                continue
+            batch.delete(TASKS, key).delete(SWEEPS, key)
+            if candidate is not None and candidate.state in _TO_SEND:
+                again.append(replace(candidate, state="selected"))
+                put_candidate(batch, again[-1])
+        if batch.operations:
+            self._runtime.store.apply(batch, lease=renew())
+        return again
+
+    def _send_all(self, project: int, form: Form, keys: Sequence[str], renew: Callable[[], Lease]) -> bool:
+        """Send in batches; false once one is in doubt: Label Studio is in trouble, more calls would add to it."""
+        size, waiting = self._runtime.settings.labelstudio.batch, iter(keys)
+        while chunk := list(islice(waiting, size)):
+            payloads = self._payloads(form, chunk)
+            if payloads and not self._send(project, payloads, renew):
+                return False
+        return True
+
+    def _payloads(self, form: Form, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Make the tasks of those that are still to be sent: another process may have been here before the lease."""
+        found = {}
+        for key in keys:
+            candidate = candidate_in(self._runtime.store, key)
+            if candidate is None or candidate.state != "selected" or sent_in(self._runtime.store, key):
+                continue
+            try:
+                inference = decode(candidate.inference).inference(0)
+                found[key] = task_data(self._runtime, candidate, inference, form)
+            except LabelError as error:
+                self._remember(error, key)
+        return found
+
+    def _send(self, project: int, payloads: _Payloads, renew: Callable[[], Lease]) -> bool:
+        self._write_down(project, payloads, renew())
+        doubt = None
+        try:
+            self._tool.import_tasks(project, list(payloads.values()))
+        except Refused as refusal:
+            return self._take_back(project, payloads, refusal, renew)
+        except UnknownFate as error:
+            doubt = error
+        found = self._adopt(project, list(payloads), renew)
+        missing = len(payloads) - len(found)
+        if missing:
+            _log.warning("%d of %d tasks in doubt, looked up again later: %s", missing, len(payloads), doubt)
+        return not missing
+
+    def _write_down(self, project: int, keys: Iterable[str], lease: Lease) -> None:
+        batch, now = Batch(), self._runtime.clock()
+        for key in keys:
+            candidate = candidate_in(self._runtime.store, key)
+            if candidate is not None:
+                put_candidate(batch, replace(candidate, state="pushing"))
+            put_sent(batch, key, Sent(project, now))
+        self._runtime.store.apply(batch, lease=lease)
+
+    def _take_back(
+        self, project: int, payloads: _Payloads, refusal: Refused, renew: Callable[[], Lease]
+    ) -> bool:
+        """Undo what a refusal left; one bad task makes Label Studio refuse all, so halve until it stands alone."""
+        batch = Batch()
+        for key in payloads:
+            candidate = candidate_in(self._runtime.store, key)
+            if candidate is not None and candidate.state == "pushing":
+                put_candidate(batch, replace(candidate, state="selected"))
+            batch.delete(TASKS, key)
+        self._runtime.store.apply(batch, lease=renew())
+        if refusal.status not in _ALL_OR_NOTHING:
+            self._projects.forget()
+            raise refusal
+        keys = list(payloads)
+        if len(keys) == 1:
+            self._remember(refusal, keys[0])
+            return True
+        middle = len(keys) // 2
+        return all(
+            self._send(project, {key: payloads[key] for key in half}, renew)
+            for half in (keys[:middle], keys[middle:])
+        )
+
+    def _adopt(self, project: int, keys: Sequence[str], renew: Callable[[], Lease]) -> set[str]:
+        """Look the candidates' tasks up and confirm them; give the candidates that have one."""
+        tasks: defaultdict[str, list[Task]] = defaultdict(list)
+        wanted = set(keys)
+        for task in self._tool.find_tasks(project, keys):
+            if task.candidate in wanted:
+                tasks[task.candidate].append(task)
+        if not tasks:
+            return set()
+        batch, confirmed, extra = Batch(), list[Candidate](), list[tuple[str, int]]()
+        for key, found in tasks.items():
+            found.sort(key=lambda task: (not task.touched, task.id))
+            untouched = [task.id for task in found[1:] if not task.touched]
+            extra += [(key, task) for task in untouched]
+            if untouched:
+                batch.put(SWEEPS, key, dump_any({"v": 1, "project": project}))
+            else:
+                batch.delete(SWEEPS, key)
+            confirmed += self._confirm(batch, key, project, found[0].id)
+        self._runtime.store.apply(batch, lease=renew())
+        self._count(confirmed)
+        self._sweep(extra, renew)
+        return set(tasks)
+
+    def _confirm(self, batch: Batch, key: str, project: int, task: int) -> list[Candidate]:
+        """Write the task down; give the candidate when it had none before."""
+        sent = sent_in(self._runtime.store, key) or Sent(project, self._runtime.clock())
+        put_sent(batch, key, replace(sent, task=task))
+        candidate = candidate_in(self._runtime.store, key)
+        if candidate is None:
+            return []
+        # An answer may have been read back before the task was confirmed: its state stays.
+        state = "pushed" if candidate.state in _TO_SEND else candidate.state
+        put_candidate(batch, replace(candidate, state=state, task=task))
+        return [candidate] if sent.task is None else []
+
+    def _sweep(self, extra: Sequence[tuple[str, int]], renew: Callable[[], Lease]) -> None:
+        for key, task in extra:
+            _log.warning("candidate %s had a second task, %d: removed", key, task)
+            self._tool.delete_task(task)
+        if extra:
+            batch = Batch()
+            for key, _ in extra:
+                batch.delete(SWEEPS, key)
+            self._runtime.store.apply(batch, lease=renew())
+
+    def _count(self, confirmed: Sequence[Candidate]) -> None:
+        self._confirmed += len(confirmed)
+        for candidate in confirmed:
+            self._runtime.meter.add(metrics.TASKS, model=candidate.model)
+
+    def _remember(self, error: LabelError, key: str) -> None:
+        _log.warning("candidate %s cannot become a task: %s", key, error)
+        self._trouble = self._trouble or error

@@ -1,0 +1,72 @@
+"""What Davy writes down about tasks, so that a crash at any point leaves a trace to go on from.
+
+Collections of the store: ``labelstudio`` (projects and watermarks), ``labelstudio.tasks`` (one record a candidate,
+written before it is sent and kept), ``labelstudio.sweeps`` (candidates seen with more than one task),
+``labelstudio.seen`` (annotations read back).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from davy.codec import dump, dump_any, load, load_any
+from davy.store import Batch, Store
+from davy_miner.candidates import COLLECTION as CANDIDATES
+from davy_miner.candidates import Candidate
+
+PROJECTS: Final = "labelstudio"
+TASKS: Final = "labelstudio.tasks"
+SWEEPS: Final = "labelstudio.sweeps"
+SEEN: Final = "labelstudio.seen"
+_PROJECT: Final = "project/"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """That a candidate was sent, or was about to be: when, where to, and the task it became once that is certain."""
+
+    project: int
+    at: int
+    task: int | None = None
+
+
+def candidate_in(store: Store, key: str) -> Candidate | None:
+    """Give a candidate as the store has it now."""
+    data = store.get(CANDIDATES, key)
+    return None if data is None else load(Candidate, data)
+
+
+def put_candidate(batch: Batch, candidate: Candidate) -> None:
+    """Change a candidate."""
+    batch.put(CANDIDATES, candidate.id, dump(candidate))
+
+
+def sent_in(store: Store, key: str) -> Sent | None:
+    """Give the record of a candidate that was sent."""
+    data = store.get(TASKS, key)
+    return None if data is None else load(Sent, data)
+
+
+def put_sent(batch: Batch, key: str, sent: Sent) -> None:
+    """Write down that a candidate was sent."""
+    batch.put(TASKS, key, dump(sent))
+
+
+def project_in(store: Store, key: str) -> dict[str, int] | None:
+    """Give the record of a project: its ``id``, or 0 and when it was asked for (``at``)."""
+    data = store.get(PROJECTS, _PROJECT + key)
+    return None if data is None else load_any(data)
+
+
+def put_project(batch: Batch, key: str, project: int, at: int) -> None:
+    """Write a project down."""
+    batch.put(PROJECTS, _PROJECT + key, dump_any({"v": 1, "id": project, "at": at}))
+
+
+def projects_in(store: Store) -> Iterator[int]:
+    """Give the id of every project Davy has made or found."""
+    for key, data in store.items(PROJECTS):
+        if key.startswith(_PROJECT) and (project := load_any(data)["id"]):
+            yield project

@@ -1,0 +1,19 @@
+"""What every test shares: the real services, started when a test asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from prometheus_server import PrometheusServer
+
+RULES = Path(__file__).parents[1] / "dashboards" / "alerts" / "davy.yml"
+
+
+@pytest.fixture
+def prometheus_for(tmp_path: Path) -> Iterator[Callable[[list[str]], PrometheusServer]]:
+    """Start a real Prometheus with Davy's rules that scrapes the targets it is given."""
+    with ExitStack() as stack:
+        yield lambda targets: stack.enter_context(PrometheusServer(targets, [RULES], tmp_path))

@@ -1,0 +1,224 @@
+"""What the SQLite log and the SQLite store promise about their file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from davy._directory import filesystem_type
+from davy.errors import DavyError, LogError, SettingError, StoreError
+from davy.log import Message
+from davy.log.sqlite import SqliteLog
+from davy.store import Batch
+from davy.store.sqlite import SqliteStore
+
+pytestmark = pytest.mark.fast
+
+NOBODY = 65534
+
+
+class Kind:
+    """The log or the store, by what these tests do to both."""
+
+    def __init__(self, make: Callable[..., Any], name: str, error: type[DavyError]) -> None:
+        self.make, self.name, self.error = make, name, error
+
+    def write(self, opened: Any, value: bytes) -> None:
+        if isinstance(opened, SqliteLog):
+            opened.producer().append([Message("davy.flags", "k", value)])
+        else:
+            opened.apply(Batch().put("c", value.decode(), value))
+
+    def read(self, opened: Any) -> list[bytes]:
+        if isinstance(opened, SqliteLog):
+            return [record.value for record in opened.read("davy.flags", 0, 0)]
+        return [value for _, value in opened.items("c")]
+
+
+@pytest.fixture(params=["log", "store"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    kinds = {
+        "log": Kind(SqliteLog, "log.db", LogError),
+        "store": Kind(SqliteStore, "store.db", StoreError),
+    }
+    return kinds[request.param]
+
+
+@pytest.fixture
+def locked_directory() -> Iterator[Path]:
+    """A directory this user may not write to, also when the tests run as root."""
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    yield directory
+    os.seteuid(user)
+    directory.chmod(0o700)
+    for path in directory.iterdir():
+        path.unlink()
+    directory.rmdir()
+
+
+def test_the_directory_and_its_files_are_the_owners_alone(kind: Kind, tmp_path: Path) -> None:
+    opened = kind.make(f"sqlite:///{tmp_path}/made/here")
+    kind.write(opened, b"secret")
+    assert stat.S_IMODE((tmp_path / "made/here").stat().st_mode) == 0o700
+    files = list((tmp_path / "made/here").iterdir())
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert kind.name in {path.name for path in files}
+
+
+def test_three_slashes_are_relative_and_four_absolute(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    opened = kind.make("sqlite:///.davy")
+    monkeypatch.chdir("/")
+    kind.write(opened, b"v")
+    assert kind.read(kind.make(f"sqlite:///{tmp_path}/.davy")) == [b"v"]
+
+
+@pytest.mark.parametrize("url", ["sqlite://host/directory", "sqlite://", "sqlite:///"])
+def test_a_url_without_a_path_is_refused(kind: Kind, url: str) -> None:
+    with pytest.raises(SettingError, match="sqlite:///relative/directory"):
+        kind.make(url)
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_alone(kind: Kind, tmp_path: Path) -> None:
+    kind.make(f"sqlite:///{tmp_path}").close()
+    with sqlite3.connect(tmp_path / kind.name) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    before = (tmp_path / kind.name).read_bytes()
+    with pytest.raises(kind.error, match=r"newer Davy.*99.*upgrade"):
+        kind.make(f"sqlite:///{tmp_path}")
+    assert (tmp_path / kind.name).read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(kind: Kind, tmp_path: Path) -> None:
+    (tmp_path / kind.name).write_bytes(b"something else" * 1000)
+    with pytest.raises(kind.error, match="no SQLite file"):
+        kind.make(f"sqlite:///{tmp_path}")
+    assert (tmp_path / kind.name).read_bytes() == b"something else" * 1000
+
+
+@pytest.mark.parametrize("filesystem", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs"])
+def test_a_network_file_system_is_refused_before_a_file_is_made(
+    kind: Kind, tmp_path: Path, filesystem: str
+) -> None:
+    with pytest.raises(kind.error, match=f"network file system.*{filesystem}.*local disk"):
+        kind.make(f"sqlite:///{tmp_path}", filesystem=lambda path: filesystem)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_mount_point_nearest_to_the_directory_decides_its_file_system(tmp_path: Path) -> None:
+    mounts = f"/dev/a / ext4 rw 0 0\nhost:/x {tmp_path}/with\\040space nfs4 rw 0 0\n"
+    assert filesystem_type(tmp_path / "with space" / "davy", mounts) == "nfs4"
+    assert filesystem_type(tmp_path / "with", mounts) == "ext4"
+    covered = f"{mounts}tmpfs {tmp_path}/with\\040space tmpfs rw 0 0\n"
+    assert filesystem_type(tmp_path / "with space", covered) == "tmpfs"
+
+
+def test_a_directory_without_write_permission_is_refused_with_a_remedy(
+    kind: Kind, locked_directory: Path
+) -> None:
+    with pytest.raises(kind.error, match=r"write permission on the directory"):
+        kind.make(f"sqlite:///{locked_directory}")
+    with pytest.raises(kind.error, match=r"choose a directory this user may write to"):
+        kind.make(f"sqlite:///{locked_directory}/below")
+
+
+def test_a_path_below_a_file_is_refused_with_a_remedy(kind: Kind, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(kind.error, match="choose a directory"):
+        kind.make(f"sqlite:///{tmp_path}/file/below")
+
+
+def test_readers_go_on_and_writers_wait_while_another_process_writes(kind: Kind, tmp_path: Path) -> None:
+    opened = kind.make(f"sqlite:///{tmp_path}")
+    kind.write(opened, b"1")
+    other = sqlite3.connect(tmp_path / kind.name, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writer = threading.Thread(target=kind.write, args=(opened, b"2"))
+    writer.start()
+    assert kind.read(opened) == [b"1"]
+    other.execute("COMMIT")
+    other.close()
+    writer.join()
+    assert kind.read(opened) == [b"1", b"2"]
+
+
+def test_an_append_to_a_log_locked_for_longer_than_the_timeout_keeps_nothing(tmp_path: Path) -> None:
+    log = SqliteLog(f"sqlite:///{tmp_path}")
+    other = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LogError, match=r"log\.db.*held it for 0\.05 s; try again"):
+        log.producer().append(
+            [Message("davy.flags", "k", b"1"), Message("davy.flags", "k", b"2")], timeout=0.05
+        )
+    other.execute("COMMIT")
+    other.close()
+    assert list(log.read("davy.flags", 0, 0)) == []
+    log.producer().append([Message("davy.flags", "k", b"3")])
+    assert [record.value for record in log.read("davy.flags", 0, 0)] == [b"3"]
+
+
+def test_many_threads_may_open_one_new_file_at_once(kind: Kind, tmp_path: Path) -> None:
+    def open_and_write(number: int) -> None:
+        opened = kind.make(f"sqlite:///{tmp_path}/new")
+        kind.write(opened, b"%d" % number)
+        opened.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(open_and_write, range(16)))
+    assert sorted(map(int, kind.read(kind.make(f"sqlite:///{tmp_path}/new")))) == list(range(16))
+
+
+def test_threads_that_ended_leave_no_open_files(kind: Kind, tmp_path: Path) -> None:
+    opened = kind.make(f"sqlite:///{tmp_path}")
+
+    def open_files() -> int:
+        paths = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return sum(path.is_relative_to(tmp_path) for path in paths)
+
+    def use() -> None:
+        thread = threading.Thread(target=kind.write, args=(opened, b"1"))
+        thread.start()
+        thread.join()
+
+    use()
+    first = open_files()
+    for _ in range(20):
+        use()
+    assert open_files() <= first + 3
+    opened.close()
+    assert open_files() == 0
+
+
+def test_a_closed_file_opens_again_on_use(kind: Kind, tmp_path: Path) -> None:
+    opened = kind.make(f"sqlite:///{tmp_path}")
+    kind.write(opened, b"1")
+    opened.close()
+    assert kind.read(opened) == [b"1"]
+
+
+def test_deleted_bytes_leave_the_write_ahead_file(tmp_path: Path) -> None:
+    log = SqliteLog(f"sqlite:///{tmp_path}")
+    log.producer().append([Message("davy.flags", "k", bytes(10_000))] * 300)
+    assert (tmp_path / "log.db-wal").stat().st_size > 3_000_000
+    log.retain(max_bytes=0)
+    assert (tmp_path / "log.db-wal").stat().st_size == 0
+    size = (tmp_path / "log.db").stat().st_size
+    log.producer().append([Message("davy.flags", "k", bytes(10_000))] * 250)
+    log.retain(max_bytes=10**9, before=0)
+    assert (tmp_path / "log.db").stat().st_size <= size

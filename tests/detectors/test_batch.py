@@ -1,0 +1,130 @@
+"""Batches: columns joined, picked and named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from davy.codec import Encoder, decode, pack
+from davy.errors import ReferenceInvalid
+from davy_detectors.batch import Batch
+from davy_detectors.features import features
+
+pytestmark = pytest.mark.fast
+
+
+def _envelope(rows, **more):
+    encoder = Encoder()
+    chunks = [
+        encoder.encode("m:1", bytes([i] * 16), i, row, out, **more) for i, (row, out) in enumerate(rows)
+    ]
+    return Batch.of(decode(pack(chunks)))
+
+
+def test_fields_that_some_envelopes_lack_are_missing_there():
+    joined = Batch.concat([_envelope([({"x": 1.0}, {})]), _envelope([({"x": 2.0, "y": 5.0}, {})])])
+    assert joined.fields["inputs", "x"].values.tolist() == [1.0, 2.0]
+    assert joined.fields["inputs", "x"].missing is None
+    assert joined.fields["inputs", "y"].present.tolist() == [False, True]
+    assert joined.at.tolist() == [0, 0]
+
+
+def test_a_field_that_changes_shape_between_envelopes_keeps_its_values():
+    joined = Batch.concat([_envelope([({"x": [1.0, 2.0]}, {})]), _envelope([({"x": [3.0, 4.0, 5.0]}, {})])])
+    assert [value.tolist() for value in joined.fields["inputs", "x"].values] == [[1.0, 2.0], [3.0, 4.0, 5.0]]
+
+
+def test_a_field_that_changes_from_numbers_to_text_keeps_its_values():
+    joined = Batch.concat([_envelope([({"x": 1.5}, {})]), _envelope([({"x": "deep"}, {})])])
+    assert joined.fields["inputs", "x"].values.tolist() == [1.5, "deep"]
+
+
+def test_a_field_that_is_none_everywhere_in_one_envelope_does_not_change_the_others():
+    joined = Batch.concat([_envelope([({"x": 1.5}, {})]), _envelope([({"x": None}, {})])])
+    assert joined.fields["inputs", "x"].values.dtype == np.float64
+    assert joined.fields["inputs", "x"].present.tolist() == [True, False]
+
+
+def test_taking_rows_keeps_columns_and_missing_marks_together():
+    batch = Batch.from_columns("m:1", {"x": [1.0, None, 3.0], "name": ["a", "b", None]})
+    picked = batch.take([2, 1])
+    assert picked.fields["inputs", "x"].present.tolist() == [True, False]
+    assert picked.fields["inputs", "name"].present.tolist() == [False, True]
+    assert picked.ids.tolist() == [batch.ids[2].tobytes(), batch.ids[1].tobytes()]
+    assert len(batch.take(np.array([True, False, True]))) == 2
+    assert len(batch.take(slice(0, 1))) == 1
+
+
+def test_probabilities_come_from_logits_when_the_model_gives_only_these():
+    batch = Batch.from_columns("m:1", {"outputs.logits": [[1000.0, 1000.0], [0.0, np.inf]]})
+    assert batch.probs[0].tolist() == [0.5, 0.5]
+    assert np.isnan(batch.probs[1]).all()
+
+
+def test_the_label_a_model_gives_wins_over_its_likeliest_class():
+    columns = {"outputs.probs": [[0.9, 0.1], [0.2, 0.8]]}
+    assert Batch.from_columns("m:1", columns).label.tolist() == [0, 1]
+    named = Batch.from_columns("m:1", {**columns, "outputs.label": ["cat", "dog"]})
+    assert named.label.tolist() == ["cat", "dog"]
+
+
+def test_missing_embeddings_become_rows_of_nan():
+    batch = Batch.from_columns("m:1", {"embedding": [[1.0, 2.0], None]})
+    assert np.isnan(batch.embedding[1]).all()
+    assert batch.embedding[0].tolist() == [1.0, 2.0]
+
+
+def test_columns_of_different_length_are_refused_by_name():
+    with pytest.raises(ReferenceInvalid, match=r"inputs\.y"):
+        Batch.from_columns("m:1", {"x": [1.0, 2.0], "y": [1.0]})
+
+
+def test_every_kind_of_field_becomes_the_features_documented_for_it():
+    rng = np.random.default_rng(0)
+    rows = 100
+    columns = {
+        "age": rng.normal(size=rows),
+        "count": rng.integers(0, 5, rows),
+        "cents": np.arange(rows),
+        "member": rng.random(rows) < 0.5,
+        "country": rng.choice(np.array(["de", "fr"], object), rows),
+        "title": np.array([f"title {i} {'x' * (i % 7)}" for i in range(rows)], object),
+        "signal": rng.normal(size=(rows, 3)),
+        "long": rng.normal(size=(rows, 300)),
+        "image": rng.integers(0, 255, (rows, 6, 6, 3), dtype=np.uint8),
+        "words": [rng.normal(size=1 + i % 4) for i in range(rows)],
+        "outputs.probs": rng.dirichlet([1, 1, 1], rows),
+        "tags.team": np.array(["a"] * rows, object),
+        "embedding": rng.normal(size=(rows, 4)),
+    }
+    found = features(Batch.from_columns("m:1", columns))
+    image = [f"inputs.image.{key}" for key in ("brightness", "contrast", "sharpness", "minimum", "maximum")]
+    assert {name: feature.kind for name, feature in found.items()} == {
+        **dict.fromkeys(["inputs.age", "inputs.cents", "inputs.title.length"], "numeric"),
+        **dict.fromkeys(["inputs.count", "inputs.member", "inputs.country", "outputs.label"], "categorical"),
+        **dict.fromkeys([f"inputs.signal[{i}]" for i in range(3)], "numeric"),
+        **dict.fromkeys([f"inputs.long.{key}" for key in ("mean", "sd", "norm")], "numeric"),
+        **dict.fromkeys(image, "numeric"),
+        **dict.fromkeys([f"inputs.words.{key}" for key in ("mean", "sd", "norm", "length")], "numeric"),
+        **dict.fromkeys(["outputs.confidence", "outputs.entropy"], "numeric"),
+    }
+
+
+def test_sharpness_falls_when_an_image_is_blurred_whatever_the_channel_order():
+    rng = np.random.default_rng(0)
+    sharp = rng.random((20, 12, 12, 3))
+    blurred = (sharp + np.roll(sharp, 1, axis=1) + np.roll(sharp, 1, axis=2)) / 3
+    for turn in (lambda images: images, lambda images: images.transpose(0, 3, 1, 2)):
+        one, other = (
+            features(Batch.from_columns("m:1", {"image": turn(images)}))["inputs.image.sharpness"].values
+            for images in (sharp, blurred)
+        )
+        assert (one > other).all()
+
+
+def test_a_known_reference_decides_which_features_there_are():
+    kinds = {"inputs.x": "numeric", "inputs.gone": "categorical"}
+    found = features(Batch.from_columns("m:1", {"x": ["now text", "3"], "new": [1.0, 2.0]}), kinds)
+    assert list(found) == list(kinds)
+    assert np.isnan(found["inputs.x"].values).all()
+    assert found["inputs.gone"].missing.all()

@@ -1,0 +1,142 @@
+"""What the log shows about an alarm: carriers, size, and where to look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streams import BEGIN, MODEL, envelopes, give_reference, make_runtime, rows, send
+
+from davy.config import DetectSettings
+from davy.event import INFERENCES
+from davy.runtime import Runtime
+from davy_detectors._trail import Trail
+from davy_detectors.base import Alarm
+from davy_detectors.batch import Batch
+from davy_detectors.drift.edetector import ScoreDictionaryDetector
+from davy_detectors.evidence import Case, affected_share, gather
+
+pytestmark = pytest.mark.fast
+
+ONSET, EVENTS, STEP = 3_000, 4_000, 100
+SETTINGS = DetectSettings(false_alarm_every=100_000)
+
+
+class Scene:
+    """A stream in a log, its trail, and the alarm its detector raised."""
+
+    def __init__(self, tmp_path: Path, *, copies: bool = False) -> None:
+        self.runtime: Runtime = make_runtime("memory", tmp_path, SETTINGS)
+        self.reference = give_reference(self.runtime)
+        numbers = np.arange(EVENTS)
+        self.shifted = (numbers >= ONSET) & (np.random.default_rng(3).random(EVENTS) < 0.1)
+        columns = rows(EVENTS, 7, shifted=self.shifted)
+        if copies:
+            guilty = np.flatnonzero(self.shifted)
+            for values in columns.values():
+                values[guilty] = values[guilty[0]]
+        send(self.runtime, list(envelopes(columns, [STEP])))
+        self.trail = Trail()
+        for index, record in enumerate(self.runtime.log.read(INFERENCES, 0, 0)):
+            self.trail.add(index * STEP, partition=0, offset=record.offset)
+        self.monitor = ScoreDictionaryDetector(self.reference, SETTINGS)
+        self.alarm: Alarm = self.monitor.update(Batch.from_columns(MODEL, columns))[0]
+
+    def case(self, *, calm_since: int = 0) -> Case:
+        return Case(MODEL, self.monitor, self.alarm, self.reference, 0, calm_since, self.alarm.onset_event)
+
+
+def test_carriers_are_the_planted_samples_best_first(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    found = gather(scene.runtime.log, scene.trail, scene.case())
+    numbers = [int.from_bytes(carrier.inference_id, "big") for carrier in found.carriers]
+    planted = scene.alarm.onset_event + np.flatnonzero(
+        scene.shifted[scene.alarm.onset_event : scene.alarm.event + 1]
+    )
+    assert scene.shifted[numbers].mean() > 0.7
+    assert len(set(planted) & set(numbers)) >= 0.9 * len(planted)
+    scores = [carrier.score for carrier in found.carriers]
+    assert scores == sorted(scores, reverse=True)
+    assert found.onset_at == BEGIN + scene.alarm.onset_event * 1_000_000
+    assert 0.02 < found.size < 0.2
+
+
+def test_exact_duplicates_are_carried_once(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, copies=True)
+    found = gather(scene.runtime.log, scene.trail, scene.case())
+    numbers = [int.from_bytes(carrier.inference_id, "big") for carrier in found.carriers]
+    assert scene.shifted[: scene.alarm.event + 1].sum() > 10
+    assert scene.shifted[numbers].sum() == 1
+
+
+def test_without_ordinary_inferences_the_level_is_that_of_the_carriers(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    found = gather(scene.runtime.log, scene.trail, scene.case(calm_since=scene.alarm.onset_event))
+    scores = [carrier.score for carrier in found.carriers]
+    assert min(scores) <= found.level <= max(scores)
+    assert 0 < found.size <= 1
+
+
+def test_what_retention_removed_is_missing_and_nothing_else(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    records = list(scene.runtime.log.read(INFERENCES, 0, 0))
+    scene.runtime.log.retain(max_bytes=sum(len(r.value) for r in records[(ONSET + STEP) // STEP :]))
+    found = gather(scene.runtime.log, scene.trail, scene.case())
+    numbers = [int.from_bytes(carrier.inference_id, "big") for carrier in found.carriers]
+    assert numbers
+    assert min(numbers) >= ONSET + STEP
+    assert scene.shifted[numbers].mean() > 0.7
+
+
+def test_later_samples_are_flagged_with_a_probability_that_bounds_their_number(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    found = gather(scene.runtime.log, scene.trail, scene.case())
+    clean = scene.monitor.sample_scores(Batch.from_columns(MODEL, rows(5_000, 11)), scene.alarm)
+    assert np.mean(clean >= found.level) < 0.03
+    window = Batch.from_columns(MODEL, rows(1_000, 12, shifted=np.ones(1_000, bool)))
+    assert np.mean(scene.monitor.sample_scores(window, scene.alarm) >= found.level) > 0.95
+    assert found.probability <= 1.0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
+def test_the_affected_share_is_estimated_from_below(share: float) -> None:
+    rng = np.random.default_rng(0)
+    estimates = []
+    for _ in range(50):
+        bad = rng.random(1_000) < share
+        scores = rng.normal(size=1_000) + 4.0 * bad
+        estimates.append(affected_share(scores, rng.normal(size=2_000)))
+    assert 0.5 * share <= np.mean(estimates) <= share + 0.02
+
+
+def test_the_affected_share_survives_scores_of_few_values() -> None:
+    clean = np.repeat([0.0, 2.0], [1_980, 20])
+    now = np.repeat([0.0, 2.0], [880, 120])
+    assert 0.08 < affected_share(now, clean) < 0.12
+    assert affected_share(clean, clean) == 0.0
+    assert affected_share(np.empty(0), clean) == 0.0
+
+
+def test_a_trail_stays_small_and_reaches_back_with_coarser_steps() -> None:
+    trail, records, size = Trail(), 50_000, 200
+    for index in range(records):
+        trail.add(index * size, partition=0, offset=3 * index)
+        assert len(trail) <= 1024
+    now = records * size
+    for number in range(0, now, 9_973):
+        found = trail.before(number)
+        assert found is not None
+        start, offset = found
+        assert offset == 3 * start // size
+        assert 0 <= number - start <= max(2 * size, 0.1 * (now - start))
+
+
+def test_a_trail_starts_anew_in_another_partition_and_survives_a_restart() -> None:
+    trail = Trail()
+    trail.add(0, partition=0, offset=5)
+    trail.add(200, partition=1, offset=1)
+    assert trail.before(0) == (200, 1)
+    again = Trail.load(trail.dump())
+    again.add(300, partition=1, offset=2)
+    assert (again.before(299), again.number_at(2), again.number_at(7)) == ((200, 1), 300, None)

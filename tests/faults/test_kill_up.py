@@ -1,0 +1,124 @@
+"""`kill -9` of `davy up` at random moments: nothing is lost, nothing counted twice, no task made twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fake_labelstudio import FakeLabelStudio
+
+from davy.codec import decode, load, load_any
+from davy.config import load as load_settings
+from davy.demo.processes import free_port, wait_until
+from davy.event import INFERENCES
+from davy.runner import open_runtime
+from davy_miner.candidates import Candidate
+
+KILLS = 10
+CAPTURES = 40_000
+SERVING = f"""
+import json, random, sys, time
+import davy
+rng = random.Random(5)
+for number in range({CAPTURES}):
+    p = rng.random()
+    davy.capture("kill:1", {{"x": rng.gauss(0, 1), "y": rng.random()}}, {{"probs": [p, 1 - p]}}, tags={{"n": str(number)}})
+    if number % 20 == 0:
+        time.sleep(0.03)
+assert davy.flush(60)
+print(json.dumps(davy.stats()))
+"""
+
+
+@pytest.fixture
+def tool() -> Iterator[FakeLabelStudio]:
+    with FakeLabelStudio() as started:
+        yield started
+
+
+class Victim:
+    """A `davy up` that is started and killed again."""
+
+    def __init__(self, directory: Path, tool: FakeLabelStudio) -> None:
+        self.port = free_port()
+        self.env = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("DAVY_")},
+            "DAVY_URL": f"sqlite:///{directory}",
+            "DAVY_GATEWAY_PORT": str(self.port),
+            "DAVY_LABELSTUDIO_URL": tool.url,
+            "DAVY_LABELSTUDIO_API_KEY": tool.refresh_token,
+            "DAVY_LABELSTUDIO_SETTLE_SECONDS": "1",
+            "DAVY_DETECT_CONTROL_SHARE": "0.05",
+            "DAVY_MINE_ROUND_SECONDS": "1",
+            "DAVY_MINE_BUDGET": "25",
+            "DAVY_MINE_POLL_SECONDS": "0.2",
+        }
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.child = subprocess.Popen([sys.executable, "-m", "davy", "up"], env=self.env)
+
+    def counted(self) -> int:
+        try:
+            lines = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text.splitlines()
+        except httpx.TransportError:
+            return -1
+        return next((int(float(x.rpartition(" ")[2])) for x in lines if x.startswith("davy_inferences_total{")), -1)
+
+    def kill(self) -> None:
+        assert self.child is not None
+        self.child.send_signal(signal.SIGKILL)
+        self.child.wait()
+
+    def stop(self) -> None:
+        if self.child is not None and self.child.poll() is None:
+            self.child.terminate()
+            self.child.wait(timeout=30)
+
+
+@pytest.mark.timeout(500)
+def test_ten_kills_lose_nothing_count_nothing_twice_and_make_no_task_twice(
+    tmp_path: Path, tool: FakeLabelStudio
+) -> None:
+    rng, victim = random.Random(3), Victim(tmp_path, tool)
+    serving = subprocess.Popen([sys.executable, "-c", SERVING], env=victim.env, stdout=subprocess.PIPE, text=True)
+    try:
+        before = 0
+        for _ in range(KILLS):
+            victim.start()
+            wait_until(lambda before=before: victim.counted() > before, "the count to go on", seconds=60)
+            time.sleep(rng.random() * 1.5)  # the moment of the kill is the point of this test
+            before = victim.counted()
+            victim.kill()
+        victim.start()
+        captured = json.loads(serving.communicate(timeout=200)[0])
+        assert (captured["captured"], sum(captured["dropped"].values())) == (CAPTURES, 0)
+        wait_until(lambda: victim.counted() == CAPTURES, "everything to be counted", seconds=60)
+        wait_until(lambda: len(tool.tasks) >= 100, "tasks", seconds=60)
+    finally:
+        serving.kill()
+        serving.wait()
+        victim.stop()
+    stored, candidates = Counter[str](), list[Candidate]()
+    with open_runtime(load_settings(env={"DAVY_URL": victim.env["DAVY_URL"]})) as runtime:
+        for record in runtime.log.read(INFERENCES, 0, runtime.log.start(INFERENCES)[INFERENCES, 0]):
+            stored.update(decode(record.value)["tags", "n"].values.tolist())
+        events = load_any(runtime.store.get("detect", "kill:1") or b"")["events"]
+        candidates = [load(Candidate, data) for _, data in runtime.store.items("candidates")]
+    assert stored == Counter(str(number) for number in range(CAPTURES))
+    assert events == CAPTURES
+    tasks = Counter(task["data"]["candidate_id"] for task in tool.tasks.values())
+    assert max(tasks.values()) == 1
+    pushed = {candidate.id for candidate in candidates if candidate.state == "pushed"}
+    assert pushed <= set(tasks)
+    assert set(tasks) <= pushed | {candidate.id for candidate in candidates if candidate.state == "pushing"}

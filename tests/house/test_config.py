@@ -1,0 +1,64 @@
+"""Settings: where they come from, and what a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from davy.config import Settings, describe, load
+from davy.errors import SettingError
+
+pytestmark = pytest.mark.fast
+
+
+def test_environment_wins_over_file_and_arguments_win_over_both(tmp_path: Path) -> None:
+    file = tmp_path / "davy.toml"
+    file.write_text('url = "memory://file"\n[detect]\nmicro_batch = 10\nquiet_events = 11\n[mine]\nbudget = 12\n')
+    found = load(
+        env={"DAVY_DETECT_MICRO_BATCH": "20", "DAVY_DETECT_QUIET_EVENTS": "21"},
+        file=file,
+        overrides={"detect.quiet_events": 31},
+    )
+    assert found.url == "memory://file"
+    assert (found.mine.budget, found.detect.micro_batch, found.detect.quiet_events) == (12, 20, 31)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "remedy"),
+    [
+        ("DAVY_DETECT_MICRO_BATCH", "many", "whole number"),
+        ("DAVY_DETECT_MICRO_BATCH", "0", "at least 1"),
+        ("DAVY_DETECT_FLAG_SHARE", "nan", "at least 0"),
+        ("DAVY_SDK_ENABLED", "perhaps", "true or false"),
+        ("DAVY_DETECT_MICROBATCH", "5", "no such setting"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_its_value_and_a_remedy(variable: str, value: str, remedy: str) -> None:
+    with pytest.raises(SettingError, match=remedy) as caught:
+        load(env={variable: value})
+    assert caught.value.field.replace(".", "_").upper() in variable
+
+
+@pytest.mark.parametrize("text", ["[detect", "[detect]\nwrong = 1\n", "detect = 3\n"])
+def test_a_wrong_file_is_refused_with_a_remedy(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "davy.toml"
+    file.write_text(text)
+    with pytest.raises(SettingError):
+        load(env={}, file=file)
+
+
+def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="does not exist"):
+        load(env={}, file=tmp_path / "absent.toml")
+
+
+def test_every_setting_has_a_variable_of_its_own_and_a_help_text() -> None:
+    described = describe(Settings())
+    assert len({one.variable for one in described}) == len(described)
+    assert all(one.help for one in described)
+
+
+def test_every_default_is_accepted_as_its_own_variable() -> None:
+    env = {one.variable: str(one.default) for one in describe(Settings())}
+    assert load(env=env) == Settings()

@@ -1,0 +1,175 @@
+"""The core scenario against the real Label Studio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from labelstudio_server import needs_label_studio
+from labelstudio_world import SETTLE, Crash, Fuse, World
+
+from davy.errors import LabelError
+from davy_miner.labelstudio import LocalLabelStudio
+from davy_miner.labelstudio.client import SdkTool
+from davy_miner.labelstudio.templates import chosen
+
+pytestmark = needs_label_studio()
+
+
+@pytest.fixture
+def world(labelstudio: LocalLabelStudio) -> Iterator[World]:
+    with World(None, url=labelstudio.url, api_key=labelstudio.api_key, timeout_seconds=30.0) as made:
+        yield made
+
+
+@pytest.fixture
+def api(labelstudio: LocalLabelStudio) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Token {labelstudio.api_key}"}
+    with httpx.Client(base_url=labelstudio.url, headers=headers, timeout=30.0, trust_env=False) as client:
+        yield client
+
+
+def tasks_of(api: httpx.Client, project: int) -> dict[str, list[int]]:
+    """Every task of a project, by candidate."""
+    found: dict[str, list[int]] = {}
+    page = {"project": project, "page_size": 1000, "fields": "task_only"}
+    for task in api.get("/api/tasks/", params=page).json()["tasks"]:
+        found.setdefault(task["data"]["candidate_id"], []).append(task["id"])
+    return found
+
+
+def annotate(api: httpx.Client, task: int, *choices: tuple[str, str], skip: bool = False) -> int:
+    body: dict[str, Any] = {
+        "result": [chosen(*one) for one in choices],
+        "lead_time": 3.5,
+        "was_cancelled": skip,
+    }
+    answer = api.post(f"/api/tasks/{task}/annotations/", json=body)
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()["id"])
+
+
+def test_sixty_pictures_go_out_once_and_every_answer_comes_back(world: World, api: httpx.Client) -> None:
+    model = "digits:sixty"
+    ids = world.select(60, model=model)
+    process = world.process()
+    assert process.push() == 60
+    assert process.push() == 0
+    project = process.project(model)
+    tasks = tasks_of(api, project)
+    assert {key: len(found) for key, found in tasks.items()} == dict.fromkeys(ids, 1)
+    assert {key: world.candidates()[key].task for key in ids} == {
+        key: found[0] for key, found in tasks.items()
+    }
+
+    right, wrong, unclear, skipped, edited, withdrawn = ids[:6]
+    annotate(api, tasks[right][0], ("verdict", "model correct"))
+    annotate(api, tasks[wrong][0], ("verdict", "model wrong"), ("answer", "9"))
+    annotate(api, tasks[unclear][0], ("verdict", "unclear"))
+    annotate(api, tasks[skipped][0], skip=True)
+    edit = annotate(api, tasks[edited][0], ("verdict", "model correct"))
+    withdraw = annotate(api, tasks[withdrawn][0], ("verdict", "model correct"))
+    first = {label.candidate: label for label in world.pull(process)}
+    assert {key: (label.answer, label.state) for key, label in first.items()} == {
+        right: ("0", "labelled"),
+        wrong: ("9", "labelled"),
+        unclear: (None, "skipped"),
+        skipped: (None, "skipped"),
+        edited: ("4", "labelled"),
+        withdrawn: ("5", "labelled"),
+    }
+    assert first[right].seconds == 3.5
+    assert world.pull(process) == []
+
+    again = [chosen("verdict", "model wrong"), chosen("answer", "1")]
+    assert api.patch(f"/api/annotations/{edit}/", json={"result": again}).status_code == 200
+    assert api.delete(f"/api/annotations/{withdraw}/").status_code == 204
+    second = {label.candidate: label for label in world.pull(process)}
+    assert {key: (label.answer, label.state) for key, label in second.items()} == {
+        edited: ("1", "labelled"),
+        withdrawn: (None, "deleted"),
+    }
+    assert second[edited].revision > first[edited].revision
+
+
+def test_a_crash_after_the_import_leaves_one_task_each(world: World, api: httpx.Client) -> None:
+    model = "digits:crash"
+    ids = world.select(5, model=model)
+    with pytest.raises(Crash):
+        world.process(Fuse(5, after=True)).push()
+    world.pass_time(SETTLE)
+    process = world.process()
+    assert process.push() == 5
+    tasks = tasks_of(api, process.project(model))
+    assert {key: len(found) for key, found in tasks.items()} == dict.fromkeys(ids, 1)
+
+
+def test_a_second_task_is_found_and_removed(world: World, api: httpx.Client) -> None:
+    model = "digits:twice"
+    ids = world.select(2, model=model)
+    process = world.process()
+    process.push()
+    project = process.project(model)
+    data = [task["data"] for task in api.get("/api/tasks/", params={"project": project}).json()["tasks"]]
+    again = api.post(f"/api/projects/{project}/import", json=[{"data": one} for one in data])
+    assert again.status_code == 201
+    assert sorted(len(found) for found in tasks_of(api, project).values()) == [2, 2]
+    world.pull(process)
+    process.push()
+    assert tasks_of(api, project) == {key: [world.candidates()[key].task] for key in ids}
+
+
+def test_a_task_somebody_began_counts_as_touched(
+    world: World, labelstudio: LocalLabelStudio, api: httpx.Client
+) -> None:
+    model = "digits:draft"
+    (key,) = world.select(1, model=model)
+    process = world.process()
+    process.push()
+    project = process.project(model)
+    tool = SdkTool(labelstudio.url, labelstudio.api_key, timeout=30.0)
+    (before,) = tool.find_tasks(project, [key])
+    draft = api.post(f"/api/tasks/{before.id}/drafts", json={"result": [], "lead_time": 1.0})
+    assert draft.status_code == 201
+    (after,) = tool.find_tasks(project, [key])
+    tool.close()
+    assert (before.touched, after.touched) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"picture": None, "inputs": {"text": "one & <two>"}}, "text"),
+        ({"picture": None, "inputs": {"age": 31, "city": "Camborne", "x": 0.5}}, "tabular"),
+    ],
+)
+def test_texts_and_rows_are_accepted(
+    world: World, api: httpx.Client, fields: dict[str, Any], kind: str
+) -> None:
+    model = f"reader-{kind}:1"
+    (key,) = world.select(1, model=model, **fields)
+    process = world.process()
+    assert process.push() == 1
+    found = api.get(f"/api/projects/{process.project(model)}/").json()
+    assert f"{kind}-classification" in found["title"]
+    task = api.get(f"/api/tasks/{world.candidates()[key].task}/").json()
+    assert task["predictions"][0]["result"] == [chosen("answer", "0")]
+
+
+@pytest.mark.filterwarnings("ignore:The .parse_obj. method is deprecated")  # called by the SDK
+def test_a_personal_access_token_works_until_it_is_revoked(
+    labelstudio: LocalLabelStudio, api: httpx.Client
+) -> None:
+    made = api.post("/api/token/")
+    assert made.status_code == 201, made.text
+    token = made.json()["token"]
+    tool = SdkTool(labelstudio.url, token, timeout=30.0)
+    assert isinstance(tool.projects("[davy"), list)
+    tool.close()
+    assert api.post("/api/token/blacklist/", json={"refresh": token}).status_code == 204
+    with pytest.raises(LabelError, match="make a new one") as raised:
+        tool.projects("[davy")
+    tool.close()
+    assert token not in str(raised.value)
