@@ -6,6 +6,7 @@ variables ``DAVY_<SECTION>_<NAME>`` (the root section has no middle part), argum
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -16,8 +17,10 @@ from typing import Any, get_type_hints
 from davy.errors import SettingError
 
 
-def _setting(default: Any, text: str, *, least: float | None = None, secret: bool = False) -> Any:
-    return field(default=default, metadata={"help": text, "least": least, "secret": secret})
+def _setting(
+    default: Any, text: str, *, least: float = -math.inf, most: float = math.inf, secret: bool = False
+) -> Any:
+    return field(default=default, metadata={"help": text, "least": least, "most": most, "secret": secret})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,7 @@ class SdkSettings:
     flush_seconds: float = _setting(0.2, "longest time an inference waits for company", least=0.001)
     exit_seconds: float = _setting(1.0, "longest time the process exit is held up", least=0)
     inline_bytes: int = _setting(256 * 1024, "largest field carried inside the envelope", least=1)
-    sample_rate: float = _setting(1.0, "share of inferences captured, by a hash of the id", least=0)
+    sample_rate: float = _setting(1.0, "share of inferences captured, by a hash of the id", least=0, most=1)
     enabled: bool = _setting(True, "false makes every call of the SDK a no-op")
 
 
@@ -54,14 +57,16 @@ class DetectSettings:
     )
     micro_batch: int = _setting(50, "inferences between two looks at the evidence", least=1)
     reference_error: float = _setting(
-        0.05, "probability that the reference-error band misses the truth", least=1e-12
+        0.05, "probability that the reference-error band misses the truth", least=1e-12, most=1
     )
     quiet_events: int = _setting(
         2_000, "inferences without new evidence before an incident is resolved", least=1
     )
-    flag_share: float = _setting(0.01, "share of clean traffic each score may flag for the miner", least=0)
+    flag_share: float = _setting(
+        0.01, "share of clean traffic each score may flag for the miner", least=0, most=1
+    )
     control_share: float = _setting(
-        0.02, "share of all traffic flagged at random, for unbiased estimates", least=0
+        0.02, "share of all traffic flagged at random, for unbiased estimates", least=0, most=1
     )
     blind_seconds: float = _setting(
         300.0, "silence after which a model is shown as blind instead of healthy", least=1
@@ -75,9 +80,12 @@ class MineSettings:
 
     budget: int = _setting(100, "labels bought in one selection round", least=1)
     round_seconds: float = _setting(3600.0, "time between selection rounds; 0 runs none on its own", least=0)
-    greedy_share: float = _setting(0.5, "part of the budget spent on the highest scores", least=0)
+    greedy_share: float = _setting(0.5, "part of the budget spent on the highest scores", least=0, most=1)
     similarity: float = _setting(
-        0.0, "cosine above which two samples are duplicates; 0 calibrates it on the control arm", least=0
+        0.0,
+        "cosine above which two samples are duplicates; 0 calibrates it on the control arm",
+        least=0,
+        most=1,
     )
     poll_seconds: float = _setting(30.0, "time between two looks for new annotations", least=0.05)
     pool: int = _setting(20_000, "candidates of a model held while they wait for selection", least=1)
@@ -89,7 +97,7 @@ class GatewaySettings:
     """Where the gateway listens and who may speak to it."""
 
     host: str = _setting("127.0.0.1", "address to listen on; anything but loopback needs an API key")
-    port: int = _setting(8321, "port to listen on; 0 lets the system choose", least=0)
+    port: int = _setting(8321, "port to listen on; 0 lets the system choose", least=0, most=65535)
     public_url: str = _setting(
         "", "address annotators' browsers reach the gateway by; empty is host and port"
     )
@@ -188,7 +196,8 @@ def load(
     for key, value in found.items():
         if key not in known:
             raise SettingError(key, value, f"no such setting; known are {', '.join(sorted(known))}")
-    return _build(Settings(), found, "")
+    settings: Settings = _build(Settings(), found, "")
+    return settings
 
 
 def describe(settings: Settings) -> list[Described]:
@@ -247,14 +256,17 @@ def _build(section: Any, found: Mapping[str, Any], prefix: str) -> Any:
         if is_dataclass(value):
             changes[item.name] = _build(value, found, f"{key}.")
         elif key in found:
-            changes[item.name] = _convert(key, found[key], hints[item.name], item.metadata["least"])
+            changes[item.name] = _convert(key, found[key], hints[item.name], item.metadata)
     return replace(section, **changes)
 
 
-def _convert(key: str, value: Any, kind: type, least: float | None) -> Any:
+def _convert(key: str, value: Any, kind: type, limits: Mapping[str, Any]) -> Any:
     converted = _CONVERTERS[kind](key, value)
-    if least is not None and not converted >= least:
-        raise SettingError(key, value, f"must be at least {least:g}")
+    if kind in {int, float}:
+        if not converted >= limits["least"]:
+            raise SettingError(key, value, f"must be at least {limits['least']:g}")
+        if not converted <= limits["most"]:
+            raise SettingError(key, value, f"must be at most {limits['most']:g}")
     return converted
 
 

@@ -1,6 +1,6 @@
 """What a person looks at: the Grafana dashboard and the alert rules, and the status page of ``davy up``.
 
-Dashboard and rules are generated from the catalogue of metrics and checked in.
+Dashboard, rules and the page of settings are generated from the catalogues and checked in.
 """
 
 from __future__ import annotations
@@ -9,8 +9,13 @@ __all__ = ["generated"]
 
 
 def generated() -> dict[str, str]:
-    """Give every generated file, by its name relative to the folder ``dashboards/``."""
+    """Give every generated file, by its name relative to the root of the repository."""
     from davy_dashboards.grafana import dashboard_json
     from davy_dashboards.rules import rules_yaml
+    from davy_dashboards.settings import settings_page
 
-    return {"grafana/davy.json": dashboard_json(), "alerts/davy.yml": rules_yaml()}
+    return {
+        "dashboards/grafana/davy.json": dashboard_json(),
+        "dashboards/alerts/davy.yml": rules_yaml(),
+        "docs/settings.md": settings_page(),
+    }

@@ -1,4 +1,4 @@
-"""``python -m davy_dashboards`` writes the dashboard and the alert rules again from the catalogue."""
+"""``python -m davy_dashboards`` writes the generated files again from the catalogues."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from davy.console import say
 from davy_dashboards import generated
 
 if __name__ == "__main__":
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     for name, text in generated().items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

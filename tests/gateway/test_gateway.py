@@ -64,7 +64,10 @@ def test_a_list_of_inferences_gets_ids_that_sort_by_time(client: TestClient, run
     bodies = [{"model": "iris:1", "inputs": {"x": value}} for value in (1.0, 2.0)]
     first = client.post("/v1/inferences", json=bodies).json()["ids"]
     assert len(set(first)) == 2
-    assert [decode(record.value).inference(0).inputs["x"] for record in records(runtime, INFERENCES)] == [1.0, 2.0]
+    assert [decode(record.value).inference(0).inputs["x"] for record in records(runtime, INFERENCES)] == [
+        1.0,
+        2.0,
+    ]
 
 
 def test_an_envelope_is_stored_byte_for_byte(client: TestClient, runtime: Runtime) -> None:
@@ -95,7 +98,9 @@ def test_bytes_that_are_no_envelope_are_refused_and_kept_as_a_dead_letter(
         ({"model": "m:1", "inputs": {"x": 1}, "unknown": 1}, "unknown"),
     ],
 )
-def test_a_wrong_body_is_answered_with_the_field(client: TestClient, body: dict[str, Any], field: str) -> None:
+def test_a_wrong_body_is_answered_with_the_field(
+    client: TestClient, body: dict[str, Any], field: str
+) -> None:
     answer = client.post("/v1/inferences", json=body)
     assert answer.status_code == 422
     assert field in answer.text

@@ -14,7 +14,9 @@ pytestmark = pytest.mark.fast
 
 def test_environment_wins_over_file_and_arguments_win_over_both(tmp_path: Path) -> None:
     file = tmp_path / "davy.toml"
-    file.write_text('url = "memory://file"\n[detect]\nmicro_batch = 10\nquiet_events = 11\n[mine]\nbudget = 12\n')
+    file.write_text(
+        'url = "memory://file"\n[detect]\nmicro_batch = 10\nquiet_events = 11\n[mine]\nbudget = 12\n'
+    )
     found = load(
         env={"DAVY_DETECT_MICRO_BATCH": "20", "DAVY_DETECT_QUIET_EVENTS": "21"},
         file=file,
@@ -30,11 +32,15 @@ def test_environment_wins_over_file_and_arguments_win_over_both(tmp_path: Path) 
         ("DAVY_DETECT_MICRO_BATCH", "many", "whole number"),
         ("DAVY_DETECT_MICRO_BATCH", "0", "at least 1"),
         ("DAVY_DETECT_FLAG_SHARE", "nan", "at least 0"),
+        ("DAVY_MINE_GREEDY_SHARE", "1.5", "at most 1"),
+        ("DAVY_GATEWAY_PORT", "65536", "at most 65535"),
         ("DAVY_SDK_ENABLED", "perhaps", "true or false"),
         ("DAVY_DETECT_MICROBATCH", "5", "no such setting"),
     ],
 )
-def test_a_wrong_variable_is_named_with_its_value_and_a_remedy(variable: str, value: str, remedy: str) -> None:
+def test_a_wrong_variable_is_named_with_its_value_and_a_remedy(
+    variable: str, value: str, remedy: str
+) -> None:
     with pytest.raises(SettingError, match=remedy) as caught:
         load(env={variable: value})
     assert caught.value.field.replace(".", "_").upper() in variable

@@ -40,7 +40,11 @@ class Up:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "davy", *arguments], env=self.env, capture_output=True, text=True, check=True
+            [sys.executable, "-m", "davy", *arguments],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=True,
         )
 
     def start(self) -> None:
@@ -80,7 +84,8 @@ def append(directory: Path, values: np.ndarray, first: int) -> None:
     for start in range(0, len(values), 200):
         some = values[start : start + 200]
         ids = b"".join((first + start + row).to_bytes(16, "big") for row in range(len(some)))
-        chunk = encoder.encode_batch(MODEL, ids, time.time_ns(), {"x": some[:, 0], "y": some[:, 1]}, {"value": some[:, 0]})
+        fields = {"x": some[:, 0], "y": some[:, 1]}
+        chunk = encoder.encode_batch(MODEL, ids, time.time_ns(), fields, {"value": some[:, 0]})
         producer.append([Message(INFERENCES, MODEL, pack([chunk]))])
     producer.close()
     log.close()
@@ -91,7 +96,9 @@ def fitted(up: Up, tmp_path: Path) -> Callable[[int], np.ndarray]:
     rng = np.random.default_rng(7)
     reference = rng.normal(size=(8_000, 2))
     file = tmp_path / "reference.npz"
-    np.savez(file, **{"inputs.x": reference[:, 0], "inputs.y": reference[:, 1], "outputs.value": reference[:, 0]})
+    np.savez(
+        file, **{"inputs.x": reference[:, 0], "inputs.y": reference[:, 1], "outputs.value": reference[:, 0]}
+    )
     up.command("reference", "fit", "--model", MODEL, "--file", str(file))
     return lambda count: rng.normal(size=(count, 2))
 
@@ -112,7 +119,7 @@ def test_prometheus_sees_the_incident_fire_and_resolve(
     append(tmp_path, fitted(2_000), 0)
     wait_until(lambda: up.metric("davy_inferences_total") == 2_000, "clean traffic to be counted")
     assert not firing()
-    append(tmp_path, fitted(1_000) + [1.0, 0.0], 2_000)
+    append(tmp_path, fitted(1_000) + np.array([1.0, 0.0]), 2_000)
     wait_until(firing, "Prometheus to fire the incident's alert", seconds=60)
     append(tmp_path, fitted(12_000), 3_000)
     wait_until(lambda: not firing(), "Prometheus to see it resolved", seconds=60)
@@ -154,6 +161,6 @@ def test_the_two_lines_reach_the_gateway_over_http(up: Up, tmp_path: Path) -> No
     )
     env = {**up.env, "DAVY_URL": up.address}
     subprocess.run([sys.executable, "-W", "error", "-c", program], env=env, check=True, timeout=60)
-    wait_until(lambda: up.metric('davy_inferences_total{model="double:1"}') == 300, "300 inferences over HTTP")
-
-
+    wait_until(
+        lambda: up.metric('davy_inferences_total{model="double:1"}') == 300, "300 inferences over HTTP"
+    )

@@ -267,6 +267,7 @@ def test_one_refused_task_does_not_hold_up_the_others(fake: FakeLabelStudio, wor
     ("fields", "told"),
     [
         ({"outputs": {"value": 3.0}}, "only classifications"),
+        ({"inference": b"damaged"}, "cannot be read"),
         (
             {"picture": None, "inputs": {"volume": np.zeros((3, 5, 7), dtype=np.float32)}},
             "nothing a person can look",

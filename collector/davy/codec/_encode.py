@@ -17,6 +17,7 @@ _NAN: Final = float("nan")
 _LAYOUTS: Final = 1024
 _FIELDS: Final = 4096
 _NOTHING: Final[Mapping[str, Any]] = {}
+_UNFIT: Final = (*UNFIT, InvalidInference)
 _BOOLEANS: Final = frozenset({bool, np.bool_})
 _SYSTEM_RULES: Final = "ids are 16 bytes, times are 64-bit nanoseconds, numbers fit 64 bits"
 
@@ -85,7 +86,7 @@ class Encoder:
                 for i, dump in layout.others:
                     parts.append(dump(values[i]))
                 return Chunk(layout, 1, parts, layout.size or sum(map(len, parts)))
-            except UNFIT:
+            except _UNFIT:
                 pass  # another kind, or a missing value: the slow path finds out which
         key = (model, len(inputs), len(outputs), *names)
         return self._encode_slowly(key, layout, values, (id, at, latency_ms, rate))
@@ -135,10 +136,11 @@ class Encoder:
         values: list[Any],
         system: tuple[bytes, int, float, float],
     ) -> Chunk:
+        values = [value.item() if getattr(value, "ndim", None) == 0 else value for value in values]
         if layout is not None and any(value is None for value in values):
             try:
                 return _with_missing(layout, values, system)
-            except (*UNFIT, InvalidInference):
+            except _UNFIT:
                 pass  # another kind as well
         paths = layout.paths if layout else _paths(*key)
         seen = tuple(named(path, kind_of, value) for path, value in zip(paths, values, strict=True))

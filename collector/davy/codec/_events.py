@@ -9,7 +9,7 @@ import msgspec
 
 from davy.codec._plain import dump_any, load_any
 from davy.errors import DecodeError
-from davy.event import VERSION
+from davy.event import VERSION, BlobRef
 
 T = TypeVar("T")
 _VERSION_KEY: Final = "v"
@@ -51,7 +51,7 @@ def _as_dict(event: Any) -> dict[str, Any]:
 
 
 def _nested(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
+    if is_dataclass(value) and not isinstance(value, (type, BlobRef)):
         return _as_dict(value)
     if isinstance(value, (list, tuple)):
         return [_nested(item) for item in value]

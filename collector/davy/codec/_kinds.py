@@ -22,8 +22,8 @@ from davy.event import BlobRef, Path
 T = TypeVar("T")
 SCALARS: Final = {"BOOL": "?", "INT64": "q", "FP64": "d"}
 BLANKS: Final[Mapping[str, Any]] = {"BOOL": False, "INT64": 0, "FP64": float("nan")}
-UNFIT: Final = (struct.error, AttributeError, TypeError, ValueError, OverflowError)
-"""What packing a value of another kind raises."""
+UNFIT: Final = (struct.error, AttributeError, TypeError, ValueError, OverflowError, DeprecationWarning)
+"""What packing a value of another kind raises; a warning where the app makes errors of them."""
 _RANK: Final = ("BOOL", "INT64", "FP64")
 
 

@@ -84,6 +84,8 @@ def _items(value: Any, depth: int) -> list[Any]:
 
 
 def _array(value: Array, depth: int) -> Any:
+    if value.ndim == 0:
+        return _plain(value.item(), depth + 1)
     array = as_tensor(value)
     if array is None:
         return _plain(value.tolist(), depth + 1)

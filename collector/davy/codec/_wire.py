@@ -139,7 +139,7 @@ def _read(data: bytes | memoryview) -> _Wire:
         raise DecodeError("envelope", bytes(whole[:8]), f"must begin with {_MAGIC!r}")
     try:
         wire = _DECODER.decode(whole[len(_MAGIC) :])
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError("envelope", f"{len(data)} bytes", f"is damaged: {error}") from error
     if not 0 < wire.version <= VERSION + 1:
         raise DecodeError(

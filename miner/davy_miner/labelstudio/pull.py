@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from davy.codec import decode, dump_any, load_any
+from davy.codec import dump_any, load_any
 from davy.event import Label
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_miner.candidates import Candidate
-from davy_miner.labelstudio.answers import classification
-from davy_miner.labelstudio.records import PROJECTS, SEEN, SWEEPS, candidate_in, projects_in
-from davy_miner.labelstudio.templates import read_result
+from davy_miner.labelstudio.records import PROJECTS, SEEN, SWEEPS, candidate_in, projects_in, sent_in
+from davy_miner.labelstudio.templates import UNCLEAR, VERDICT, picked, read_result
 from davy_miner.labelstudio.tool import PAGE, Annotation, Task, Tool
 
 _OVERLAP: Final = 120 * 10**9
@@ -86,10 +85,39 @@ class Puller:
         now = {str(one.id): one.updated_at for one in task.annotations}
         if before == now:
             return []
-        labels = list(_labels(candidate, task, before, known))
+        labels = [self._label(candidate, task, one, known) for one in _to_tell(task, before)]
         known.tasks[str(task.id)] = now
         batch.put(SEEN, candidate.id, dump_any({"v": 1, "revision": known.revision, "tasks": known.tasks}))
         return labels
+
+    def _label(self, candidate: Candidate, task: Task, annotation: Annotation | None, known: _Seen) -> Label:
+        at = task.updated_at if annotation is None else annotation.updated_at
+        label = Label(
+            candidate=candidate.id,
+            inference_id=candidate.inference_id,
+            model=candidate.model,
+            answer=None,
+            revision=_next_revision(known, at),
+            at=at,
+            state="deleted",
+        )
+        if annotation is None:
+            return label
+        answer = None if annotation.skipped else self._answer(candidate.id, annotation.result)
+        return replace(
+            label,
+            answer=answer,
+            annotator=annotation.annotator,
+            seconds=annotation.seconds,
+            state="skipped" if answer is None else "labelled",
+        )
+
+    def _answer(self, key: str, result: Sequence[Mapping[str, Any]]) -> str | None:
+        sent = sent_in(self._runtime.store, key)
+        answer = read_result(result, sent.answer if sent else "") or None
+        if answer is None and picked(result).get(VERDICT) != UNCLEAR:
+            _log.warning("an annotation of candidate %s names no class: taken as skipped", key)
+        return answer
 
     def _seen(self, key: str) -> _Seen:
         data = self._runtime.store.get(SEEN, key)
@@ -99,49 +127,15 @@ class Puller:
         return _Seen(found["revision"], found["tasks"])
 
 
-def _labels(candidate: Candidate, task: Task, before: Mapping[str, int], known: _Seen) -> Iterator[Label]:
+def _to_tell(task: Task, before: Mapping[str, int]) -> list[Annotation | None]:
+    """Give the annotations that are news, oldest first; None stands for "there is no answer any more"."""
     in_order = sorted(task.annotations, key=lambda one: (one.updated_at, one.id))
-    changed = [one for one in in_order if before.get(str(one.id)) != one.updated_at]
-    gone = set(before) - {str(one.id) for one in in_order}
-    if gone and in_order and not changed:
-        # One of several answers was withdrawn: the newest that is left is the answer again.
-        yield _label(candidate, in_order[-1], task.updated_at, known)
-    elif gone and not in_order:
-        revision = _next_revision(known, task.updated_at)
-        yield Label(
-            candidate.id,
-            candidate.inference_id,
-            candidate.model,
-            None,
-            revision,
-            task.updated_at,
-            state="deleted",
-        )
-    for one in changed:
-        yield _label(candidate, one, one.updated_at, known)
-
-
-def _label(candidate: Candidate, annotation: Annotation, at: int, known: _Seen) -> Label:
-    answer = None if annotation.skipped else _answer(candidate, annotation.result)
-    return Label(
-        candidate=candidate.id,
-        inference_id=candidate.inference_id,
-        model=candidate.model,
-        answer=answer,
-        revision=_next_revision(known, at),
-        at=at,
-        annotator=annotation.annotator,
-        seconds=annotation.seconds,
-        state="skipped" if answer is None else "labelled",
-    )
-
-
-def _answer(candidate: Candidate, result: Sequence[Mapping[str, Any]]) -> str | None:
-    own = classification(decode(candidate.inference).inference(0).outputs).name
-    answer = read_result(result, own)
-    if answer is None and not result:
-        _log.warning("an annotation of candidate %s is empty: taken as skipped", candidate.id)
-    return answer
+    changed: list[Annotation | None] = [one for one in in_order if before.get(str(one.id)) != one.updated_at]
+    withdrawn = set(before) - {str(one.id) for one in in_order}
+    if changed or not withdrawn:
+        return changed
+    # One of several answers was withdrawn: the newest that is left is the answer again.
+    return [in_order[-1] if in_order else None]
 
 
 def _next_revision(known: _Seen, at: int) -> int:

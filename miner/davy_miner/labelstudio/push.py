@@ -196,13 +196,13 @@ class Pusher:
             _log.warning("%d of %d tasks in doubt, looked up again later: %s", missing, len(payloads), doubt)
         return not missing
 
-    def _write_down(self, project: int, keys: Iterable[str], lease: Lease) -> None:
+    def _write_down(self, project: int, payloads: _Payloads, lease: Lease) -> None:
         batch, now = Batch(), self._runtime.clock()
-        for key in keys:
+        for key, payload in payloads.items():
             candidate = candidate_in(self._runtime.store, key)
             if candidate is not None:
                 put_candidate(batch, replace(candidate, state="pushing"))
-            put_sent(batch, key, Sent(project, now))
+            put_sent(batch, key, Sent(project, now, payload["data"].get("model_answer", "")))
         self._runtime.store.apply(batch, lease=lease)
 
     def _take_back(

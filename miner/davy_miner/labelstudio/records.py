@@ -25,10 +25,21 @@ _PROJECT: Final = "project/"
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """That a candidate was sent, or was about to be: when, where to, and the task it became once that is certain."""
+    """That a candidate was sent, or was about to be.
+
+    Attributes
+    ----------
+    project, at
+        Where to, and when (nanoseconds since the epoch).
+    answer
+        The model's answer as the annotator sees it, which "model correct" confirms; empty when blind.
+    task
+        The task it became, once that is certain.
+    """
 
     project: int
     at: int
+    answer: str = ""
     task: int | None = None
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from davy.codec import decode
+from davy.errors import DecodeError, LabelError
 from davy.event import Inference
 from davy.gateway.media import media_url
 from davy.runtime import Runtime
@@ -16,7 +17,11 @@ from davy_miner.labelstudio.templates import Form, check_task, form_for
 
 def form_of(candidate: Candidate, *, blind: bool) -> Form:
     """Choose the form for a candidate; raises LabelError when there is none."""
-    return form_for(decode(candidate.inference).inference(0), picture=_has_picture(candidate), blind=blind)
+    try:
+        inference = decode(candidate.inference).inference(0)
+    except DecodeError as error:
+        raise LabelError("candidate", candidate.id, f"its inference cannot be read: {error}") from error
+    return form_for(inference, picture=_has_picture(candidate), blind=blind)
 
 
 def task_data(runtime: Runtime, candidate: Candidate, inference: Inference, form: Form) -> dict[str, Any]:

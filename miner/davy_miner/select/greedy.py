@@ -1,8 +1,9 @@
 """The greedy arm's order: how strongly all scores together, and an incident, speak for a failure.
 
-Each score is turned into its rank within the pool before Fisher's combination ``-2 sum ln p`` (Fisher, "Statistical
-methods for research workers", 1932, section 21.1). Ranks of the reference would let one score dominate as soon as the
-traffic drifts and all its tail probabilities collapse; ranks of the pool are uniform whatever happened.
+Every score comes as its upper-tail rank in the reference; they are combined as Fisher does, ``-2 sum ln p`` (Fisher,
+"Statistical methods for research workers", 1932, section 21.1), with weights that make scores which say the same
+share one vote: the three probability scores of a classifier must not outvote its one geometry score. How much they
+say the same is measured where nothing was selected: on the control arm. An incident's evidence is ranked there too.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from davy.event import Draw
-from davy_miner.candidates import Candidate
+from davy_miner.candidates import Candidate, control_draw
 
 _INCIDENT: Final = "incident"
 _LEAST: Final = 1e-12
-_NEUTRAL: Final = 0.5
+_MIDDLING: Final = 0.5
+_FEWEST: Final = 20
 
 
 def evidence(scores: Mapping[str, float], draws: Sequence[Draw]) -> float:
@@ -45,29 +47,33 @@ def incident_evidence(draws: Sequence[Draw]) -> float:
 def fisher(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
     """Give the combined evidence of every candidate of a pool, shape ``(n,)``; greater is more suspicious.
 
-    A score a candidate does not have counts as middling. The evidence of incidents is ranked like one more score:
-    carriers come before everyone who carries nothing.
+    A score a candidate does not have counts as middling. With fewer than 20 control samples the whole pool stands in
+    for them.
     """
-    total = np.zeros(len(candidates))
-    for name in sorted({name for candidate in candidates for name in candidate.scores}):
-        total += _surprise(np.array([candidate.scores.get(name, np.nan) for candidate in candidates]))
-    carried = np.array([_carried(candidate) for candidate in candidates])
-    if carried.any():
-        total += _surprise(-carried)
+    control = np.array([control_draw(candidate) is not None for candidate in candidates], dtype=bool)
+    if control.sum() < _FEWEST:
+        control[:] = True
+    names = sorted({name for candidate in candidates for name in candidate.scores})
+    ranks = [np.array([candidate.scores.get(name, np.nan) for candidate in candidates]) for name in names]
+    ranks.append(_tail(np.array([incident_evidence(candidate.draws) for candidate in candidates]), control))
+    surprise = -2.0 * np.log(np.clip(np.nan_to_num(ranks, nan=_MIDDLING), _LEAST, 1.0))
+    total: NDArray[np.float64] = _votes(surprise[:, control]) @ surprise
     return total
 
 
-def _carried(candidate: Candidate) -> float:
-    if candidate.incident is None:
-        return 0.0
-    return max(incident_evidence(candidate.draws), _LEAST)
+def _votes(surprise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give each score ``1 / sum of its squared correlations``: k copies of one score have one vote together."""
+    deviation = surprise - surprise.mean(axis=1, keepdims=True)
+    scale = np.sqrt((deviation**2).sum(axis=1))
+    scale[scale == 0] = np.inf
+    correlation = np.clip((deviation @ deviation.T) / np.outer(scale, scale), 0.0, 1.0)
+    np.fill_diagonal(correlation, 1.0)
+    votes: NDArray[np.float64] = 1.0 / (correlation**2).sum(axis=1)
+    return votes
 
 
-def _surprise(tail: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.stats import rankdata
-
-    known = np.isfinite(tail)
-    p = np.full(len(tail), _NEUTRAL)
-    p[known] = rankdata(tail[known]) / (known.sum() + 1)
-    surprise: NDArray[np.float64] = -2.0 * np.log(p)
-    return surprise
+def _tail(evidence: NDArray[np.float64], control: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Rank evidence among the control samples; who carries none has rank 1."""
+    ordinary = np.sort(evidence[control])
+    above = len(ordinary) - np.searchsorted(ordinary, evidence, side="left")
+    return np.where(evidence > 0, np.minimum((above + 1) / (len(ordinary) + 1), 1.0), 1.0)

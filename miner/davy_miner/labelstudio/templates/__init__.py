@@ -8,7 +8,17 @@ from typing import Final
 from davy.errors import LabelError
 from davy.event import Inference
 from davy_miner.labelstudio.answers import classification
-from davy_miner.labelstudio.templates.base import Form, Question, Template, check_classes, chosen, read_result
+from davy_miner.labelstudio.templates.base import (
+    UNCLEAR,
+    VERDICT,
+    Form,
+    Question,
+    Template,
+    check_classes,
+    chosen,
+    picked,
+    read_result,
+)
 from davy_miner.labelstudio.templates.check import check_config, check_prediction, check_task
 from davy_miner.labelstudio.templates.image import Image
 from davy_miner.labelstudio.templates.table import Table
@@ -40,6 +50,8 @@ def form_for(inference: Inference, *, picture: bool, blind: bool = False) -> For
 
 __all__ = [
     "TEMPLATES",
+    "UNCLEAR",
+    "VERDICT",
     "Form",
     "Question",
     "Template",
@@ -48,5 +60,6 @@ __all__ = [
     "check_task",
     "chosen",
     "form_for",
+    "picked",
     "read_result",
 ]

@@ -133,16 +133,23 @@ def read_result(result: Sequence[Mapping[str, Any]], model_answer: str) -> str |
     >>> read_result([chosen("verdict", "unclear")], "7") is None
     True
     """
-    picked = {
-        region.get("from_name"): (region.get("value") or {}).get("choices") or [None] for region in result
-    }
-    verdict = picked.get(VERDICT, [None])[0]
+    chosen_by = picked(result)
+    verdict = chosen_by.get(VERDICT)
     if verdict == CORRECT:
         return model_answer
-    if verdict == UNCLEAR:
-        return None
-    found = picked.get(CLASS, [None])[0]
-    return None if found is None else str(found)
+    return None if verdict == UNCLEAR else chosen_by.get(CLASS)
+
+
+def picked(result: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Give what was chosen, by control.
+
+    Examples
+    --------
+    >>> picked([chosen("verdict", "unclear")])
+    {'verdict': 'unclear'}
+    """
+    found = ((region.get("from_name"), (region.get("value") or {}).get("choices")) for region in result)
+    return {str(control): str(choices[0]) for control, choices in found if choices}
 
 
 def check_classes(classes: Sequence[str]) -> None:

@@ -1,0 +1,166 @@
+"""What is captured is what is read, whatever it is and whatever stood in the field before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from inference_strategies import anything_textual, containers, intact, names, tensors, travelled, values
+
+from davy.codec import Chunk, Encoder, decode, pack
+from davy.errors import InvalidInference
+
+pytestmark = pytest.mark.fast
+
+ID = bytes(range(16))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Rows with the same names, every value of any kind."""
+    columns = draw(st.lists(names, unique=True, max_size=4))
+    return draw(st.lists(st.fixed_dictionaries(dict.fromkeys(columns, values)), min_size=1, max_size=5))
+
+
+@settings(max_examples=300)
+@given(tables(), tables())
+def test_inputs_and_outputs_come_back_as_given(inputs: list[Any], outputs: list[Any]) -> None:
+    encoder = Encoder()
+    pairs = list(zip(inputs, outputs, strict=False))
+    chunks = [encoder.encode("m:1", ID, 7, given_in, given_out) for given_in, given_out in pairs]
+    for (given_in, given_out), found in zip(pairs, travelled(chunks), strict=True):
+        assert intact(given_in, dict(found.inputs)), (given_in, found.inputs)
+        assert intact(given_out, dict(found.outputs)), (given_out, found.outputs)
+
+
+@given(
+    st.one_of(st.none(), tensors()),
+    st.dictionaries(names, values, max_size=3),
+    st.one_of(st.none(), anything_textual),
+    st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+    st.dictionaries(names, st.dictionaries(names, values, min_size=1, max_size=2), max_size=2),
+)
+def test_embedding_tags_group_seq_and_alternatives_come_back_as_given(
+    embedding: Any,
+    tags: dict[str, Any],
+    group: str | None,
+    seq: int | None,
+    alternatives: dict[str, dict[str, Any]],
+) -> None:
+    more = {"embedding": embedding, "tags": tags, "group": group, "seq": seq, "alternatives": alternatives}
+    (found,) = travelled([Encoder().encode("m:1", ID, 7, {"x": 1.0}, {}, **more)])
+    assert intact(embedding, found.embedding)
+    assert intact(tags, dict(found.tags))
+    assert intact(alternatives, dict(found.alternatives))
+    assert (found.group, found.seq) == (group, seq)
+
+
+@given(
+    st.binary(min_size=16, max_size=16),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.floats(0, 1),
+    st.dictionaries(names, st.integers(0, 2**40), max_size=3),
+)
+def test_id_time_latency_rate_and_report_come_back_as_given(
+    id: bytes, at: int, latency_ms: float, rate: float, report: dict[str, int]
+) -> None:
+    chunk = Encoder().encode("m:1", id, at, {"x": 1}, {}, latency_ms=latency_ms, rate=rate)
+    envelope = decode(pack([chunk], source="here", report=report))
+    found = envelope.inference(0)
+    assert (found.id, found.at, found.latency_ms, found.rate) == (id, at, latency_ms, rate)
+    assert (envelope.source, envelope.report) == ("here", report)
+
+
+@given(st.lists(tensors(2), min_size=2, max_size=6))
+def test_tensors_of_many_shapes_share_an_envelope_once_the_field_is_known_to_vary(arrays: list[Any]) -> None:
+    encoder = Encoder()
+    for array in arrays:
+        encoder.encode("m:1", ID, 7, {"x": array}, {})
+    chunks = [encoder.encode("m:1", ID, 7, {"x": array}, {}) for array in arrays]
+    assert len({id(chunk.layout) for chunk in chunks}) == 1
+    assert all(
+        intact(array, found.inputs["x"]) for array, found in zip(arrays, travelled(chunks), strict=True)
+    )
+
+
+@given(containers)
+def test_layouts_settle_so_that_a_flickering_field_costs_few_envelopes(other: Any) -> None:
+    encoder, kinds = Encoder(), [1.0, "text", other, None, b"bytes", True, np.zeros(3)]
+    for _ in range(3):
+        chunks = [encoder.encode("m:1", ID, 7, {"x": value}, {}) for value in kinds]
+    assert len({id(chunk.layout) for chunk in chunks}) == 1
+
+
+def test_equal_inputs_and_outputs_named_alike_are_kept_apart() -> None:
+    encoder = Encoder()
+    first = encoder.encode("m:1", ID, 7, {"a": 1.0, "b": 2.0}, {"c": 3.0})
+    second = encoder.encode("m:1", ID, 7, {"a": 4.0}, {"b": 5.0, "c": 6.0})
+    found = [travelled([chunk])[0] for chunk in (first, second)]
+    assert [dict(one.inputs) for one in found] == [{"a": 1.0, "b": 2.0}, {"a": 4.0}]
+    assert [dict(one.outputs) for one in found] == [{"c": 3.0}, {"b": 5.0, "c": 6.0}]
+
+
+def test_a_tag_is_never_taken_for_an_output_of_the_same_shape_of_names() -> None:
+    encoder = Encoder()
+    tagged = encoder.encode("m:1", ID, 7, {"a": 1.0}, {}, tags={"b": 2.0})
+    answered = encoder.encode("m:1", ID, 7, {"a": 1.0}, {"b": 2.0})
+    assert [(dict(one.tags), dict(one.outputs)) for one in travelled([tagged, answered])] == [
+        ({"b": 2.0}, {}),
+        ({}, {"b": 2.0}),
+    ]
+
+
+def test_the_size_of_a_chunk_is_the_bytes_it_holds() -> None:
+    encoder = Encoder()
+    rows = [{"x": 1.0}, {"x": np.zeros(5, np.float32), "y": 2}, {"t": "text"}, {"x": None, "y": 1}]
+    for row in rows * 2:
+        chunk = encoder.encode("m:1", ID, 7, row, {"flag": True})
+        assert chunk.size == sum(map(len, chunk.parts))
+
+
+def test_a_chunk_keeps_the_values_of_its_moment() -> None:
+    array = np.arange(3.0)
+    chunk: Chunk = Encoder().encode("m:1", ID, 7, {"x": array}, {})
+    array[:] = -1
+    assert travelled([chunk])[0].inputs["x"].tolist() == [0, 1, 2]
+
+
+def _cycle() -> list[Any]:
+    cycle: list[Any] = []
+    cycle.append({"deeper": cycle})
+    return cycle
+
+
+@pytest.mark.parametrize(
+    ("inputs", "field"),
+    [
+        ({"x": object()}, "inputs.x"),
+        ({"x": 1j}, "inputs.x"),
+        ({"x": _cycle()}, "inputs.x"),
+        ({"x": {(1, 2): 3}}, "inputs.x"),
+        ({"x": {2**70: 3}}, "inputs.x"),
+        ({"x": np.zeros(2, np.complex64)}, "inputs.x"),
+        ({"x": 10**400}, "inference"),
+        ({3: 1.0}, "field name"),
+        ({"\ud800": 1.0}, "field name"),
+        ({str(i): 1.0 for i in range(5000)}, "inference"),
+    ],
+)
+def test_what_cannot_travel_is_refused_by_the_name_of_its_field(inputs: dict[Any, Any], field: str) -> None:
+    encoder = Encoder()
+    for _ in range(2):  # the second time over the remembered layout, if any
+        with pytest.raises(InvalidInference) as refused:
+            encoder.encode("m:1", ID, 7, inputs, {})
+        assert refused.value.field == field
+
+
+@pytest.mark.parametrize("system", [{"at": 2**70}, {"latency_ms": "slow"}, {"rate": None}])
+def test_system_values_that_do_not_fit_are_refused(system: dict[str, Any]) -> None:
+    encoder, rest = Encoder(), {"at": 7} | system
+    at = rest.pop("at")
+    with pytest.raises(InvalidInference, match="64-bit"):
+        encoder.encode("m:1", ID, at, {"x": 1.0}, {}, **rest)
