@@ -34,17 +34,22 @@ SHIFTS: dict[str, tuple[int, Callable[[np.random.Generator, int], Any]]] = {
 def run() -> dict[str, Any]:
     """Measure costs, delays, false alarms and scorers."""
     return {
-        "cost": {f"{features} features": cost(features) for features in (20, 100)},
+        "cost": {
+            f"{features} features, micro-batch {size}": cost(features, size)
+            for features in (20, 100)
+            for size in (DetectSettings().micro_batch, BATCH)
+        },
         "delay_events": {f"micro-batch {size}": delays(size) for size in (20, 50)},
         "clean": clean(),
         "scorers_us_per_sample": scorers(),
     }
 
 
-def cost(features: int) -> dict[str, float]:
+def cost(features: int, size: int) -> dict[str, float]:
     """Time the steps of an update, microseconds an inference, and weigh the state, bytes a feature."""
     rng = np.random.default_rng(0)
-    detector = fitted(rng.normal(size=(10_000, features)), replace(DetectSettings(), false_alarm_every=1e12))
+    settings = replace(DetectSettings(), false_alarm_every=1e12, micro_batch=size)
+    detector = fitted(rng.normal(size=(10_000, features)), settings)
     reference = Reference.fit("m:1", batch(rng.normal(size=(10_000, features))), settings=DetectSettings())
     given = batch(rng.normal(size=(BATCH, features)))
     return {

@@ -58,6 +58,7 @@ class Victim:
             "DAVY_GATEWAY_PORT": str(self.port),
             "DAVY_LABELSTUDIO_URL": tool.url,
             "DAVY_LABELSTUDIO_API_KEY": tool.refresh_token,
+            "DAVY_LABELSTUDIO_TIMEOUT_SECONDS": "1",
             "DAVY_LABELSTUDIO_SETTLE_SECONDS": "1",
             "DAVY_DETECT_CONTROL_SHARE": "0.05",
             "DAVY_MINE_ROUND_SECONDS": "1",
@@ -112,7 +113,7 @@ def test_ten_kills_lose_nothing_count_nothing_twice_and_make_no_task_twice(
         assert sum(ledger["dropped"].values()) == 0
         victim.start()
         wait_until(lambda: victim.counted() == captured, "everything to be counted", seconds=60)
-        wait_until(lambda: len(tool.tasks) >= 100, "tasks", seconds=60)
+        wait_until(lambda: len(tool.tasks) >= 100, "tasks", seconds=120)
     finally:
         serving.kill()
         serving.wait()

@@ -36,16 +36,20 @@ class HttpSink:
     Raises
     ------
     SettingError
-        The URL names no host.
+        The URL names no host, or no port that exists.
     """
 
     def __init__(self, url: str, api_key: str = "") -> None:
-        parts = urlsplit(url)
-        if not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            host, port = "", None
+        if not host:
             raise SettingError("url", url, "use http://host:port")
         self._kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        self._host, self._port, self._path = parts.hostname, parts.port, parts.path.rstrip("/")
-        self._name = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        self._host, self._port, self._path = host, port, parts.path.rstrip("/")
+        self._name = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
         self._headers = {"User-Agent": "davy"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         self._connection: HTTPConnection | None = None
 

@@ -23,8 +23,8 @@ class Sampler:
     __slots__ = ("_threshold", "rate")
 
     def __init__(self, rate: float) -> None:
-        self.rate = min(rate, 1.0)
-        self._threshold = int(self.rate * 2**64)
+        self.rate = rate
+        self._threshold = int(rate * 2**64)
 
     def keeps(self, low: int) -> bool:
         """Whether the id with this low half is captured."""

@@ -50,7 +50,9 @@ def prepare(settings: Settings) -> Callable[[], Sink]:
     if scheme in {"http", "https"}:
         from davy.sdk.http_sink import HttpSink
 
-        return partial(HttpSink, settings.url, settings.gateway.api_key)
+        open_sink = partial(HttpSink, settings.url, settings.gateway.api_key)
+        open_sink()  # looks at the address, and connects to nothing
+        return open_sink
     if scheme not in _ADAPTERS or (scheme == "sqlite" and not rest):
         raise SettingError("url", settings.url, "use sqlite:///directory, memory://name or http://host:port")
     import_module(_ADAPTERS[scheme])

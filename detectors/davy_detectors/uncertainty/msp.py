@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, Self
-
-import numpy as np
-
 from davy_detectors.base import Floats
-from davy_detectors.batch import Batch
+from davy_detectors.uncertainty.probability import ProbabilityScorer
 
 
-class MaximumSoftmaxProbability:
+class MaximumSoftmaxProbability(ProbabilityScorer):
     """One minus the probability of the likeliest class: 0 for a certain model, ``1 - 1/classes`` for a clueless one.
 
     References
@@ -21,32 +16,15 @@ class MaximumSoftmaxProbability:
 
     Examples
     --------
+    >>> from davy_detectors.batch import Batch
     >>> batch = Batch.from_columns("iris:1", {"outputs.probs": [[0.75, 0.25], [0.5, 0.5]]})
     >>> MaximumSoftmaxProbability().score(batch).tolist()
     [0.25, 0.5]
     """
 
-    name: Final = "msp"
-    stream: Final = None
+    name = "msp"
 
-    @classmethod
-    def fit(cls, batch: Batch) -> Self | None:
-        """Learn nothing; None when the model gives no probabilities."""
-        return cls() if batch.probs is not None else None
-
-    def score(self, batch: Batch) -> Floats:
-        """Score every inference, shape ``(n,)``."""
-        if batch.probs is None:
-            return np.full(len(batch), np.nan)
-        scores: Floats = 1.0 - batch.probs.max(axis=1)
+    def of(self, probs: Floats) -> Floats:
+        """Score probabilities of shape ``(n, classes)``."""
+        scores: Floats = 1.0 - probs.max(axis=1)
         return scores
-
-    def dump(self) -> Mapping[str, object]:
-        """Give nothing: there is no fitted state."""
-        return {}
-
-    @classmethod
-    def load(cls, state: Mapping[str, object]) -> Self:
-        """Make a scorer."""
-        del state
-        return cls()

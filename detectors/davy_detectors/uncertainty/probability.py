@@ -1,0 +1,48 @@
+"""What the scorers that look at nothing but the class probabilities have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Final, Self
+
+import numpy as np
+
+from davy_detectors.base import Floats
+from davy_detectors.batch import Batch
+
+
+class ProbabilityScorer(ABC):
+    """A scorer without fitted state: a function of the probabilities of at least two classes."""
+
+    name: ClassVar[str]
+    stream: Final = None
+
+    @abstractmethod
+    def of(self, probs: Floats) -> Floats:
+        """Score probabilities of shape ``(n, classes)``; gives shape ``(n,)``, higher is more suspicious."""
+
+    @classmethod
+    def fit(cls, batch: Batch) -> Self | None:
+        """Learn nothing; None when the model gives no probabilities of at least two classes."""
+        return cls() if _classes(batch) > 1 else None
+
+    def score(self, batch: Batch) -> Floats:
+        """Score every inference, shape ``(n,)``; NaN where the model gave no probabilities."""
+        if batch.probs is None or _classes(batch) < 2:
+            return np.full(len(batch), np.nan)
+        return self.of(batch.probs)
+
+    def dump(self) -> Mapping[str, object]:
+        """Give nothing: there is no fitted state."""
+        return {}
+
+    @classmethod
+    def load(cls, state: Mapping[str, object]) -> Self:
+        """Make a scorer."""
+        del state
+        return cls()
+
+
+def _classes(batch: Batch) -> int:
+    return 0 if batch.probs is None else batch.probs.shape[1]

@@ -1,0 +1,168 @@
+"""Nothing handed to the SDK makes it raise, and everything is accounted for."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from inference_strategies import containers, names, values
+from sdk_rig import Store, balanced, start
+
+import davy
+
+pytestmark = pytest.mark.fast
+
+SPECIAL = (
+    "__repr__", "__str__", "__float__", "__int__", "__index__", "__bool__", "__len__", "__iter__", "__getitem__",
+    "__eq__", "__hash__", "__array__", "__getattr__", "__call__", "__contains__", "keys", "items", "values", "predict",
+    "_asdict", "ndim", "dtype", "shape", "item", "replace",
+)  # fmt: skip
+ERRORS = (ValueError, TypeError, RuntimeError, ZeroDivisionError, RecursionError, MemoryError, UnicodeError)
+
+
+def _mine(special: list[str], error: type[Exception], base: type) -> Any:
+    def explode(self: Any, *args: Any, **kwargs: Any) -> Any:
+        raise error("boom")
+
+    return type("Mine", (base,), dict.fromkeys(special, explode))()
+
+
+hostile = st.builds(
+    _mine,
+    st.lists(st.sampled_from(SPECIAL), unique=True, max_size=6),
+    st.sampled_from(ERRORS),
+    st.sampled_from([object, dict, str, list, float, int, tuple]),
+)
+
+
+def _cycle(depth: int) -> Any:
+    found: dict[str, Any] = {}
+    found["self"] = [found] * depth
+    return found
+
+
+def _deep(depth: int) -> Any:
+    found: Any = 1
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+monsters = st.one_of(
+    hostile,
+    st.integers(1, 2).map(_cycle),
+    st.integers(10, 3_000).map(_deep),
+    st.integers(1, 500).map(lambda digits: 10**digits),
+    st.sampled_from(
+        [float("nan"), float("inf"), "\ud800", b"", object(), type, lambda: 0, iter([1]), Ellipsis]
+    ),
+    st.sampled_from(
+        [
+            np.datetime64("NaT"),
+            np.timedelta64(1, "s"),
+            np.array([object()]),
+            np.zeros(2, "c8"),
+            np.zeros((0, 2)),
+        ]
+    ),
+    containers,
+)
+anything = st.one_of(monsters, st.lists(monsters, max_size=2), st.dictionaries(names, monsters, max_size=3))
+mappings = st.one_of(anything, st.dictionaries(names, st.one_of(values, monsters), max_size=3))
+relaxed = settings(
+    max_examples=400,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
+
+
+@pytest.fixture(autouse=True)
+def sink() -> Store:
+    store = Store()
+    start(store)
+    return store
+
+
+@pytest.mark.swallows
+@relaxed
+@given(
+    model=st.one_of(st.just("m:1"), anything),
+    inputs=mappings,
+    outputs=mappings,
+    more=st.fixed_dictionaries(
+        {},
+        optional={
+            "embedding": anything,
+            "tags": mappings,
+            "group": anything,
+            "seq": anything,
+            "alternatives": mappings,
+            "latency_ms": anything,
+            "id": anything,
+            "at": anything,
+        },
+    ),
+)
+def test_capture_never_raises_and_always_counts(
+    model: Any, inputs: Any, outputs: Any, more: dict[str, Any]
+) -> None:
+    before = davy.stats()
+    found = davy.capture(model, inputs, outputs, **more)
+    after = davy.stats()
+    assert after["captured"] + after["sampled_out"] == before["captured"] + before["sampled_out"] + 1
+    assert balanced(after)
+    assert (found is None) == (after["dropped"] != before["dropped"])
+
+
+@pytest.mark.swallows
+@relaxed
+@given(anything, anything, anything, anything)
+def test_feedback_context_and_watch_never_raise(one: Any, other: Any, third: Any, fourth: Any) -> None:
+    davy.feedback(one, other, kind=third, model=fourth)
+    with davy.context(id=one, group=other, seq=third, tags=fourth):
+        pass
+    davy.watch(one, other, batched=third, inputs=fourth)
+    assert balanced(davy.stats()["feedback"])
+
+
+@pytest.mark.swallows
+@relaxed
+@given(st.lists(anything, max_size=3), st.dictionaries(names, anything, max_size=2), anything, st.booleans())
+def test_a_watched_function_gives_back_whatever_it_answers(
+    args: list[Any], kwargs: dict[str, Any], answer: Any, batched: bool
+) -> None:
+    def predict(*args: Any, **kwargs: Any) -> Any:
+        return answer
+
+    assert davy.watch(predict, "m:1", batched=batched)(*args, **kwargs) is answer
+    assert balanced(davy.stats())
+
+
+@pytest.mark.swallows
+def test_captures_near_the_limit_of_recursion_never_raise() -> None:
+    def sink_into(depth: int) -> int:
+        try:
+            davy.capture("m:1", {"x": [[1, "a"]]}, {"y": {"z": [None]}})
+        except RecursionError:
+            return depth  # there was no frame left to enter the function
+        try:
+            return sink_into(depth + 1)
+        except RecursionError:
+            return depth
+
+    sink_into(0)
+    assert balanced(davy.stats())
+    assert sys.getrecursionlimit() == 1000
+
+
+@pytest.mark.swallows
+def test_what_was_encoded_can_also_be_packed(sink: Store) -> None:
+    davy.capture("m:1", {"\ud800": 1}, {})
+    davy.capture("m:1", {"x": "\ud800", "y": ["\ud800"]}, {})
+    assert davy.flush()
+    assert davy.stats()["dropped"] == {"encode_error": 1}
+    assert [one.inputs for one in sink.inferences] == [{"x": "\ud800", "y": ["\ud800"]}]

@@ -1,0 +1,100 @@
+"""Fields too large for an envelope: arrays become summaries, the rest is counted."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as hnp
+from inference_strategies import OIP_DTYPES
+from sdk_rig import Store, inferences_in, start
+
+import davy
+from davy.sdk.payload import summary
+
+pytestmark = pytest.mark.fast
+
+
+def test_a_large_array_is_summarised_and_the_rest_stays(own_client: str) -> None:
+    image = np.arange(256 * 1024 + 1, dtype=np.uint8)
+    davy.capture("m:1", {"image": image, "age": 3}, {"label": "cat"})
+    davy.flush()
+    (found,) = inferences_in(own_client)
+    assert dict(found.outputs) == {"label": "cat"}
+    assert found.inputs["age"] == 3
+    assert found.inputs["image"] == {
+        "shape": [image.size],
+        "dtype": "uint8",
+        "hash": blake2b(image.tobytes(), digest_size=32).hexdigest(),
+        "mean": image.mean(),
+        "std": image.std(),
+        "min": 0.0,
+        "max": 255.0,
+    }
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs", "embedding", "tags", "alternatives"])
+def test_every_field_has_the_limit(field: str, own_client: str) -> None:
+    large = np.zeros(100_000)
+    given: dict[str, Any] = {"inputs": {"x": 1.0}, "outputs": {}}
+    given[field] = {"embedding": large, "alternatives": {"m:2": {"x": large}}}.get(field, {"x": large})
+    davy.capture("m:1", **given)
+    davy.flush()
+    (found,) = inferences_in(own_client)
+    value: Any = getattr(found, field)
+    value = value["m:2"] if field == "alternatives" else value
+    assert (value if field == "embedding" else value["x"])["shape"] == [100_000]
+
+
+def test_a_field_at_the_limit_travels_whole(own_client: str) -> None:
+    davy.init(inline_bytes=1000)
+    for size in (1000, 1001):
+        davy.capture("m:1", {"x": np.zeros(size, np.uint8)}, {})
+    davy.flush()
+    whole, summarised = inferences_in(own_client)
+    assert isinstance(whole.inputs["x"], np.ndarray)
+    assert isinstance(summarised.inputs["x"], dict)
+
+
+def test_many_small_fields_travel_whole_together(own_client: str) -> None:
+    davy.init(inline_bytes=1000)
+    for _ in range(2):
+        davy.capture("m:1", {f"x{i}": np.zeros(90) for i in range(5)}, {})
+    davy.flush()
+    assert {type(value) for one in inferences_in(own_client) for value in one.inputs.values()} == {np.ndarray}
+
+
+def test_large_rows_of_a_batch_are_summarised(own_client: str) -> None:
+    davy.init(inline_bytes=1000)
+    davy.watch(lambda x: x[:, 0], "m:1", batched=True)(np.zeros((3, 1001)))
+    davy.flush()
+    assert [one.inputs["x"]["shape"] for one in inferences_in(own_client)] == [[1001]] * 3
+
+
+@pytest.mark.swallows
+@pytest.mark.parametrize(
+    "value", ["x" * 1001, "ü" * 501, b"x" * 1001, {"a": ["x" * 600] * 2}, [["a" * 600], ["b" * 600]]]
+)
+def test_large_text_bytes_and_containers_are_counted(value: Any) -> None:
+    start(Store(), inline_bytes=1000)
+    for _ in range(2):
+        assert davy.capture("m:1", {"x": value}, {}) is None
+    assert davy.stats()["dropped"] == {"too_large": 2}
+
+
+@given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=3)))
+def test_a_summary_never_warns_and_never_fails(array: Any) -> None:
+    found = summary(array)
+    assert found["shape"] == list(array.shape)
+    assert np.isnan(found["mean"]) or found["min"] <= found["max"]
+
+
+@pytest.mark.parametrize("dtype", OIP_DTYPES)
+def test_a_summary_reads_every_dtype_and_layout(dtype: str) -> None:
+    array = np.ones((4, 6), np.dtype(dtype).newbyteorder(">"))
+    found = summary(array.T[::2])
+    assert (found["mean"], found["std"], found["min"], found["max"]) == (1.0, 0.0, 1.0, 1.0)
+    assert found["hash"] == summary(array.T[::2].copy())["hash"]
