@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import davy
 from davy.codec import decode, load
 from davy.config import Settings
 from davy.config import load as load_settings
@@ -157,3 +158,10 @@ def http_server(*answers: tuple[int, dict[str, str]], hang_up: bool = False) -> 
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def capture_in_process(url: str) -> None:
+    """What a child of multiprocessing does; it must be found by import."""
+    davy.init(url, exit_seconds=10.0)
+    for value in range(50):
+        davy.capture("m:1", {"x": float(value)}, {})

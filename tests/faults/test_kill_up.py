@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from fake_labelstudio import FakeLabelStudio
+from labelstudio_server import needs_label_studio
 
 from davy.codec import decode, load, load_any
 from davy.config import load as load_settings
@@ -23,8 +25,11 @@ from davy.demo.processes import free_port, wait_until
 from davy.event import INFERENCES
 from davy.runner import open_runtime
 from davy_miner.candidates import Candidate
+from davy_miner.labelstudio import LocalLabelStudio
 
+MODEL = "kill:1"
 KILLS = 10
+TASKS = 60
 SERVING = """
 import json, pathlib, random, sys, time
 import davy
@@ -41,31 +46,77 @@ print(json.dumps(davy.stats()))
 """
 
 
-@pytest.fixture
-def tool() -> Iterator[FakeLabelStudio]:
+class FakeTool:
+    """The fake Label Studio of the fault tests."""
+
+    def __init__(self, fake: FakeLabelStudio) -> None:
+        self._fake = fake
+        self.url, self.api_key = fake.url, fake.refresh_token
+
+    def candidates(self) -> list[str]:
+        """The candidate of every task."""
+        return [task["data"]["candidate_id"] for task in list(self._fake.tasks.values())]
+
+
+class RealTool:
+    """A real Label Studio."""
+
+    def __init__(self, server: LocalLabelStudio) -> None:
+        self.url, self.api_key = server.url, server.api_key
+
+    def candidates(self) -> list[str]:
+        """The candidate of every task of this test's model."""
+        headers = {"Authorization": f"Token {self.api_key}"}
+        with httpx.Client(base_url=self.url, headers=headers, timeout=30) as client:
+            query = {"page_size": 10_000, "fields": "all"}
+            answer = client.get("/api/tasks", params=query)
+        if answer.status_code == httpx.codes.NOT_FOUND:  # there is no first page yet
+            return []
+        tasks = answer.raise_for_status().json()["tasks"]
+        return [task["data"]["candidate_id"] for task in tasks if task["data"].get("model") == MODEL]
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=needs_label_studio())])
+def tool(request: pytest.FixtureRequest) -> Iterator[FakeTool | RealTool]:
+    if request.param == "real":
+        yield RealTool(request.getfixturevalue("labelstudio"))
+        return
     with FakeLabelStudio() as started:
-        yield started
+        yield FakeTool(started)
 
 
 class Victim:
     """A `davy up` that is started and killed again."""
 
-    def __init__(self, directory: Path, tool: FakeLabelStudio) -> None:
+    def __init__(self, directory: Path, tool: FakeTool | RealTool) -> None:
         self.port = free_port()
         self.env = {
             **{key: value for key, value in os.environ.items() if not key.startswith("DAVY_")},
             "DAVY_URL": f"sqlite:///{directory}",
             "DAVY_GATEWAY_PORT": str(self.port),
             "DAVY_LABELSTUDIO_URL": tool.url,
-            "DAVY_LABELSTUDIO_API_KEY": tool.refresh_token,
-            "DAVY_LABELSTUDIO_TIMEOUT_SECONDS": "1",
+            "DAVY_LABELSTUDIO_API_KEY": tool.api_key,
+            "DAVY_LABELSTUDIO_TIMEOUT_SECONDS": "5",
             "DAVY_LABELSTUDIO_SETTLE_SECONDS": "1",
             "DAVY_DETECT_CONTROL_SHARE": "0.05",
+            "DAVY_DETECT_FLAG_SHARE": "0.1",
             "DAVY_MINE_ROUND_SECONDS": "1",
             "DAVY_MINE_BUDGET": "25",
             "DAVY_MINE_POLL_SECONDS": "0.2",
         }
         self.child: subprocess.Popen[bytes] | None = None
+
+    def fit_reference(self, file: Path) -> None:
+        rng = np.random.default_rng(1)
+        probs = rng.random(2_000)
+        columns = {
+            "inputs.x": rng.normal(size=2_000),
+            "inputs.y": rng.random(2_000),
+            "outputs.probs": np.stack([probs, 1 - probs], axis=1),
+        }
+        np.savez(file, **columns)
+        command = [sys.executable, "-m", "davy", "reference", "fit", "--model", MODEL, "--file", str(file)]
+        subprocess.run(command, env=self.env, check=True, capture_output=True)
 
     def start(self) -> None:
         self.child = subprocess.Popen([sys.executable, "-m", "davy", "up"], env=self.env)
@@ -90,11 +141,12 @@ class Victim:
             self.child.wait(timeout=30)
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(600)
 def test_ten_kills_lose_nothing_count_nothing_twice_and_make_no_task_twice(
-    tmp_path: Path, tool: FakeLabelStudio
+    tmp_path: Path, tool: FakeTool | RealTool
 ) -> None:
     rng, victim = random.Random(3), Victim(tmp_path, tool)
+    victim.fit_reference(tmp_path / "reference.npz")
     stop = tmp_path / "stop"
     serving = subprocess.Popen(
         [sys.executable, "-c", SERVING, str(stop)], env=victim.env, stdout=subprocess.PIPE, text=True
@@ -113,7 +165,7 @@ def test_ten_kills_lose_nothing_count_nothing_twice_and_make_no_task_twice(
         assert sum(ledger["dropped"].values()) == 0
         victim.start()
         wait_until(lambda: victim.counted() == captured, "everything to be counted", seconds=60)
-        wait_until(lambda: len(tool.tasks) >= 100, "tasks", seconds=120)
+        wait_until(lambda: len(tool.candidates()) >= TASKS, f"{TASKS} tasks", seconds=120)
     finally:
         serving.kill()
         serving.wait()
@@ -122,11 +174,11 @@ def test_ten_kills_lose_nothing_count_nothing_twice_and_make_no_task_twice(
     with open_runtime(load_settings(env={"DAVY_URL": victim.env["DAVY_URL"]})) as runtime:
         for record in runtime.log.read(INFERENCES, 0, runtime.log.start(INFERENCES)[INFERENCES, 0]):
             stored.update(decode(record.value)["tags", "n"].values.tolist())
-        events = load_any(runtime.store.get("detect", "kill:1") or b"")["events"]
+        events = load_any(runtime.store.get("detect", MODEL) or b"")["events"]
         candidates = [load(Candidate, data) for _, data in runtime.store.items("candidates")]
     assert stored == Counter(str(number) for number in range(captured))
     assert events == captured
-    tasks = Counter(task["data"]["candidate_id"] for task in tool.tasks.values())
+    tasks = Counter(tool.candidates())
     assert max(tasks.values()) == 1
     pushed = {candidate.id for candidate in candidates if candidate.state == "pushed"}
     assert pushed <= set(tasks)

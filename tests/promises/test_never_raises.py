@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -156,7 +155,6 @@ def test_captures_near_the_limit_of_recursion_never_raise() -> None:
 
     sink_into(0)
     assert balanced(davy.stats())
-    assert sys.getrecursionlimit() == 1000
 
 
 @pytest.mark.swallows

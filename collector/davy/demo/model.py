@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from davy.demo.data import Images
 
 _HIDDEN: Final = 256
-_EPOCHS: Final = 25
+_ALPHA: Final = 0.1
+_EPOCHS: Final = 40
 _COPIES: Final = 3
 _COPY_NOISE: Final = 0.05
 _NEW_SHARE: Final = 0.3
@@ -78,7 +79,7 @@ def _fit(images: Images, digits: Digits, seed: int) -> DigitModel:
 
     model = MLPClassifier(
         (_HIDDEN,),
-        alpha=0.1,
+        alpha=_ALPHA,
         max_iter=_EPOCHS,
         batch_size=64,
         random_state=seed,

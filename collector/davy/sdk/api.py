@@ -121,12 +121,13 @@ def capture(
     str or None
         The id, 32 hexadecimal digits, to give `feedback` with; None when the inference was sampled out or dropped.
     """
-    client = HOME.client or HOME.begin()
-    low = client.ids.admitted() if id is None and CURRENT.get() is None else -1
-    if low == 0:
-        return None  # sampled out
+    client, low = HOME.client, -1
+    if client is not None and id is None and CURRENT.get() is None:
+        low = client.ids.admitted()
+        if low == 0:
+            return None  # sampled out
     with _CAPTURE:
-        return client.capture(
+        return (client or HOME.begin()).capture(
             low, model, inputs, outputs, id, at, latency_ms, embedding, tags, group, seq, alternatives
         )
     return None

@@ -69,7 +69,7 @@ class Client:
         self._models: set[str] = set()
         self._large: set[str] = set()
         self.ids = Ids(self._sampler)
-        self.sender = Sender(open_sink, settings.sdk, _source, random or np.random.default_rng().random)
+        self.sender = Sender(open_sink, settings.sdk, _source, random or _random)
         self.bulk = self.sender.bulk
 
     def capture(
@@ -313,6 +313,10 @@ def _rows(name: str, array: Array, kept: Array) -> Array:
 
 def _reason(error: BaseException) -> str:
     return next(reason for kind, reason in _REASONS if isinstance(error, kind))
+
+
+def _random() -> float:
+    return int.from_bytes(os.urandom(4), "big") / 2**32
 
 
 def _source() -> str:

@@ -16,6 +16,9 @@ Inputs: TypeAlias = "Sequence[str] | Callable[..., Mapping[str, Any]] | None"
 """Which arguments are captured: some by name, or what a function makes of them; all when None."""
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NO_RECORDS: Final = frozenset(
+    {bool, int, float, str, bytes, list, type(None), np.ndarray, np.float32, np.float64}
+)
 _TOLERANCE: Final = 1e-3
 
 
@@ -66,13 +69,13 @@ def output_fields(result: Any) -> tuple[Fields, Any]:
     """Give the output fields of a model's answer, and the embedding when it has one."""
     if result is None:
         return {}, None
-    found = record_fields(result)
-    if found is not None:
-        return found, found.pop("embedding", None)
     if isinstance(result, str):
         return {"label": result}, None
     if isinstance(result, (bool, int, float, bytes, np.generic)):
         return {"value": result}, None
+    found = record_fields(result)
+    if found is not None:
+        return found, found.pop("embedding", None)
     array = _array(result)
     name = "probs" if array is not None and array.ndim == 1 and _probabilities(array) else "value"
     return {name: result}, None
@@ -109,10 +112,10 @@ def output_columns(result: Any, name: str | None = None) -> tuple[dict[str, Arra
 
 def record_fields(value: Any) -> Fields | None:
     """Give the items of a mapping, a pandas row, a dataclass or a named tuple by name; None for anything else."""
+    if type(value) in _NO_RECORDS:
+        return None
     if isinstance(value, Mapping):
         return {str(key): item for key, item in value.items()}
-    if isinstance(value, (np.ndarray, str, list, int, float)):
-        return None
     if isinstance(value, tuple):
         return value._asdict() if hasattr(value, "_asdict") else None
     if is_dataclass(value) and not isinstance(value, type):

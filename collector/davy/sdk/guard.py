@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -65,6 +66,8 @@ def describe(error: BaseException) -> str:
 
 def warn(reason: str, text: str) -> None:
     """Log one line for a reason, at most once in a minute."""
+    if sys.is_finalizing():
+        return  # nobody reads it any more, and half of the modules are gone
     now = time.monotonic()
     if now - _last_said.get(reason, -_QUIET_SECONDS) < _QUIET_SECONDS:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 from typing import Any, Final
@@ -22,10 +23,11 @@ _DRAWN_AT_ONCE: Final = 512
 class Ids(ForkSafe):
     """Draws ids: 48 bits of milliseconds, 12 bits of their fraction, 62 random bits.
 
-    The randomness is drawn anew in a forked child, so that parent and child never make the same id.
+    The randomness comes from the system, and what was drawn is forgotten in a forked child: parent and child never
+    make the same id.
     """
 
-    __slots__ = ("_drawn", "_generator", "_left_out", "_lock", "_sampler")
+    __slots__ = ("_drawn", "_left_out", "_lock", "_sampler")
 
     def __init__(self, sampler: Sampler) -> None:
         super().__init__()
@@ -33,8 +35,7 @@ class Ids(ForkSafe):
         self.renew()
 
     def renew(self) -> None:
-        """Seed from the system again."""
-        self._generator = np.random.default_rng().bit_generator
+        """Forget what was drawn: the parent uses it."""
         self._lock = threading.RLock()
         self._drawn: list[int] = []
         self._left_out = 0
@@ -63,7 +64,7 @@ class Ids(ForkSafe):
 
     def lows(self, count: int) -> Array:
         """Draw the low halves of `count` ids, shape ``(count,)``, uint64."""
-        drawn: Array = self._generator.random_raw(count)
+        drawn: Array = np.frombuffer(os.urandom(8 * count), np.uint64)
         return drawn >> np.uint64(2) | np.uint64(_VARIANT)
 
 

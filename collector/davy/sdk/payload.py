@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -60,6 +59,8 @@ def summary(array: Array) -> dict[str, Any]:
         `shape`, `dtype`, `hash` (BLAKE2b-256 of the bytes in C order) and the moments `mean`, `std`, `min`, `max`
         over all elements.
     """
+    from hashlib import blake2b  # loads OpenSSL, which most apps that watch a model need not have
+
     contiguous = np.ascontiguousarray(array)
     with np.errstate(all="ignore"):
         moments = {

@@ -107,12 +107,14 @@ class Sender(ForkSafe):
 
     def stop(self, timeout: float) -> None:
         """Send what can be sent in `timeout` seconds, count the rest as dropped and let the thread end."""
-        self._deadline = time.monotonic() + timeout
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + timeout
         self._hurry.set()
         self.wake()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread() and self._pid == os.getpid():
-            thread.join(timeout)
+            thread.join(max(0.0, self._deadline - now))
         self._close_lanes()
 
     def stats(self) -> dict[str, Any]:

@@ -57,18 +57,16 @@ class Watch:
     def observe(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, started: int) -> None:
         """Capture one call that began at `started` (``perf_counter_ns``) and ended now; never raises."""
         latency_ms = (time.perf_counter_ns() - started) / 1e6
-        client = HOME.client or HOME.begin()
-        if self._batched:
-            with _GUARD:
+        with _GUARD:
+            client = HOME.client or HOME.begin()
+            if self._batched:
                 columns = functools.partial(self._arrays, args, kwargs, result)
                 client.capture_batch(self._model, _length(result), columns, latency_ms)
-            return
-        low = client.ids.admitted() if CURRENT.get() is None else -1
-        if low == 0:
-            return  # sampled out
-        with _GUARD:
-            found = functools.partial(self._fields, args, kwargs, result)
-            client.capture(low, self._model, found, None, None, None, latency_ms)
+                return
+            low = client.ids.admitted() if CURRENT.get() is None else -1
+            if low:  # else sampled out
+                found = functools.partial(self._fields, args, kwargs, result)
+                client.capture(low, self._model, found, None, None, None, latency_ms)
 
     def _fields(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any

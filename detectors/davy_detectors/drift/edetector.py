@@ -19,6 +19,7 @@ from davy_detectors.drift.evidence import Evidence
 from davy_detectors.reference import Reference
 from davy_detectors.sketch import NumberBins
 
+_CAUSE: Final = "drift"
 _VERSION: Final = 1
 _LIST_ERROR: Final = 0.1
 
@@ -189,7 +190,7 @@ class ScoreDictionaryDetector:
         ]
         age = guilty[0][1]
         return Alarm(
-            cause=self.name,
+            cause=_CAUSE,
             event=self._done * self._size - 1,
             onset_event=max(0, round((self._done - age) * self._size)),
             statistic=statistic,

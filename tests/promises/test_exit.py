@@ -1,0 +1,142 @@
+"""The exit of the serving app is held up by a second at most, whatever the sink does."""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sdk_rig import http_server
+
+from davy.codec import decode
+from davy.event import INFERENCES
+from davy.log import open_log
+
+NOISE_SECONDS = 0.25
+"""What a process of this size takes to end varies by so much on a busy machine."""
+
+CAPTURE = "for i in range(500): davy.capture('m:1', {'x': float(i)}, {'value': 1.0})"
+
+LATE = {
+    "capture": "davy.capture('m:1', {'x': 1.0}, {})",
+    "later": "import atexit; atexit.register(lambda: davy.capture('m:1', {'x': 1.0}, {}))",
+    "last": """class Last:
+    def __del__(self): davy.capture('m:1', {'x': 1.0}, {})
+last = Last()
+last.itself = last""",
+    "forever": """import threading
+def forever():
+    while True: davy.capture('m:1', {'x': 1.0}, {})
+threading.Thread(target=forever, daemon=True).start()""",
+}
+
+
+def run(code: str, url: str, **env: str) -> tuple[float, str]:
+    """Run a program that uses davy; give the seconds between its last line and its end, and what it printed."""
+    last = "import time as _t; print(_t.monotonic(), flush=True)"
+    program = f"import davy\n{code}\n{last}"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env={"DAVY_URL": url, "PATH": "", **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    ended = time.monotonic()
+    assert done.returncode == 0, done.stderr
+    *printed, moment = done.stdout.splitlines()
+    assert "Traceback" not in done.stderr, done.stderr
+    return ended - float(moment), "\n".join(printed)
+
+
+@contextmanager
+def refused() -> Iterator[str]:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextmanager
+def good() -> Iterator[str]:
+    with http_server() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def usual() -> float:
+    """The seconds a process that captured nothing takes to end."""
+    return statistics.median(run("", "memory://x")[0] for _ in range(3))
+
+
+@pytest.mark.parametrize(("sink", "most"), [(refused, 0.3), (silent, 1.0), (good, 0.3)])
+@pytest.mark.parametrize("wait", [0.0, 0.5])
+def test_the_exit_is_not_held_up(sink: Callable[[], Any], most: float, wait: float, usual: float) -> None:
+    with sink() as url:
+        took = min(run(f"{CAPTURE}\nimport time; time.sleep({wait})", url)[0] for _ in range(2))
+    assert took - usual <= most + NOISE_SECONDS
+
+
+def test_a_log_that_is_locked_does_not_hold_up_the_exit(tmp_path: Path, usual: float) -> None:
+    import sqlite3
+
+    url = f"sqlite:///{tmp_path}/log"
+    run(CAPTURE, url)
+    with sqlite3.connect(tmp_path / "log" / "log.db", isolation_level=None) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        assert run(CAPTURE, url)[0] - usual <= 1.0 + NOISE_SECONDS
+        connection.execute("ROLLBACK")
+    connection.close()
+
+
+def test_what_was_captured_before_the_exit_is_stored(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log"
+    run(CAPTURE, url)
+    log = open_log(url)
+    records = log.read(INFERENCES, 0, log.start(INFERENCES)[INFERENCES, 0])
+    assert sum(decode(record.value).count for record in records) == 500
+    log.close()
+
+
+def test_the_settings_say_how_long_the_exit_may_be_held_up(usual: float) -> None:
+    with silent() as url:
+        took = run(CAPTURE, url, DAVY_SDK_EXIT_SECONDS="0")[0]
+    assert took - usual <= 0.1 + NOISE_SECONDS
+
+
+def test_what_is_left_at_the_exit_is_counted() -> None:
+    code = f"""
+import atexit
+def tell():  # registered first, so it runs last
+    found = davy.stats()
+    print(found["captured"], found["sent"], found["dropped"], found["depth"])
+    import time; print(time.monotonic(), flush=True)
+atexit.register(tell)
+{CAPTURE}"""
+    with refused() as url:
+        _, printed = run(code, url)
+    assert printed.splitlines()[-1] == "500 0 {'shutdown': 500} 0"
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["{later}", "{capture}; {later}", "{last}", "{capture}\n{last}", "{forever}"],
+    ids=["atexit", "atexit after a capture", "finaliser", "finaliser after a capture", "daemon thread"],
+)
+def test_capturing_while_the_interpreter_goes_down_is_silent(code: str) -> None:
+    with good() as url:
+        took, _ = run(code.format(**LATE), url)
+    assert took < 10

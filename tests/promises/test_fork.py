@@ -1,0 +1,229 @@
+"""A forked child captures as if it were alone: no deadlock, nothing inherited, no id twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from sdk_rig import Store, balanced, capture_in_process, start
+
+import davy
+from davy.codec import decode
+from davy.event import INFERENCES
+from davy.log import open_log
+from davy.sdk import forksafe
+from davy.sdk.home import HOME
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Run `work` in a forked child for ten seconds at most; give its exit code."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def stored(url: str) -> list[tuple[str, float, str]]:
+    """The source, value and id of every inference in a log."""
+    log = open_log(url)
+    records = log.read(INFERENCES, 0, log.start(INFERENCES)[INFERENCES, 0])
+    found = [
+        (one.source, one.inputs["x"], one.id.hex())
+        for record in records
+        for one in decode(record.value).inferences()
+    ]
+    log.close()
+    return found
+
+
+def capture(first: int, count: int) -> None:
+    for value in range(first, first + count):
+        davy.capture("m:1", {"x": float(value)}, {})
+
+
+def test_a_child_forked_while_every_lock_is_held_captures_and_flushes(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log"
+    davy.init(url)
+    capture(0, 10)
+    assert davy.flush()
+    client = HOME.client
+    assert client is not None
+    locks = [
+        HOME._lock,
+        client.ids._lock,
+        client.bulk._lock,
+        client.sender.feedback._lock,
+        client.sender._starting,
+    ]
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
+            held.set()
+            release.wait(20)
+
+    def work() -> None:
+        capture(100, 10)
+        davy.feedback("ab" * 16, 1)
+        assert davy.flush(8)
+        stats = davy.stats()
+        assert (stats["captured"], stats["sent"]) == (10, 10), stats
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(5)
+    try:
+        assert in_child(work) == 0
+    finally:
+        release.set()
+        holder.join()
+    assert sorted(value for _, value, _ in stored(url)) == [*range(10), *range(100, 110)]
+
+
+def test_a_child_never_sends_what_its_parent_captured(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log"
+    davy.init(url, flush_seconds=60.0)
+    capture(0, 10)
+
+    def work() -> None:
+        assert davy.stats()["captured"] == 0
+        capture(100, 5)
+        assert davy.flush(8)
+
+    assert in_child(work) == 0
+    assert davy.flush()
+    found = Counter(source for source, _, _ in stored(url))
+    assert sorted(found.values()) == [5, 10]
+
+
+def test_workers_forked_from_a_loaded_app_lose_nothing_and_share_no_id(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log"
+    program = """
+import os, davy
+def capture(first):
+    for value in range(first, first + 500):
+        davy.capture("m:1", {"x": float(value)}, {})
+capture(0)
+children = []
+for worker in range(1, 5):
+    child = os.fork()
+    if child == 0:
+        capture(1000 * worker)
+        raise SystemExit
+    children.append(child)
+capture(5000)
+for child in children:
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    env = {"DAVY_URL": url, "PATH": "", "DAVY_SDK_EXIT_SECONDS": "10"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = stored(url)
+    assert sorted(value for _, value, _ in found) == sorted(
+        float(first + offset) for first in (0, 1000, 2000, 3000, 4000, 5000) for offset in range(500)
+    )
+    assert len({id for _, _, id in found}) == len(found)
+    assert len({source for source, _, _ in found}) == 5
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_children_of_multiprocessing_send_before_they_end(method: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log"
+    davy.init(url)
+    capture(100, 1)
+    assert davy.flush()
+    process = multiprocessing.get_context(method).Process(target=capture_in_process, args=(url,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    assert len(stored(url)) == 51
+
+
+def test_children_of_children_capture_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log"
+    davy.init(url)
+
+    def grandchild() -> None:
+        capture(200, 1)
+        assert davy.flush(8)
+
+    def child() -> None:
+        capture(100, 1)
+        assert in_child(grandchild) == 0
+        assert davy.flush(8)
+
+    capture(0, 1)
+    assert in_child(child) == 0
+    assert davy.flush()
+    assert sorted(value for _, value, _ in stored(url)) == [0, 100, 200]
+
+
+def test_a_fork_that_ran_no_hooks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Store()
+    client = start(sink, flush_seconds=60.0)
+    capture(0, 3)
+    parent = client.sender._thread
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    capture(100, 1)
+    assert davy.flush()
+    assert client.sender._thread is not parent
+    assert [one.inputs["x"] for one in sink.inferences] == [100.0]
+    assert balanced(davy.stats())
+
+
+def test_the_handler_in_the_child_takes_no_lock_and_starts_nothing() -> None:
+    client = start(Store())
+    capture(0, 1)
+    davy.flush()
+    threads = threading.active_count()
+    locks = [
+        HOME._lock,
+        client.ids._lock,
+        client.bulk._lock,
+        client.sender.feedback._lock,
+        client.sender._starting,
+    ]
+    done = threading.Event()
+
+    def renew() -> None:
+        forksafe.renew_all()
+        done.set()
+
+    with ExitStack() as stack:
+        for lock in locks:
+            stack.enter_context(lock)
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        assert done.wait(5), "the handler waited for a lock"
+    thread.join()
+    assert threading.active_count() == threads
+
+
+def test_a_client_that_is_gone_does_not_disturb_a_later_fork() -> None:
+    start(Store())
+    HOME.client = None
+    assert in_child(lambda: None) == 0
