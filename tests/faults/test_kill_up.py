@@ -67,13 +67,15 @@ class RealTool:
     def candidates(self) -> list[str]:
         """The candidate of every task of this test's model."""
         headers = {"Authorization": f"Token {self.api_key}"}
+        found: list[str] = []
         with httpx.Client(base_url=self.url, headers=headers, timeout=30) as client:
-            query = {"page_size": 10_000, "fields": "all"}
-            answer = client.get("/api/tasks", params=query)
-        if answer.status_code == httpx.codes.NOT_FOUND:  # there is no first page yet
-            return []
-        tasks = answer.raise_for_status().json()["tasks"]
-        return [task["data"]["candidate_id"] for task in tasks if task["data"].get("model") == MODEL]
+            for project in client.get("/api/projects/").raise_for_status().json()["results"]:
+                if MODEL not in project["title"] or not project["task_number"]:
+                    continue
+                query = {"project": project["id"], "page_size": 10_000, "fields": "all"}
+                tasks = client.get("/api/tasks/", params=query).raise_for_status().json()["tasks"]
+                found += [task["data"]["candidate_id"] for task in tasks]
+        return found
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=needs_label_studio())])

@@ -9,7 +9,7 @@ import numpy as np
 
 from davy.codec._batch import batch_fields, batch_kind, encode_rows
 from davy.codec._kinds import BLANKS, UNFIT, blank, kind_of, named, widen
-from davy.codec._layout import Chunk, Layout, check_names
+from davy.codec._layout import Chunk, Layout, exact_paths
 from davy.errors import InvalidInference
 from davy.event import Array, Path
 
@@ -119,8 +119,7 @@ class Encoder:
         if count == 0 or len(ids) % 16:
             raise InvalidInference("ids", len(ids), "give 16 bytes an inference, for at least one")
         fields = batch_fields(count, inputs, outputs, embedding, tags, group, seq)
-        paths = tuple(fields)
-        check_names(model, paths)
+        paths = exact_paths(model, fields)
         kinds = tuple(batch_kind(path, array) for path, array in fields.items())
         key = (model, paths, kinds)
         layout = self._layouts.get(key) or self._remember(key, Layout(model, paths, kinds))
@@ -142,12 +141,14 @@ class Encoder:
                 return _with_missing(layout, values, system)
             except _UNFIT:
                 pass  # another kind as well
-        paths = layout.paths if layout else _paths(*key)
+        model, inputs, outputs, *names = key
+        paths = layout.paths if layout else _paths(model, inputs, outputs, names)
         seen = tuple(named(path, kind_of, value) for path, value in zip(paths, values, strict=True))
         kinds = tuple(map(widen, layout.kinds, seen)) if layout else seen
         if layout is None or kinds != layout.kinds:
-            model, inputs, _, *names = key
-            layout = self._remember(key, Layout(model, paths, kinds, inputs=inputs, names=names))
+            names = [path[1] for path in paths[: inputs + outputs]] + list(paths[inputs + outputs :])
+            layout = Layout(model, paths, kinds, inputs=inputs, names=names)
+            self._remember((model, inputs, outputs, *names), layout)
             self._recent[model] = layout
         try:
             return _with_missing(layout, values, system)
@@ -194,9 +195,7 @@ def _extra(
     return extra
 
 
-def _paths(model: str, inputs: int, outputs: int, *names: Any) -> tuple[Path, ...]:
+def _paths(model: str, inputs: int, outputs: int, names: list[Any]) -> tuple[Path, ...]:
     paths: list[Path] = [("inputs", name) for name in names[:inputs]]
     paths += [("outputs", name) for name in names[inputs : inputs + outputs]]
-    paths += names[inputs + outputs :]
-    check_names(model, paths)
-    return tuple(paths)
+    return exact_paths(model, paths + names[inputs + outputs :])

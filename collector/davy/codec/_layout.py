@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -71,14 +71,23 @@ class Chunk(msgspec.Struct, frozen=True):
     sizes: Mapping[int, Sequence[int]] | None = None
 
 
-def check_names(model: str, paths: Sequence[Path]) -> None:
-    """Refuse names that are not text, or not Unicode: the whole envelope would fail on them later."""
+def exact_paths(model: str, paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Give the paths in plain text: what an app makes of ``str`` may compare as it likes, and layouts are kept.
+
+    Raises
+    ------
+    InvalidInference
+        A name is not text, or not Unicode: the whole envelope would fail on it later.
+    """
+    found = []
     for path in (("model", model), *paths):
         try:
-            for part in path:
-                str.encode(part, "utf-8")
+            plain = tuple(map(str.__str__, path))
+            "".join(plain).encode()
         except (TypeError, UnicodeEncodeError) as error:
             raise InvalidInference("field name", path, "names are text without lone surrogates") from error
+        found.append(plain)
+    return tuple(found[1:])
 
 
 def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:

@@ -154,7 +154,8 @@ def _wait(here: Any, annotator: Annotator) -> None:
         console.say(line)
     console.say("running until Ctrl-C")
     sys.stdout.flush()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         signal.pause()
     except KeyboardInterrupt:

@@ -25,6 +25,7 @@ from davy.sdk.sender import Sender
 from davy.sdk.sink import Sink
 
 _MODEL: Final = re.compile(r"[^:\s]{1,200}:[^\s]{1,200}")
+_MODEL_RULE: Final = "name models 'name:version', without spaces"
 _MODELS: Final = 1024
 _NOTHING: Final[Mapping[str, Any]] = {}
 _NO_SCOPE: Final = Scope()
@@ -93,6 +94,8 @@ class Client:
             The id in hexadecimal; None when the inference was sampled out or dropped.
         """
         try:
+            if type(model) is not str:
+                model = _exact(model)
             if self._off:
                 self.bulk.drop(self._known(model), self._off)
                 return None
@@ -116,6 +119,7 @@ class Client:
     ) -> None:
         """Encode and queue `count` inferences made at once; `columns` gives inputs, outputs and embedding."""
         try:
+            model = _exact(model)
             if self._off:
                 self.bulk.drop(self._known(model), self._off, count)
                 return
@@ -150,7 +154,7 @@ class Client:
                 lane.drop("", self._off or "no_id")
                 return
             now = time.time_ns()
-            found = Feedback(parse(id), truth, now, str(kind), str(model), _source())
+            found = Feedback(parse(id), truth, now, _exact(kind), _exact(model), _source())
             value = dump(found)
             if len(value) > self._limit:
                 raise TooLarge("truth", f"{len(value)} bytes", f"at most {self._limit}")
@@ -280,14 +284,20 @@ class Client:
             chunks.append(chunk)
         return chunks
 
-    def _check(self, model: Any) -> None:
-        if not isinstance(model, str) or not _MODEL.fullmatch(model):
-            raise InvalidModel("model", type(model).__name__, "name models 'name:version', without spaces")
+    def _check(self, model: str) -> None:
+        if not _MODEL.fullmatch(model):
+            raise InvalidModel("model", f"{len(model)} characters", _MODEL_RULE)
         if len(self._models) < _MODELS:
             self._models.add(model)
 
     def _known(self, model: Any) -> str:
-        return model if isinstance(model, str) and model in self._models else ""
+        return model if type(model) is str and model in self._models else ""
+
+
+def _exact(text: Any) -> str:
+    if not isinstance(text, str):
+        raise InvalidModel("model", type(text).__name__, _MODEL_RULE)
+    return str.__str__(text)  # what an app makes of str may hash and compare as it likes
 
 
 def _named(inputs: Any, outputs: Any, embedding: Any) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:

@@ -24,6 +24,8 @@ from davy.sdk.sink import Refused, Sink
 
 _PATIENCE_SECONDS: Final = 10.0
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.25, 30.0
+_LAST_SECONDS: Final = 0.05
+"""Kept back from the time the exit may take, for counting what is left and for the end of the interpreter."""
 _FEEDBACK_ITEMS: Final = 2_000
 _FEEDBACK_BYTES: Final = 8 * 2**20
 _GUARD: Final = Guard("sender")
@@ -62,7 +64,7 @@ class Sender(ForkSafe):
         super().__init__()
         self._open_sink = open_sink
         self._settings = settings
-        self.exit_seconds = settings.exit_seconds
+        self.exit_seconds = max(0.0, settings.exit_seconds - _LAST_SECONDS)
         self._source = source
         self._random = random
         self._sink: Sink | None = None

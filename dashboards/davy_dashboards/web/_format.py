@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 _SECOND: Final = 1_000_000_000
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LEAST_SHARE: Final = 0.001
 
 
 def finite(value: float | None) -> float | None:
@@ -50,10 +51,12 @@ def percent(value: float | None) -> str:
 
     Examples
     --------
-    >>> percent(0.0456)
-    '4.56 %'
+    >>> percent(0.0456), percent(0.00003)
+    ('4.56 %', '< 0.1 %')
     """
     value = finite(value)
+    if value is not None and 0 < value < _LEAST_SHARE:
+        return "< 0.1 %"
     return "-" if value is None else f"{amount(value * 100)} %"
 
 

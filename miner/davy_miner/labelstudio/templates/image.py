@@ -20,8 +20,10 @@ class Image:
         return picture
 
     def view(self) -> Element:
-        """An Image tag, zoomable, pixels kept sharp."""
-        return Element("Image", name=SUBJECT, value="$image", zoom="true", smoothing="false")
+        """An Image tag, zoomable, pixels kept sharp, small enough to leave the question in sight."""
+        tag = Element("Image", name=SUBJECT, value="$image", zoom="true", smoothing="false")
+        tag.set("maxWidth", "420px")
+        return tag
 
     def data(self, inference: Inference, link: str | None) -> dict[str, Any]:
         """The link."""
