@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from davy.event import Evidence
+from davy_detectors.batch import Batch, Floats
 
-if TYPE_CHECKING:
-    from davy.event import Evidence
-    from davy_detectors.batch import Batch
-
-Floats = NDArray[np.float64]
+__all__ = ["Alarm", "Floats", "Monitor", "Reading", "Scorer"]
 
 
 class Scorer(Protocol):

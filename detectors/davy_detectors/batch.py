@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from davy.errors import ReferenceInvalid
 from davy.event import Array, Column, Envelope, Path
-from davy_detectors.base import Floats
+
+Floats = NDArray[np.float64]
 
 _SECTIONS: Final = ("inputs", "outputs", "tags")
 _WHOLE: Final = ("embedding", "group", "seq")

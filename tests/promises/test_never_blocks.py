@@ -103,7 +103,7 @@ def test_memory_does_not_grow_once_the_queue_is_full() -> None:
             for number in range(20_000):
                 davy.capture("m:1", FEATURES, {})
                 davy.capture(f"bad model {number}", FEATURES, {}) if number % 100 == 0 else None
-            assert tracemalloc.get_traced_memory()[0] - before < 100_000
+            assert tracemalloc.get_traced_memory()[0] - before < 300_000
         finally:
             tracemalloc.stop()
         davy.shutdown()

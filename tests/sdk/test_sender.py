@@ -106,6 +106,21 @@ def test_a_sink_that_cannot_be_opened_is_tried_again() -> None:
     assert len(sink.inferences) == 1
 
 
+@pytest.mark.swallows
+def test_an_error_nobody_foresaw_while_opening_costs_nothing() -> None:
+    sink, opens = Store(), Failing(1, ZeroDivisionError("bug"))
+
+    class Door:
+        def open(self) -> Store:
+            opens()
+            return sink
+
+    start(Door())
+    capture()
+    assert davy.flush()
+    assert len(sink.inferences) == 1
+
+
 def test_back_off_grows_to_thirty_seconds_with_full_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     client = start(Store(), random=lambda: 1.0)
     waits: list[float] = []

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 from davy.demo.processes import davy_command, wait_until
-
-if TYPE_CHECKING:
-    from davy.demo.loop import Stage
+from davy.demo.stage import Stage
 
 
 class Annotator(Protocol):

@@ -41,7 +41,8 @@ def demo(
     directory: Directory = Path(".davy-demo"),
 ) -> int:
     """Run the whole loop on scikit-learn's digits: serve, fail, alarm, mine, label, retrain; print what it found."""
-    from davy.demo.loop import run_once, stage
+    from davy.demo.loop import run_once
+    from davy.demo.stage import stage
 
     if keep and seeds > 1:
         raise SettingError("--keep", seeds, "keeps one run; use --seeds 1")
@@ -50,7 +51,7 @@ def demo(
         for number in range(seed, seed + seeds):
             where = directory / f"seed-{number}"
             shutil.rmtree(where, ignore_errors=True)
-            with stage(where, annotator) as here:
+            with stage(where, annotator.env) as here:
                 runs.append(run_once(number, here, annotator))
                 _write(json, runs, begun)
                 if keep:

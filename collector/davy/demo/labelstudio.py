@@ -7,16 +7,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 import httpx
 
 from davy.demo.annotator import candidates, wait_until_labelled
 from davy.demo.processes import wait_until
+from davy.demo.stage import Stage
 from davy.errors import DavyError
-
-if TYPE_CHECKING:
-    from davy.demo.loop import Stage
 
 _SECONDS: Final = 4.0
 _PAGE: Final = 10_000

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +18,8 @@ from davy.demo.annotator import Annotator
 from davy.demo.data import Frames, World, bad_traffic, clean_traffic, held_out_bad
 from davy.demo.figures import Labels, Run, count_failures, judge_accuracy, judge_alarm
 from davy.demo.model import DigitModel, retrain, train
-from davy.demo.processes import Process, davy_command, free_port, wait_until
+from davy.demo.processes import davy_command, free_port, wait_until
+from davy.demo.stage import Stage
 from davy.demo.traffic import frame_id, send, send_many
 
 MODEL: Final = "digits:1"
@@ -29,50 +28,6 @@ REFERENCE: Final = 8_000
 CLEAN_BEFORE: Final = 1_500
 BAD: Final = 5_000
 BUDGET: Final = 100
-
-
-@dataclass(slots=True)
-class Stage:
-    """Where one run happens: its directory, its processes and their addresses."""
-
-    directory: Path
-    env: dict[str, str]
-    processes: list[Process] = field(default_factory=list)
-    gateway: str = ""
-    serving: str = ""
-
-    def start(self, name: str, *command: str, ready: str) -> None:
-        """Start a process and wait until it answers."""
-        process = Process(name, command, env=self.env, log=self.directory / f"{name}.log")
-        self.processes.append(process)
-        process.wait_for(ready)
-
-    def stop(self) -> None:
-        """End every process, last started first."""
-        for process in reversed(self.processes):
-            process.stop()
-        self.processes.clear()
-
-
-@contextmanager
-def stage(directory: Path, annotator: Annotator) -> Iterator[Stage]:
-    """Prepare a directory and the settings of every process of one run; stop them at the end."""
-    directory.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    env = {
-        "DAVY_URL": f"sqlite:///{directory.resolve()}",
-        "DAVY_GATEWAY_PORT": str(port),
-        "DAVY_MINE_BUDGET": str(BUDGET),
-        "DAVY_MINE_ROUND_SECONDS": "0",
-        "DAVY_MINE_POLL_SECONDS": "0.5",
-        "DAVY_DETECT_QUIET_EVENTS": "2000",
-        **annotator.env,
-    }
-    made = Stage(directory, env, gateway=f"http://127.0.0.1:{port}")
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 def run_once(seed: int, here: Stage, annotator: Annotator) -> Run:
@@ -168,7 +123,9 @@ def _counted(here: Stage, model: str) -> int:
 
 def _mine(here: Stage) -> None:
     with console.progress("selection round", BUDGET):
-        davy_command("mine", "--model", MODEL, "--wait", "120", "--json", env=here.env)
+        davy_command(
+            *("mine", "--model", MODEL, "--budget", str(BUDGET), "--wait", "120", "--json"), env=here.env
+        )
 
 
 def _answers(seed: int, frames: Frames, here: Stage) -> dict[str, int]:

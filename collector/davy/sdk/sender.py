@@ -13,11 +13,11 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from davy.config import SdkSettings
-from davy.errors import DavyError
+from davy.errors import DavyError, LogError
 from davy.event import INFERENCES
 from davy.log import Message
 from davy.sdk.forksafe import ForkSafe, abandon, renew_all
-from davy.sdk.guard import Guard, describe, warn
+from davy.sdk.guard import Guard, describe, swallowed, warn
 from davy.sdk.lane import Lane
 from davy.sdk.parcels import Parcel, envelopes, feedback_parcels
 from davy.sdk.sink import Refused, Sink
@@ -201,10 +201,8 @@ class Sender(ForkSafe):
         attempt = 0
         while True:
             try:
-                if self._sink is None:
-                    self._sink = self._open_sink()
-                    _stop_at_exit()  # again: hooks run last in, first out, and the sink may have brought its own
-                self._sink.append([message], timeout=self._patience())
+                sink = self._sink or self._open()
+                sink.append([message], timeout=self._patience())
                 return ""
             except Refused as error:
                 warn("refused", describe(error))
@@ -218,6 +216,17 @@ class Sender(ForkSafe):
             self._retries += 1
             self._back_off(attempt, least)
             attempt += 1
+
+    def _open(self) -> Sink:
+        try:
+            self._sink = self._open_sink()
+        except (DavyError, OSError):
+            raise
+        except Exception as error:  # no message was touched, so it may be tried again, unlike an append
+            swallowed("sender", error)
+            raise LogError("sink", type(error).__name__, "could not be opened") from error
+        _stop_at_exit()  # again: hooks run last in, first out, and the sink may have brought its own
+        return self._sink
 
     def _back_off(self, attempt: int, least: float) -> None:
         longest = min(_LONGEST_BACK_OFF, _FIRST_BACK_OFF * 2 ** min(attempt, 16))
