@@ -95,7 +95,7 @@ class Client:
         """
         try:
             if type(model) is not str:
-                model = _exact(model)
+                model = _exact("model", model)
             if self._off:
                 self.bulk.drop(self._known(model), self._off)
                 return None
@@ -119,7 +119,7 @@ class Client:
     ) -> None:
         """Encode and queue `count` inferences made at once; `columns` gives inputs, outputs and embedding."""
         try:
-            model = _exact(model)
+            model = _exact("model", model)
             if self._off:
                 self.bulk.drop(self._known(model), self._off, count)
                 return
@@ -154,7 +154,7 @@ class Client:
                 lane.drop("", self._off or "no_id")
                 return
             now = time.time_ns()
-            found = Feedback(parse(id), truth, now, _exact(kind), _exact(model), _source())
+            found = Feedback(parse(id), truth, now, _exact("kind", kind), _exact("model", model), _source())
             value = dump(found)
             if len(value) > self._limit:
                 raise TooLarge("truth", f"{len(value)} bytes", f"at most {self._limit}")
@@ -294,9 +294,10 @@ class Client:
         return model if type(model) is str and model in self._models else ""
 
 
-def _exact(text: Any) -> str:
+def _exact(field: str, text: Any) -> str:
     if not isinstance(text, str):
-        raise InvalidModel("model", type(text).__name__, _MODEL_RULE)
+        kind = InvalidModel if field == "model" else InvalidInference
+        raise kind(field, type(text).__name__, "give text")
     return str.__str__(text)  # what an app makes of str may hash and compare as it likes
 
 
