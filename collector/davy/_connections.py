@@ -82,6 +82,7 @@ class Connections:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._held = False
         self._local = threading.local()
         self._open: dict[threading.Thread, _Connection] = {}
         self._finalizer = weakref.finalize(self, _close_all, self._open)
@@ -107,7 +108,7 @@ class Connections:
 
     def close_before_fork(self, deadline: float) -> None:
         """Close what is idle until `deadline` (monotonic seconds); new connections wait for the fork to be over."""
-        self._lock.acquire(timeout=max(deadline - time.monotonic(), 0))
+        self._held = self._lock.acquire(timeout=max(deadline - time.monotonic(), 0))
         for thread, connection in list(self._open.items()):
             if connection.lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
                 connection.close()
@@ -116,7 +117,8 @@ class Connections:
 
     def resume_in_parent(self) -> None:
         """Let connections be made again."""
-        if self._lock.locked():
+        if self._held:
+            self._held = False
             self._lock.release()
 
     def resume_in_child(self) -> None:

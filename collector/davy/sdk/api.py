@@ -68,11 +68,11 @@ def watch(target: Any = None, model: str = "", *, batched: bool = False, inputs:
     >>> predict(age=21)
     {'value': 42}
     """
-    if isinstance(target, str) and not model:
-        target, model = None, target
-    if target is None:
-        return partial(watch, model=model, batched=batched, inputs=inputs)
     with _WATCH:
+        if isinstance(target, str) and not model:
+            target, model = None, target
+        if target is None:
+            return partial(watch, model=model, batched=batched, inputs=inputs)
         return _watch(target, model, batched, inputs)
     HOME.not_watchable += 1
     return target

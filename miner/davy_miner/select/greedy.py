@@ -50,6 +50,8 @@ def fisher(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
     A score a candidate does not have counts as middling. With fewer than 20 control samples the whole pool stands in
     for them.
     """
+    if not candidates:
+        return np.zeros(0)
     control = np.array([control_draw(candidate) is not None for candidate in candidates], dtype=bool)
     if control.sum() < _FEWEST:
         control[:] = True
