@@ -103,7 +103,8 @@ def test_a_wrong_body_is_answered_with_the_field(
 ) -> None:
     answer = client.post("/v1/inferences", json=body)
     assert answer.status_code == 422
-    assert field in answer.text
+    assert set(answer.json()) == {"error", "field", "value", "remedy"}
+    assert answer.json()["field"] == field
 
 
 def test_feedback_arrives_in_json_and_packed(client: TestClient, runtime: Runtime) -> None:

@@ -10,10 +10,11 @@ from importlib.metadata import entry_points
 from typing import Final
 
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from davy import metrics
-from davy.errors import BlobError, DavyError
+from davy.errors import BlobError, DavyError, InvalidInference
 from davy.gateway.ingest import ingest_routes
 from davy.gateway.media import open_media
 from davy.runtime import Runtime
@@ -41,6 +42,10 @@ def make_app(runtime: Runtime) -> FastAPI:
         status = _STATUS.get(type(error), HTTPStatus.BAD_REQUEST)
         headers = {"www-authenticate": 'Basic realm="davy"'} if status == HTTPStatus.UNAUTHORIZED else {}
         return JSONResponse(explain(error), status_code=status, headers=headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_body(_: Request, error: RequestValidationError) -> JSONResponse:
+        return JSONResponse(explain(_first(error)), status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
 
     @app.middleware("http")
     async def count(request: Request, call_next):  # type: ignore[no-untyped-def]
@@ -100,6 +105,13 @@ def explain(error: DavyError) -> dict[str, str]:
         "value": str(error.value)[:200],
         "remedy": error.remedy,
     }
+
+
+def _first(error: RequestValidationError) -> InvalidInference:
+    """Name the first field that is wrong; what pydantic calls a path also holds the types it tried."""
+    found = error.errors()[0]
+    path = [str(part) for part in found["loc"] if part != "body" and "Body" not in str(part)]
+    return InvalidInference(".".join(path) or "body", found.get("input"), found["msg"])
 
 
 def _version() -> str:
