@@ -32,8 +32,8 @@ dev: $(STAMP) ## Make .venv with everything for development
 demo: $(STAMP) $(LABELSTUDIO)/.installed ## Run the whole loop once and print what it found (ARGS="--keep --seed 1")
 	$(BIN)/davy demo $(ARGS)
 
-up: $(STAMP) ## Start Davy in one process on this machine (Ctrl-C stops it)
-	$(BIN)/davy up $(ARGS)
+up: $(STAMP) $(LABELSTUDIO)/.installed ## Start Davy and a Label Studio on this machine (Ctrl-C stops them)
+	$(BIN)/davy up --label-studio $(ARGS)
 
 format: $(STAMP) ## Format and fix what can be fixed
 	$(BIN)/ruff format $(SOURCES)

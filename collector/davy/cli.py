@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
 from davy import console
 from davy.config import Settings, describe, load
 from davy.errors import DavyError
+from davy.labelstudio import LocalLabelStudio
 from davy.runner import beside_the_log, make_roles, open_runtime, targets
 from davy.runner import run as run_roles
 
@@ -24,10 +26,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+_LABEL_STUDIO: Final = Path(".davy/label-studio")
+_NOTHING: Final[Mapping[str, str]] = {}
 Host = Annotated[
     str | None, typer.Option(help="Address to listen on; anything but loopback needs an API key.")
 ]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 lets the system choose.")]
+WithLabelStudio = Annotated[
+    bool, typer.Option("--label-studio", help="Start a Label Studio of this machine's own beside it.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -56,9 +63,16 @@ def load_commands() -> None:
 
 
 @app.command()
-def up(host: Host = None, port: Port = None) -> int:
+def up(host: Host = None, port: Port = None, label_studio: WithLabelStudio = False) -> int:
     """Start everything in one process: gateway, detectors, miner, metrics and status page. Ctrl-C stops it."""
-    return _serve(sorted(targets()), host, port)
+    if not label_studio:
+        return _serve(sorted(targets()), host, port)
+    console.say("davy: starting Label Studio")
+    with LocalLabelStudio(_LABEL_STUDIO) as server:
+        found = server.found
+        console.say(f"davy: Label Studio on {found['url']} ({found['user']} / {found['password']})")
+        settings = {"labelstudio.url": found["url"], "labelstudio.api_key": found["api_key"]}
+        return _serve(sorted(targets()), host, port, settings)
 
 
 @app.command()
@@ -89,8 +103,10 @@ def doctor(
     return 1 if any(check.state == "wrong" for check in checks) else 0
 
 
-def _serve(names: Sequence[str], host: str | None, port: int | None) -> int:
-    given = {"gateway.host": host, "gateway.port": port}
+def _serve(
+    names: Sequence[str], host: str | None, port: int | None, more: Mapping[str, str] = _NOTHING
+) -> int:
+    given = {"gateway.host": host, "gateway.port": port, **more}
     overrides = {key: value for key, value in given.items() if value is not None}
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line a request

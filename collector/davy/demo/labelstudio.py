@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -14,7 +11,7 @@ import httpx
 from davy.demo.annotator import candidates, wait_until_labelled
 from davy.demo.processes import wait_until
 from davy.demo.stage import Stage
-from davy.errors import DavyError
+from davy.labelstudio import LocalLabelStudio
 
 _SECONDS: Final = 4.0
 _PAGE: Final = 10_000
@@ -30,31 +27,21 @@ class LabelStudioAnnotator:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._server: subprocess.Popen[str] | None = None
-        self._found: dict[str, str] = {}
+        self._server = LocalLabelStudio(directory)
 
     def __enter__(self) -> Self:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "davy_miner.labelstudio", str(self._directory)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._server.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.terminate()
-            self._server.communicate(timeout=30)
+    def __exit__(self, *reason: object) -> None:
+        self._server.__exit__(*reason)
 
     @property
     def env(self) -> Mapping[str, str]:
         """The settings that lead Davy there; waits until it answers."""
         return {
-            "DAVY_LABELSTUDIO_URL": self._address["url"],
-            "DAVY_LABELSTUDIO_API_KEY": self._address["api_key"],
+            "DAVY_LABELSTUDIO_URL": self._server.found["url"],
+            "DAVY_LABELSTUDIO_API_KEY": self._server.found["api_key"],
         }
 
     def annotate(self, here: Stage, answers: Mapping[str, int]) -> None:
@@ -84,23 +71,12 @@ class LabelStudioAnnotator:
 
     def addresses(self) -> list[str]:
         """Say where a person can look."""
-        found = self._address
+        found = self._server.found
         return [f"Label Studio  {found['url']} ({found['user']} / {found['password']})"]
 
-    @property
-    def _address(self) -> dict[str, str]:
-        if not self._found:
-            if self._server is None or self._server.stdout is None or self._server.stderr is None:
-                raise DavyError("Label Studio", "", "is not started; use the annotator as a context manager")
-            line = self._server.stdout.readline()
-            if not line:
-                raise DavyError("Label Studio", str(self._directory), self._server.stderr.read().strip())
-            self._found = json.loads(line)
-        return self._found
-
     def _client(self) -> httpx.Client:
-        headers = {"Authorization": f"Token {self._address['api_key']}"}
-        return httpx.Client(base_url=self._address["url"], headers=headers, timeout=60)
+        headers = {"Authorization": f"Token {self._server.found['api_key']}"}
+        return httpx.Client(base_url=self._server.found["url"], headers=headers, timeout=60)
 
 
 def _result(model_answer: str, answer: str) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """A Label Studio of one's own until SIGTERM: ``python -m davy_miner.labelstudio DIRECTORY``.
 
-Prints one JSON line with `url`, `api_key`, `user` and `password` as soon as it answers.
+Prints one JSON line with `url`, `api_key`, `user` and `password` at once; it answers some seconds later.
 """
 
 from __future__ import annotations
@@ -20,10 +20,16 @@ def main(directory: Path) -> int:
     server = LocalLabelStudio()
     try:
         with server:
-            url, api_key = server.start(directory)
-            found = {"url": url, "api_key": api_key, "user": server.user, "password": server.password}
+            server.launch(directory)
+            found = {
+                "url": server.url,
+                "api_key": server.api_key,
+                "user": server.user,
+                "password": server.password,
+            }
             sys.stdout.write(json.dumps(found) + "\n")
             sys.stdout.flush()
+            server.wait()
             signal.pause()
     except KeyboardInterrupt:
         return 0

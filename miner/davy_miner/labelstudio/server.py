@@ -55,6 +55,7 @@ class LocalLabelStudio:
 
     def __init__(self, environment: Path = ENVIRONMENT) -> None:
         self._environment = environment.absolute()
+        self._data_dir = Path()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.api_key = ""
@@ -90,16 +91,7 @@ class LocalLabelStudio:
         return kept
 
     def start(self, data_dir: Path, port: int = 0, *, seconds: float = 120.0) -> tuple[str, str]:
-        """Start it and wait until it answers.
-
-        Parameters
-        ----------
-        data_dir
-            Where it keeps projects and annotations; used again when it exists.
-        port
-            Port on 127.0.0.1; 0 takes a free one.
-        seconds
-            Longest wait.
+        """Start it and wait until it answers: `launch`, then `wait`.
 
         Returns
         -------
@@ -111,33 +103,49 @@ class LocalLabelStudio:
         LabelError
             It is not installed, ended early or did not answer in time; its output is in ``label-studio.log``.
         """
+        self.launch(data_dir, port)
+        self.wait(seconds=seconds)
+        return self.url, self.api_key
+
+    def launch(self, data_dir: Path, port: int = 0) -> None:
+        """Start it; how to reach it is known at once, that it answers is not.
+
+        Parameters
+        ----------
+        data_dir
+            Where it keeps projects and annotations; used again when it exists.
+        port
+            Port on 127.0.0.1; 0 takes a free one.
+
+        Raises
+        ------
+        LabelError
+            It is not installed.
+        """
         if not self.installed:
             raise LabelError(
                 "Label Studio", str(self._environment), "run `make .labelstudio/.installed` first"
             )
-        data_dir = data_dir.absolute()
+        self._data_dir = data_dir = data_dir.absolute()
         data_dir.mkdir(parents=True, exist_ok=True)
         if not (data_dir / _DATABASE).exists():
             shutil.copyfile(self.prepare(), data_dir / _DATABASE)
         self.api_key, self.password = _credentials(data_dir / _KEY_FILE)
         port = port or _free_port()
         self.url = f"http://127.0.0.1:{port}"
+        login = {"USERNAME": _USER, "PASSWORD": self.password, "USER_TOKEN": self.api_key}
         with (data_dir / "label-studio.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     self._command(),
                     *("start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)),
                 ],
-                env=self._env(
-                    data_dir, {"USERNAME": _USER, "PASSWORD": self.password, "USER_TOKEN": self.api_key}
-                ),
+                env=self._env(data_dir, login),
                 cwd=data_dir,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._wait(data_dir, seconds)
-        return self.url, self.api_key
 
     def stop(self) -> None:
         """End the process this object started; calling it twice is harmless."""
@@ -171,7 +179,8 @@ class LocalLabelStudio:
         }
         return {**inherited, **_SWITCHED_OFF, **ours}
 
-    def _wait(self, data_dir: Path, seconds: float) -> None:
+    def wait(self, *, seconds: float = 120.0) -> None:
+        """Wait until it answers; raises LabelError when it ends early or takes longer than `seconds`."""
         deadline, pause = time.monotonic() + seconds, threading.Event()
         # No proxy of the environment stands between this machine and itself.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -181,7 +190,9 @@ class LocalLabelStudio:
             if ended or time.monotonic() > deadline:
                 self.stop()
                 why = "ended early" if ended else f"gave no answer in {seconds:g} s"
-                raise LabelError("Label Studio", self.url, f"{why}; see {data_dir / 'label-studio.log'}")
+                raise LabelError(
+                    "Label Studio", self.url, f"{why}; see {self._data_dir / 'label-studio.log'}"
+                )
             try:
                 with opener.open(f"{self.url}/health", timeout=5):
                     return
