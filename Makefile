@@ -8,7 +8,7 @@ LABELSTUDIO := .labelstudio
 SOURCES := collector detectors miner dashboards tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo up check format test bench generate lock clean
+.PHONY: help dev demo up check format test bench bench-demo generate lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ test: $(STAMP) $(LABELSTUDIO)/.installed ## Every test; what needs a missing ser
 
 bench: $(STAMP) ## Measure codec, log and detectors; writes benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-demo: $(STAMP) ## Run the demo over ten seeds; writes benchmarks/results/demo.json
+	$(BIN)/davy demo --seeds 10 --no-label-studio --json benchmarks/results/demo.json
 
 generate: $(STAMP) ## Write the dashboards and alert rules again from the catalogues
 	$(BIN)/python -m davy_dashboards

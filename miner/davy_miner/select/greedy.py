@@ -1,9 +1,11 @@
 """The greedy arm's order: how strongly all scores together, and an incident, speak for a failure.
 
 Every score comes as its upper-tail rank in the reference; they are combined as Fisher does, ``-2 sum ln p`` (Fisher,
-"Statistical methods for research workers", 1932, section 21.1), with weights that make scores which say the same
-share one vote: the three probability scores of a classifier must not outvote its one geometry score. How much they
-say the same is measured where nothing was selected: on the control arm. An incident's evidence is ranked there too.
+"Statistical methods for research workers", 1932, section 21.1), with weights for scores that say the same: the three
+probability scores of a classifier must not outvote its one geometry score. The weights are those of the best
+combination of correlated forecasts (Bates and Granger, "The combination of forecasts", 1969); correlations are measured
+where nothing was selected, on the control arm. An incident's evidence is ranked there too and decides among equals: the
+alarm it comes from is young, and what it says about a single sample is rough.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ _INCIDENT: Final = "incident"
 _LEAST: Final = 1e-12
 _MIDDLING: Final = 0.5
 _FEWEST: Final = 20
+_RIDGE: Final = 0.1
+_INCIDENT_VOTE: Final = 0.125
 
 
 def evidence(scores: Mapping[str, float], draws: Sequence[Draw]) -> float:
@@ -55,23 +59,34 @@ def fisher(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
     control = np.array([control_draw(candidate) is not None for candidate in candidates], dtype=bool)
     if control.sum() < _FEWEST:
         control[:] = True
+    carried = np.array([incident_evidence(candidate.draws) for candidate in candidates])
+    total = _INCIDENT_VOTE * _surprise(_tail(carried, control))
     names = sorted({name for candidate in candidates for name in candidate.scores})
-    ranks = [np.array([candidate.scores.get(name, np.nan) for candidate in candidates]) for name in names]
-    ranks.append(_tail(np.array([incident_evidence(candidate.draws) for candidate in candidates]), control))
-    surprise = -2.0 * np.log(np.clip(np.nan_to_num(ranks, nan=_MIDDLING), _LEAST, 1.0))
-    total: NDArray[np.float64] = _votes(surprise[:, control]) @ surprise
+    if names:
+        ranks = [[candidate.scores.get(name, np.nan) for candidate in candidates] for name in names]
+        surprise = _surprise(np.array(ranks))
+        total += _votes(surprise[:, control]) @ surprise
     return total
 
 
+def _surprise(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+    surprise: NDArray[np.float64] = -2.0 * np.log(np.clip(np.nan_to_num(ranks, nan=_MIDDLING), _LEAST, 1.0))
+    return surprise
+
+
 def _votes(surprise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give each score ``1 / sum of its squared correlations``: k copies of one score have one vote together."""
+    """Give each score its weight, sum 1: rows of the inverse correlation matrix summed, none negative.
+
+    A ridge keeps scores that are all but copies from cancelling one another.
+    """
     deviation = surprise - surprise.mean(axis=1, keepdims=True)
     scale = np.sqrt((deviation**2).sum(axis=1))
     scale[scale == 0] = np.inf
-    correlation = np.clip((deviation @ deviation.T) / np.outer(scale, scale), 0.0, 1.0)
-    np.fill_diagonal(correlation, 1.0)
-    votes: NDArray[np.float64] = 1.0 / (correlation**2).sum(axis=1)
-    return votes
+    correlation = (deviation @ deviation.T) / np.outer(scale, scale)
+    np.fill_diagonal(correlation, 1.0 + _RIDGE)
+    votes = np.maximum(np.linalg.solve(correlation, np.ones(len(correlation))), 0.0)
+    share: NDArray[np.float64] = votes / votes.sum()
+    return share
 
 
 def _tail(evidence: NDArray[np.float64], control: NDArray[np.bool_]) -> NDArray[np.float64]:
