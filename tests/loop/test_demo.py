@@ -45,7 +45,7 @@ def assert_the_loop_was_worth_it(run: dict[str, Any]) -> None:
 
 @pytest.mark.timeout(300)
 def test_the_loop_closes_without_a_labelling_tool(tmp_path: Path) -> None:
-    run = run_demo(tmp_path, "--no-label-studio", "--seed", "0", "--directory", str(tmp_path / "demo"))
+    run = run_demo(tmp_path, "--no-label-studio", "--seed", "3", "--directory", str(tmp_path / "demo"))
     assert run["label_studio"] is None
     assert_the_loop_was_worth_it(run)
 
