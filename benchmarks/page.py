@@ -1,0 +1,97 @@
+"""Write docs/performance.md from the figures under ``benchmarks/results/``: ``python -m benchmarks.page``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+NAMES = ("demo", "codec", "log", "detectors", "sdk")
+HEAD = """# Figures
+
+Written by `python -m benchmarks.page` from `benchmarks/results/`; `make bench` and `make bench-demo` measure anew.
+A machine of two shared cores is noisy: each file holds the time of a fixed loop before and after, medians are of several
+repeats, and ratios say more than single figures.
+"""
+
+
+def page() -> str:
+    found = {name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES}
+    return "\n".join([HEAD, demo(found.pop("demo")), *map(section, found.values())])
+
+
+def demo(found: dict[str, Any]) -> str:
+    runs = found["runs"]
+    mined = sum(run["mined"]["distinct_failures"] for run in runs)
+    random = sum(run["random"]["distinct_failures"] for run in runs)
+    ratios = [r["mined"]["distinct_failures"] / r["random"]["distinct_failures"] for r in runs]
+    bad, clean = ([run["accuracy"][name] for run in runs] for name in ("bad", "clean"))
+    loss = [one["mined"] - one["before"] for one in clean]
+    delays = [run["alarm"]["delay_events"] for run in runs]
+    labels = sum(run["mined"]["labels"] for run in runs)
+    lines = [
+        ("alarm raised, of runs", f"{sum(r['alarm']['raised'] for r in runs)} of {len(runs)}"),
+        ("alarms on clean runs of the same length", f"{sum(r['alarm']['clean_alarms'] for r in runs)}"),
+        ("inferences from onset to alarm, median (worst)", f"{median(delays):g} ({max(delays)})"),
+        ("failures per label, mined", f"{sum(r['mined']['failures'] for r in runs) / labels:.2f}"),
+        ("failures per label, random", f"{sum(r['random']['failures'] for r in runs) / labels:.2f}"),
+        ("distinct failures per label, mined", f"{mined / labels:.2f}"),
+        ("distinct failures per label, random", f"{random / labels:.2f}"),
+        (
+            "the same, mined over random: all seeds (median, least, most of a seed)",
+            f"{mined / random:.1f} ({median(ratios):.1f}, {min(ratios):.1f}, {max(ratios):.1f})",
+        ),
+        ("accuracy on bad traffic before", f"{mean(bad, 'before'):.3f}"),
+        ("after mined labels", f"{mean(bad, 'mined'):.3f}"),
+        ("after as many random labels", f"{mean(bad, 'random'):.3f}"),
+        (
+            "runs in which mined beat random",
+            f"{sum(one['mined'] > one['random'] for one in bad)} of {len(runs)}",
+        ),
+        ("accuracy on clean traffic before", f"{mean(clean, 'before'):.3f}"),
+        ("after mined labels", f"{mean(clean, 'mined'):.3f}"),
+        ("largest loss of a run, points", f"{-100 * min(loss):.2f}"),
+        ("captured, stored, dropped", ", ".join(f"{sum(r['ledger'][k] for r in runs):,}" for k in LEDGER)),
+    ]
+    return f"## The demo, {len(runs)} seeds\n\n`make bench-demo`\n\n{table(lines)}"
+
+
+LEDGER = ("captured", "stored", "counted")
+
+
+def mean(found: list[dict[str, float]], name: str) -> float:
+    return sum(one[name] for one in found) / len(found)
+
+
+def section(found: dict[str, Any]) -> str:
+    noise = found["calibration_ms"]
+    machine = found["machine"]
+    head = (
+        f"## {found['benchmark']}\n\n`{found['command']}`, Python {machine['python']}, numpy {machine['numpy']}, "
+        f"{machine['cores']} cores; calibration loop {noise['before']['median']:g} ms before, "
+        f"{noise['after']['median']:g} ms after\n\n"
+    )
+    return head + table(list(flat(found["figures"], "")))
+
+
+def flat(found: Any, name: str) -> Any:
+    if isinstance(found, dict):
+        for key, value in found.items():
+            yield from flat(value, f"{name}, {key}" if name else str(key))
+    elif isinstance(found, float):
+        yield name.replace("_", " "), f"{found:,.4g}" if abs(found) < 1000 else f"{found:,.0f}"
+    else:
+        yield name.replace("_", " "), f"{found:,}" if isinstance(found, int) else str(found)
+
+
+def table(lines: list[tuple[str, str]]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in lines)]) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE}")
