@@ -14,8 +14,8 @@ NAMES = ("demo", "codec", "log", "detectors", "sdk")
 HEAD = """# Figures
 
 Written by `python -m benchmarks.page` from `benchmarks/results/`; `make bench` and `make bench-demo` measure anew.
-A machine of two shared cores is noisy: each file holds the time of a fixed loop before and after, medians are of several
-repeats, and ratios say more than single figures.
+A machine of two shared cores is noisy: each file holds the time of a fixed loop before and after, medians are of
+several repeats, and ratios say more than single figures.
 """
 
 
