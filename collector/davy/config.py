@@ -107,6 +107,22 @@ class GatewaySettings:
     )
     media_hours: float = _setting(30 * 24.0, "time a media link stays valid", least=0.001)
     body_bytes: int = _setting(16 * 2**20, "largest request body accepted", least=1024)
+    request_rows: int = _setting(10_000, "most inferences accepted in one request", least=1)
+    requests_per_second: float = _setting(
+        0.0, "writing requests accepted from one key, or one address without a key; 0 sets no limit", least=0
+    )
+    requests_at_once: int = _setting(256, "requests being read and written; those beyond get 503", least=1)
+    bytes_at_once: int = _setting(
+        64 * 2**20, "bytes of requests being read and written; those beyond get 503", least=1024
+    )
+    read_seconds: float = _setting(30.0, "longest time a request body may take to arrive", least=0.01)
+    recent_ids: int = _setting(
+        200_000, "ids remembered, so that an inference sent again is stored once; 0 remembers none", least=0
+    )
+    join_seconds: float = _setting(
+        60.0, "time a logged request waits for its response, and a response for its request", least=0
+    )
+    join_events: int = _setting(10_000, "logged requests and responses that wait at once", least=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,17 @@ REQUESTS = Metric(
 RECEIVED = Metric(
     "davy_gateway_inferences_total", "counter", "Inferences the gateway wrote to the log.", ("model",)
 )
+REPEATED_AT_GATEWAY = Metric(
+    "davy_gateway_repeated_inferences_total", "counter",
+    "Inferences sent to the gateway again within its memory of ids: acknowledged, not written twice.", ("model",),
+)  # fmt: skip
+IN_HAND = Metric(
+    "davy_gateway_bytes_in_hand", "gauge", "Bytes of requests the gateway is reading and writing."
+)
+UNJOINED = Metric(
+    "davy_gateway_unjoined_total", "counter",
+    "Logged requests and responses written without their other half.", ("half",),
+)  # fmt: skip
 
 CATALOGUE: Final[tuple[Metric, ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Metric)

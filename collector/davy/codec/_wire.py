@@ -118,8 +118,10 @@ def decode(data: bytes | memoryview) -> Envelope:
     )
 
 
-def select(data: bytes | memoryview, rows: Sequence[int] | NDArray[np.intp]) -> bytes:
-    """Give the bytes of an envelope with only these rows, in this order, without its client report."""
+def select(
+    data: bytes | memoryview, rows: Sequence[int] | NDArray[np.intp], *, report: bool = False
+) -> bytes:
+    """Give the bytes of an envelope with only these rows, in this order; its client report only if asked for."""
     wire = _read(data)
     index = np.asarray(rows, dtype=np.intp)
     if len(index) and not -wire.count <= index.min() <= index.max() < wire.count:
@@ -129,7 +131,7 @@ def select(data: bytes | memoryview, rows: Sequence[int] | NDArray[np.intp]) -> 
         wire.system = _rows(wire.system, wire.count, index)
     except _DAMAGE as error:
         raise DecodeError("envelope", f"{len(data)} bytes", f"is damaged: {error}") from error
-    wire.count, wire.report = len(index), {}
+    wire.count, wire.report = len(index), wire.report if report else {}
     return _MAGIC + _ENCODER.encode(wire)
 
 

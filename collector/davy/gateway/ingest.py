@@ -2,125 +2,111 @@
 
 from __future__ import annotations
 
-import threading
-import time
-import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from functools import partial
+from typing import Final
 
-import numpy as np
 from fastapi import APIRouter, Request
-from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field
 
 from davy import metrics
-from davy.codec import Encoder, decode, dump, load, pack
-from davy.errors import DecodeError, InvalidInference
-from davy.event import FEEDBACK, INFERENCES, Feedback, dead_letters
-from davy.log import Message
+from davy.codec import Encoder, decode, dump, load, select
+from davy.errors import DavyError, DecodeError, InvalidInference
+from davy.event import FEEDBACK, INFERENCES, Envelope, Feedback, dead_letters
+from davy.gateway import bodies
+from davy.gateway.describe import JSON, PACKED_ENVELOPE, PACKED_FEEDBACK, REFUSALS, takes
+from davy.gateway.rows import parcels
+from davy.gateway.writer import Parcel, Writer
 from davy.runtime import Runtime
 
-_HEX_ID: Final = r"^[0-9a-f]{32}$"
-_PACKED_FEEDBACK: Final = "application/vnd.davy.feedback"
-_MODEL: Final = r"^[^:\s]{1,200}:[^\s]{1,200}$"
-Id = Annotated[str, Field(pattern=_HEX_ID, description="16 bytes in hexadecimal")]
-ModelName = Annotated[str, Field(pattern=_MODEL, description="name:version")]
+_NAME: Final = 401
+"""Characters of a model's name: 200, a colon, 200."""
 
 
-class InferenceBody(BaseModel):
-    """One inference; lists of numbers become tensors."""
+class Accepted(BaseModel):
+    """How many were acknowledged, and how many of them had been written before."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    model: ModelName
-    inputs: dict[str, Any] = Field(min_length=1)
-    outputs: dict[str, Any] = Field(default_factory=dict)
-    embedding: list[float] | None = None
-    tags: dict[str, str] = Field(default_factory=dict)
-    group: str | None = None
-    seq: int | None = None
-    latency_ms: float | None = None
-    id: Id | None = None
-    at: int | None = Field(default=None, ge=0, lt=2**63, description="nanoseconds since the epoch")
+    accepted: int = Field(examples=[200])
+    repeated: int = Field(default=0, examples=[0])
 
 
-class FeedbackBody(BaseModel):
-    """What became known about an inference."""
+class AcceptedIds(BaseModel):
+    """The ids of the inferences, in order: feedback refers to them."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    id: Id
-    truth: Any
-    kind: str = "truth"
-    model: str = ""
-    at: int | None = Field(default=None, ge=0, lt=2**63)
+    ids: list[str] = Field(examples=[["0" * 31 + "7"]])
+    repeated: int = Field(default=0, examples=[0])
 
 
 class Ingest:
     """Writes what clients send to the log; what cannot be read becomes a dead letter and a refusal."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._producer = runtime.log.producer()
-        self._lock = threading.Lock()
+    def __init__(self, runtime: Runtime, writer: Writer) -> None:
+        self._rows = runtime.settings.gateway.request_rows
+        self._meter, self._writer = runtime.meter, writer
         self._encoder = Encoder()
 
-    async def envelopes(self, request: Request) -> dict[str, int]:
+    async def envelopes(self, request: Request) -> Accepted:
         """Take one envelope, as the SDK packs it."""
-        data = await self._body(request)
+        data = await request.body()
         try:
-            envelope = decode(data)
-            for column in envelope.values():
-                _ = column.values  # every byte is looked at before it is accepted
-        except DecodeError as error:
+            envelope = await bodies.aside(len(data), lambda: self._open(data))
+        except DavyError as error:
             await self._set_aside(INFERENCES, data, error)
             raise
-        await self._append([Message(INFERENCES, envelope.model, data)])
-        self._runtime.meter.add(metrics.RECEIVED, envelope.count, model=envelope.model)
-        return {"accepted": envelope.count}
-
-    async def inferences(self, found: InferenceBody | list[InferenceBody]) -> dict[str, list[str]]:
-        """Take one inference or a list of them as JSON; give their ids."""
-        bodies = found if isinstance(found, list) else [found]
-        ids = [bytes.fromhex(body.id) if body.id else new_id() for body in bodies]
-        packed = [pack([_encode(self._encoder, body, id)]) for body, id in zip(bodies, ids, strict=True)]
-        await self._append(
-            [Message(INFERENCES, b.model, data) for b, data in zip(bodies, packed, strict=True)]
+        ids = [id.tobytes() for id in envelope.ids]
+        repeated = await self._writer.write(
+            [Parcel(INFERENCES, envelope.model, partial(_part, data, len(ids)), ids)]
         )
-        for body in bodies:
-            self._runtime.meter.add(metrics.RECEIVED, model=body.model)
-        return {"ids": [id.hex() for id in ids]}
+        return Accepted(accepted=envelope.count, repeated=repeated)
 
-    async def feedback(self, request: Request) -> dict[str, int]:
+    async def inferences(self, request: Request) -> AcceptedIds:
+        """Take one inference or a list of them as JSON; give their ids."""
+        data = await request.body()
+        ids, found = await bodies.aside(len(data), lambda: self._encode(data))
+        repeated = await self._writer.write(found)
+        return AcceptedIds(ids=[id.hex() for id in ids], repeated=repeated)
+
+    async def feedback(self, request: Request) -> Accepted:
         """Take feedback: one packed event, or JSON (one or a list)."""
-        data = await self._body(request)
-        if request.headers.get("content-type", "").startswith(_PACKED_FEEDBACK):
+        data = await request.body()
+        if request.headers.get("content-type", "").startswith(PACKED_FEEDBACK):
             try:
                 events = [load(Feedback, data)]
             except DecodeError as error:
                 await self._set_aside(FEEDBACK, data, error)
                 raise
         else:
-            events = _feedback_from_json(data)
-        await self._append([Message(FEEDBACK, event.model, dump(event)) for event in events])
-        return {"accepted": len(events)}
+            events = bodies.feedback(await bodies.read_json(request, bodies.FEEDBACK))
+        bodies.few_enough(len(events), self._rows)
+        values = [dump(event) for event in events]
+        await self._writer.write(
+            [
+                Parcel(FEEDBACK, event.model, partial(_whole, value))
+                for event, value in zip(events, values, strict=True)
+            ]
+        )
+        return Accepted(accepted=len(events))
 
-    async def _body(self, request: Request) -> bytes:
-        limit, found = self._runtime.settings.gateway.body_bytes, bytearray()
-        async for part in request.stream():
-            found += part
-            if len(found) > limit:
-                raise InvalidInference("body", f"over {limit} bytes", "send fewer inferences at once")
-        return bytes(found)
+    def _open(self, data: bytes) -> Envelope:
+        envelope = decode(data)
+        for column in envelope.values():
+            _ = column.values  # every byte is looked at before it is accepted
+        bodies.few_enough(envelope.count, self._rows)
+        if len(envelope) > bodies.FIELDS:
+            raise InvalidInference("envelope", f"{len(envelope)} fields", f"at most {bodies.FIELDS}")
+        if len(envelope.model) > _NAME:
+            raise InvalidInference("model", f"{len(envelope.model)} characters", f"at most {_NAME}")
+        return envelope
 
-    async def _append(self, messages: Sequence[Message]) -> None:
-        def append() -> None:
-            with self._lock:
-                self._producer.append(messages)
+    def _encode(self, data: bytes) -> tuple[list[bytes], Sequence[Parcel]]:
+        found = bodies.parse(data, bodies.INFERENCES)
+        rows = found if isinstance(found, list) else [found]
+        bodies.few_enough(len(rows), self._rows)
+        ids = [bytes.fromhex(row.id) if row.id else bodies.new_id() for row in rows]
+        chunks = [bodies.encode(self._encoder, row, id) for row, id in zip(rows, ids, strict=True)]
+        return ids, parcels(zip(ids, chunks, strict=True), source="gateway")
 
-        await run_in_threadpool(append)
-
-    async def _set_aside(self, topic: str, data: bytes, error: DecodeError) -> None:
+    async def _set_aside(self, topic: str, data: bytes, error: DavyError) -> None:
         kind = type(error).__name__
         headers = {
             "davy.error": kind,
@@ -129,58 +115,34 @@ class Ingest:
             "davy.topic": topic,
             "davy.attempts": "1",
         }
-        self._runtime.meter.add(metrics.DEAD_LETTERS, topic=topic, error=kind)
-        await self._append([Message(dead_letters(topic), "", data, headers)])
+        await self._writer.write([Parcel(dead_letters(topic), "", partial(_whole, data), headers=headers)])
+        self._meter.add(metrics.DEAD_LETTERS, topic=topic, error=kind)
 
 
-def ingest_routes(runtime: Runtime) -> APIRouter:
-    """Build the routes under ``/v1``."""
-    routes, ingest = APIRouter(prefix="/v1"), Ingest(runtime)
-    routes.post("/envelopes", status_code=202)(ingest.envelopes)
-    routes.post("/inferences", status_code=202)(ingest.inferences)
-    routes.post("/feedback", status_code=202)(ingest.feedback)
+def ingest_routes(runtime: Runtime, writer: Writer) -> APIRouter:
+    """Build the routes under ``/v1`` that take Davy's own formats."""
+    routes, ingest = APIRouter(prefix="/v1", tags=["write"], responses=REFUSALS), Ingest(runtime, writer)
+    example = {
+        "model": "fraud:3",
+        "inputs": {"amount": 12.5, "country": "NZ"},
+        "outputs": {"probs": [0.9, 0.1]},
+    }
+    told = {"id": "0" * 31 + "7", "truth": "cat", "model": "pets:1"}
+    routes.post("/envelopes", status_code=202, openapi_extra=takes({PACKED_ENVELOPE: None}))(ingest.envelopes)
+    routes.post(
+        "/inferences", status_code=202, openapi_extra=takes({JSON: bodies.INFERENCES}, example=example)
+    )(ingest.inferences)
+    routes.post(
+        "/feedback",
+        status_code=202,
+        openapi_extra=takes({JSON: bodies.FEEDBACK, PACKED_FEEDBACK: None}, example=told),
+    )(ingest.feedback)
     return routes
 
 
-def new_id() -> bytes:
-    """Make an inference id: 16 bytes that sort by time (UUID version 7, RFC 9562)."""
-    stamp = time.time_ns() // 1_000_000
-    random = uuid.uuid4().int & ((1 << 74) - 1)
-    value = (stamp << 80) | (7 << 76) | ((random >> 62) << 64) | (2 << 62) | (random & ((1 << 62) - 1))
-    return value.to_bytes(16, "big")
+def _part(data: bytes, count: int, rows: Sequence[int]) -> bytes:
+    return data if len(rows) == count else select(data, rows, report=True)
 
 
-def _encode(encoder: Encoder, found: InferenceBody, id: bytes) -> Any:
-    return encoder.encode(
-        found.model,
-        id,
-        time.time_ns() if found.at is None else found.at,
-        found.inputs,
-        found.outputs,
-        embedding=None if found.embedding is None else np.asarray(found.embedding, np.float32),
-        tags=found.tags,
-        group=found.group,
-        seq=found.seq,
-        latency_ms=float("nan") if found.latency_ms is None else found.latency_ms,
-    )
-
-
-def _feedback_from_json(data: bytes) -> list[Feedback]:
-    try:
-        found = TypeAdapter(FeedbackBody | list[FeedbackBody]).validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"])) or "body"
-        raise InvalidInference(field, first.get("input"), first["msg"]) from error
-    bodies = found if isinstance(found, list) else [found]
-    return [
-        Feedback(
-            id=bytes.fromhex(one.id),
-            truth=one.truth,
-            at=time.time_ns() if one.at is None else one.at,
-            kind=one.kind,
-            model=one.model,
-            source="gateway",
-        )
-        for one in bodies
-    ]
+def _whole(data: bytes, _: Sequence[int]) -> bytes:
+    return data

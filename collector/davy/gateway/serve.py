@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 
@@ -10,6 +9,8 @@ import uvicorn
 
 from davy.errors import SettingError
 from davy.gateway.app import make_app
+from davy.gateway.keys import KeyRing
+from davy.gateway.loopback import is_loopback
 from davy.runtime import Runtime
 
 
@@ -19,13 +20,15 @@ class GatewayTarget:
     Raises
     ------
     SettingError
-        The address is not loopback and no API key is set, or the port is taken.
+        The address is not loopback and there is no API key, or the port is taken.
     """
 
     def __init__(self, runtime: Runtime) -> None:
         settings = runtime.settings.gateway
-        if not is_loopback(settings.host) and not settings.api_key:
-            remedy = "set DAVY_GATEWAY_API_KEY before listening on anything but loopback"
+        if not is_loopback(settings.host) and not (settings.api_key or _has_key(runtime)):
+            remedy = (
+                "set DAVY_GATEWAY_API_KEY, or make a key with `davy keys create`, to listen beyond loopback"
+            )
             raise SettingError("gateway.host", settings.host, remedy)
         self._stop = runtime.stop
         self._socket = _listen(settings.host, settings.port)
@@ -39,25 +42,17 @@ class GatewayTarget:
         threading.Thread(target=self._end_with_runtime, daemon=True, name="davy-gateway-stop").start()
         self._server.run(sockets=[self._socket])
 
+    def close(self) -> None:
+        """Let go of the address without serving; calling it twice is harmless."""
+        self._socket.close()
+
     def _end_with_runtime(self) -> None:
         self._stop.wait()
         self._server.should_exit = True
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`.
-
-    Examples
-    --------
-    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
-    (True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _has_key(runtime: Runtime) -> bool:
+    return any(key.holds(runtime.clock()) for key in KeyRing(runtime.store).listed())
 
 
 def _listen(host: str, port: int) -> socket.socket:

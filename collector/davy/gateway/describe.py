@@ -1,0 +1,77 @@
+"""What the gateway says about itself: OpenAPI with the bodies, the refusals and the ways to authenticate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import TypeAdapter
+
+from davy.gateway.refusals import ErrorBody
+
+JSON: Final = "application/json"
+PACKED_ENVELOPE: Final = "application/vnd.davy.envelope"
+PACKED_FEEDBACK: Final = "application/vnd.davy.feedback"
+_REASONS: Final = {
+    400: "The bytes cannot be read; they are kept as a dead letter.",
+    401: "A key is needed and this is none that is known and good.",
+    403: "The key lacks the scope.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    422: "A field is wrong: nothing was written.",
+    429: "Too many requests a second; Retry-After says when there is room.",
+    503: "The gateway is full or the log refuses: nothing was written; Retry-After says when to try again.",
+}
+_WAIT: Final = {
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
+}
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": ErrorBody, "description": reason} | ({"headers": _WAIT} if status in {429, 503} else {})
+    for status, reason in _REASONS.items()
+}
+
+
+def takes(kinds: Mapping[str, TypeAdapter[Any] | None], *, example: Any = None) -> dict[str, Any]:
+    """Describe a body by media type: the shape of JSON, or None for bytes."""
+    content: dict[str, Any] = {}
+    for media_type, kind in kinds.items():
+        if kind is None:
+            content[media_type] = {"schema": {"type": "string", "format": "binary"}}
+        else:
+            content[media_type] = {"schema": _inline(kind.json_schema())}
+            if example is not None:
+                content[media_type]["example"] = example
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def describe(app: FastAPI) -> None:
+    """Let `app` describe itself, with the two ways to send a key."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            found = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            found.setdefault("components", {})["securitySchemes"] = {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `davy keys create`."},
+                "basic": {"type": "http", "scheme": "basic", "description": "The key as password."},
+            }
+            found["security"] = [{"bearer": []}, {"basic": []}]
+            app.openapi_schema = found
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _inline(schema: Any, known: Mapping[str, Any] | None = None) -> Any:
+    """Put the definitions a schema refers to where it refers to them: a body's schema stands alone in OpenAPI."""
+    if isinstance(schema, list):
+        return [_inline(part, known) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    known = schema.get("$defs", {}) if known is None else known
+    if "$ref" in schema:
+        return _inline(known[schema["$ref"].rpartition("/")[2]], known)
+    return {key: _inline(part, known) for key, part in schema.items() if key != "$defs"}

@@ -1,0 +1,165 @@
+"""Routes for what serving platforms log: CloudEvents of KServe and Seldon, and Open Inference Protocol pairs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from davy.codec import Encoder
+from davy.gateway import bodies, oip
+from davy.gateway.cloudevents import SIDES, STRUCTURED, read_event
+from davy.gateway.columns import model_name, rows
+from davy.gateway.describe import JSON, REFUSALS, takes
+from davy.gateway.halves import Half, inferences
+from davy.gateway.ingest import AcceptedIds
+from davy.gateway.joining import Joiner
+from davy.gateway.writer import Parcel, Writer
+from davy.runtime import Runtime
+
+_FIELD: Final = 200
+Named = Annotated[str, Query(min_length=1, max_length=_FIELD)]
+
+
+class Joined(BaseModel):
+    """What became of an event: rows written now, or a half that waits for the other."""
+
+    accepted: int = Field(examples=[1])
+    repeated: int = Field(default=0, examples=[0])
+    waiting: bool = Field(default=False, description="the other half has not come yet")
+
+
+class OipMessage(BaseModel):
+    """A request or a response of the Open Inference Protocol."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str | None = Field(default=None, max_length=1024)
+
+
+class OipBody(BaseModel):
+    """A request of the Open Inference Protocol and the response to it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request: OipMessage
+    response: OipMessage
+
+
+_OIP: Final = TypeAdapter(OipBody)
+_TENSOR: Final = {"shape": [2, 1], "datatype": "FP32"}
+_OIP_EXAMPLE: Final = {
+    "request": {"id": "call-7", "inputs": [{"name": "amount", **_TENSOR, "data": [12.5, 8]}]},
+    "response": {"model_version": "3", "outputs": [{"name": "score", **_TENSOR, "data": [0.1, 0.7]}]},
+}
+_EVENT_EXAMPLE: Final = {
+    "specversion": "1.0",
+    "id": "call-7",
+    "source": "http://localhost:9081/",
+    "type": "org.kubeflow.serving.inference.request",
+    "inferenceservicename": "fraud",
+    "data": {"instances": [[12.5, 1.0]]},
+}
+_ATTRIBUTES: Final = {
+    "parameters": [
+        {
+            "name": f"ce-{name}",
+            "in": "header",
+            "required": False,
+            "description": f"CloudEvents attribute, in binary mode: {what}",
+            "schema": {"type": "string"},
+            "example": example,
+        }
+        for name, what, example in (
+            ("id", "the same for a request and its response", "call-7"),
+            ("type", " or ".join(SIDES), "org.kubeflow.serving.inference.request"),
+            ("inferenceservicename", "the model's name", "fraud"),
+            ("endpoint", "its version, where nothing better says it", "default"),
+        )
+    ]
+}
+
+
+class Payloads:
+    """Turns what serving platforms log into inferences."""
+
+    def __init__(self, runtime: Runtime, writer: Writer, joiner: Joiner) -> None:
+        self._limit, self._clock = runtime.settings.gateway.request_rows, runtime.clock
+        self._writer, self._joiner = writer, joiner
+        self._encoder = Encoder()
+
+    async def event(
+        self, request: Request, input: Named = "instance", output: Named = "prediction"
+    ) -> Joined:
+        """Take one event of a payload logger; the model's name is in its attributes.
+
+        `input` and `output` name instances and predictions that are no objects.
+        """
+        return await self._event(request, "", input, output)
+
+    async def event_of(
+        self, request: Request, model: str, input: Named = "instance", output: Named = "prediction"
+    ) -> Joined:
+        """Take one event of a payload logger; the path says which model, as name:version.
+
+        `input` and `output` name instances and predictions that are no objects.
+        """
+        return await self._event(request, model, input, output)
+
+    async def _event(self, request: Request, model: str, input: str, output: str) -> Joined:
+        event, now = read_event(request.headers, await request.body()), self._clock()
+        name, version = model or event.service, event.attributes.get("endpoint", "")
+        model_name(name, version)
+        half = Half(
+            side=event.side,
+            call=event.call,
+            model=name,
+            version=version,
+            namespace=event.attributes.get("namespace", ""),
+            at=now if event.at is None else event.at,
+            held_at=now,
+            field=input if event.side == "request" else output,
+            data=event.data,
+        )
+        taken = await self._joiner.take(half)
+        return (
+            Joined(accepted=0, waiting=True)
+            if taken is None
+            else Joined(accepted=taken[0], repeated=taken[1])
+        )
+
+    async def pair(self, request: Request, model: str) -> AcceptedIds:
+        """Take a request of the Open Inference Protocol with its response; give the ids of its rows."""
+        data = await request.body()
+        ids, found = await bodies.aside(len(data), lambda: self._pair(data, model))
+        repeated = await self._writer.write(found)
+        return AcceptedIds(ids=ids, repeated=repeated)
+
+    def _pair(self, data: bytes, model: str) -> tuple[list[str], list[Parcel]]:
+        body = bodies.parse(data, _OIP)
+        asked, answered = oip.read_request(_plain(body.request)), oip.read_response(_plain(body.response))
+        call = body.response.id or body.request.id or bodies.new_id().hex()
+        name = model_name(model, answered.version)
+        found = inferences(self._encoder, name, call, self._clock(), rows(asked, answered, self._limit), {})
+        return [id.hex() for parcel in found for id in parcel.ids], found
+
+
+def payload_routes(runtime: Runtime, writer: Writer, joiner: Joiner) -> APIRouter:
+    """Build the routes under ``/v1`` that take what serving platforms log."""
+    routes, payloads = (
+        APIRouter(prefix="/v1", tags=["write"], responses=REFUSALS),
+        Payloads(runtime, writer, joiner),
+    )
+    event = takes({STRUCTURED: TypeAdapter(dict[str, Any]), JSON: TypeAdapter(dict[str, Any])})
+    event["requestBody"]["content"][STRUCTURED]["example"] = _EVENT_EXAMPLE
+    event["requestBody"]["content"][JSON]["example"] = _EVENT_EXAMPLE["data"]
+    routes.post("/cloudevents", openapi_extra=event | _ATTRIBUTES)(payloads.event)
+    routes.post("/cloudevents/{model}", openapi_extra=event | _ATTRIBUTES)(payloads.event_of)
+    pair = takes({JSON: _OIP}, example=_OIP_EXAMPLE)
+    routes.post("/oip/{model}", status_code=202, openapi_extra=pair)(payloads.pair)
+    return routes
+
+
+def _plain(message: OipMessage) -> dict[str, Any]:
+    return message.model_dump()

@@ -1,0 +1,85 @@
+"""The command ``davy keys``: who may write to the gateway and who may read from it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from davy import console
+from davy.runner import open_runtime
+
+if TYPE_CHECKING:
+    from davy.gateway.keys import Key
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+KeyId = Annotated[str, typer.Argument(help="The key's id, as `davy keys list` shows it.")]
+
+keys = typer.Typer(help="API keys of the gateway: who may write, who may read.", no_args_is_help=True)
+
+
+@keys.command("create")
+def _create(
+    project: Annotated[str, typer.Argument(help="Whose key it is: a name of your choice.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="write (send) or read (metrics, pages); write if not given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and show it, this once: the store keeps only a hash of it."""
+    from davy.gateway.keys import KeyRing
+
+    with open_runtime() as runtime:
+        key, secret = KeyRing(runtime.store).create(project, scope or ["write"])
+    console.show_one({**_row(key), "key": secret}, title="key", as_json=as_json)
+
+
+@keys.command("list")
+def _list(as_json: AsJson = False) -> None:
+    """List the keys, those that ended too; never their secrets."""
+    from davy.gateway.keys import KeyRing
+
+    with open_runtime() as runtime:
+        rows = [_row(key) for key in KeyRing(runtime.store).listed()]
+    console.show(rows, title="keys", as_json=as_json, empty="none yet; `davy keys create` makes one")
+
+
+@keys.command("revoke")
+def _revoke(key: KeyId, as_json: AsJson = False) -> None:
+    """End a key; gateways that run refuse it within two seconds."""
+    from davy.gateway.keys import KeyRing
+
+    with open_runtime() as runtime:
+        found = KeyRing(runtime.store).revoke(key)
+    console.show_one(_row(found), title="key", as_json=as_json)
+
+
+@keys.command("rotate")
+def _rotate(
+    key: KeyId,
+    overlap_hours: Annotated[
+        float, typer.Option(help="Hours in which the old key stays good too.", min=0)
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key like this one, show it once, and end this one."""
+    from davy.gateway.keys import KeyRing
+
+    with open_runtime() as runtime:
+        found, secret = KeyRing(runtime.store).rotate(key, overlap_hours=overlap_hours)
+    console.show_one({**_row(found), "key": secret}, title="key", as_json=as_json)
+
+
+def _row(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "project": key.project,
+        "scopes": ", ".join(key.scopes),
+        "made": _time(key.made_at),
+        "ends": _time(key.ends_at) if key.ends_at else None,
+    }
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / 1e9, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,152 @@
+"""API keys: what each opens, what the store knows of them, and when they end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from gateway_rig import opened
+
+from davy.cli import run_app
+from davy.errors import SettingError
+from davy.gateway import GatewayTarget, make_app
+from davy.gateway.keys import KeyRing, given_key
+from davy.store import open_store
+
+pytestmark = pytest.mark.fast
+ONE = {"model": "m:1", "inputs": {"x": 1.0}}
+HOUR = 3_600_000_000_000
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {secret}"}
+
+
+def test_a_key_opens_what_its_scopes_say_and_nothing_else() -> None:
+    with opened() as runtime:
+        ring = KeyRing(runtime.store)
+        secrets = {scope: ring.create("fraud", [scope])[1] for scope in ("write", "read")}
+        with TestClient(make_app(runtime)) as client:
+            found = {
+                scope: (
+                    client.post("/v1/inferences", json=ONE, headers=bearer(secret)).status_code,
+                    client.get("/metrics", headers=bearer(secret)).status_code,
+                    client.get("/status.json", headers=bearer(secret)).status_code,
+                )
+                for scope, secret in secrets.items()
+            }
+            assert found == {"write": (202, 403, 403), "read": (403, 200, 200)}
+            assert client.post("/v1/inferences", json=ONE).status_code == 401
+            assert client.get("/metrics").status_code == 401
+            assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+
+
+def test_the_operators_key_opens_everything_beside_the_stored_ones() -> None:
+    with opened(api_key="lamp") as runtime:
+        KeyRing(runtime.store).create("fraud", ["read"])
+        with TestClient(make_app(runtime)) as client:
+            assert client.post("/v1/inferences", json=ONE, headers=bearer("lamp")).status_code == 202
+            assert client.get("/metrics", auth=("anyone", "lamp")).status_code == 200
+
+
+@pytest.mark.parametrize("change", ["x", "cut", "id", "empty"])
+def test_a_secret_that_is_not_exactly_the_keys_is_refused(change: str) -> None:
+    with opened() as runtime:
+        key, secret = KeyRing(runtime.store).create("fraud", ["write", "read"])
+        wrong = {"x": secret + "x", "cut": secret[:-1], "id": f"davy_{key.id}_", "empty": ""}[change]
+        with TestClient(make_app(runtime)) as client:
+            assert client.get("/metrics", headers=bearer(wrong)).status_code == 401
+            assert client.get("/metrics", headers=bearer(secret)).status_code == 200
+
+
+@pytest.mark.parametrize("header", [b"Basic \xff\xff", b"Basic !!!", b"Basic /w==", b"Bearer", b"\xe9", b""])
+def test_any_bytes_in_the_header_are_answered_401(header: bytes) -> None:
+    with opened(api_key="lamp") as runtime, TestClient(make_app(runtime)) as client:
+        assert client.get("/metrics", headers=[(b"authorization", header)]).status_code == 401
+
+
+def test_the_store_never_sees_the_secret() -> None:
+    store = open_store("memory://secretless")
+    _, secret = KeyRing(store).create("fraud", ["write"])
+    kept = b"".join(data for _, data in store.items("keys"))
+    assert b"fraud" in kept
+    assert secret.rpartition("_")[2].encode() not in kept
+
+
+def test_a_rotated_key_ends_after_the_overlap_and_its_successor_has_its_scopes() -> None:
+    now = 1_000 * HOUR
+    ring = KeyRing(open_store("memory://rotated"), clock=lambda: now)
+    old, _ = ring.create("fraud", ["write"])
+    new, _ = ring.rotate(old.id, overlap_hours=2)
+    assert (new.project, list(new.scopes), new.ends_at) == ("fraud", ["write"], 0)
+    (ended,) = [key for key in ring.listed() if key.id == old.id]
+    assert ended.holds(now + 2 * HOUR - 1)
+    assert not ended.holds(now + 2 * HOUR)
+    ring.revoke(old.id)
+    (ended,) = [key for key in ring.listed() if key.id == old.id]
+    assert not ended.holds(now)
+    with pytest.raises(SettingError, match="ended already"):
+        ring.rotate(old.id)
+
+
+def test_a_gateway_that_runs_refuses_a_revoked_key_within_seconds_and_stays_shut() -> None:
+    with opened() as runtime:
+        ring = KeyRing(runtime.store)
+        key, secret = ring.create("fraud", ["read"])
+        with TestClient(make_app(runtime)) as client:
+            assert client.get("/metrics", headers=bearer(secret)).status_code == 200
+            ring.revoke(key.id)
+            deadline = time.monotonic() + 10
+            while client.get("/metrics", headers=bearer(secret)).status_code == 200:
+                assert time.monotonic() < deadline
+            assert client.get("/metrics").status_code == 401
+
+
+def test_beyond_loopback_a_stored_key_is_enough_to_start_and_a_revoked_one_is_not() -> None:
+    with opened(host="0.0.0.0", port=0) as runtime:
+        ring = KeyRing(runtime.store)
+        key, _ = ring.create("fraud", ["write"])
+        GatewayTarget(runtime).close()
+        ring.revoke(key.id)
+        with pytest.raises(SettingError, match="davy keys create"):
+            GatewayTarget(runtime)
+
+
+@pytest.mark.parametrize("header", ["Bearer davy_1_2", "bearer  davy_1_2", "Basic YTpkYXZ5XzFfMg=="])
+def test_a_key_may_come_as_bearer_token_or_as_basic_password(header: str) -> None:
+    assert given_key(header) == "davy_1_2"
+
+
+class TestCommands:
+    @pytest.fixture(autouse=True)
+    def _place(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("DAVY_URL", f"sqlite:///{tmp_path}")
+
+    def run(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+        assert run_app(["keys", *arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    def test_a_secret_is_shown_once_and_lists_never_show_it(self, capsys: pytest.CaptureFixture[str]) -> None:
+        made: Mapping[str, str] = self.run(capsys, "create", "fraud", "--scope", "write", "--scope", "read")
+        assert (made["project"], made["scopes"]) == ("fraud", "read, write")
+        next_one = self.run(capsys, "rotate", made["id"], "--overlap-hours", "1")
+        assert next_one["key"] != made["key"]
+        listed = self.run(capsys, "list")
+        assert {row["id"] for row in listed} == {made["id"], next_one["id"]}
+        assert all(secret not in str(listed) for secret in (made["key"], next_one["key"]))
+        assert self.run(capsys, "revoke", next_one["id"])["ends"] is not None
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [(["revoke", "none"], "no such key"), (["create", "p", "--scope", "all"], "scope"), (["create", " "], "name")],
+    )  # fmt: skip
+    def test_a_wrong_key_or_scope_gets_one_line(
+        self, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    ) -> None:
+        assert run_app(["keys", *arguments]) == 2
+        assert told in capsys.readouterr().err
