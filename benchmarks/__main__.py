@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-MODULES = ("codec", "log", "detectors", "sdk")
+MODULES = ("codec", "log", "detectors", "sdk", "gateway")
 RESULTS = Path(__file__).parent / "results"
 
 

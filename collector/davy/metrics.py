@@ -80,9 +80,6 @@ REPEATED_AT_GATEWAY = Metric(
     "davy_gateway_repeated_inferences_total", "counter",
     "Inferences sent to the gateway again within its memory of ids: acknowledged, not written twice.", ("model",),
 )  # fmt: skip
-IN_HAND = Metric(
-    "davy_gateway_bytes_in_hand", "gauge", "Bytes of requests the gateway is reading and writing."
-)
 UNJOINED = Metric(
     "davy_gateway_unjoined_total", "counter",
     "Logged requests and responses written without their other half.", ("half",),

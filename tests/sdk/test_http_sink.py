@@ -85,6 +85,7 @@ def test_answers_that_time_will_not_change_are_refusals(status: int) -> None:
     ("status", "retry_after", "seconds"),
     [
         (429, "7", 7.0),
+        (408, "", 0.0),
         (503, "0.5", 0.5),
         (503, "", 0.0),
         (500, "soon", 0.0),

@@ -42,11 +42,7 @@ class Door:
         settings, self._meter = runtime.settings.gateway, runtime.meter
         self._app, self._guard, self._settings = app, guard, settings
         self._buckets = TokenBuckets(settings.requests_per_second)
-        self._room = Room(
-            settings.requests_at_once,
-            settings.bytes_at_once,
-            lambda size: self._meter.set(metrics.IN_HAND, size),
-        )
+        self._room = Room(settings.requests_at_once, settings.bytes_at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

@@ -91,14 +91,11 @@ class Room:
     ----------
     requests, size
         How many, and how many bytes of them.
-    watch
-        Told the bytes in hand whenever they change.
     """
 
-    def __init__(self, requests: int, size: int, watch: Callable[[int], None]) -> None:
+    def __init__(self, requests: int, size: int) -> None:
         self._most_requests, self._most_bytes = requests, size
         self._requests = self._bytes = 0
-        self._watch = watch
 
     @contextmanager
     def place(self, size: int) -> Iterator[Place]:
@@ -125,4 +122,3 @@ class Room:
         if size > 0 and self._bytes + size > self._most_bytes:
             raise Later("bytes at once", self._bytes, "the gateway is busy; send it again later")
         self._bytes += size
-        self._watch(self._bytes)

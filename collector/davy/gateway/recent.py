@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 
 
 class Recent:
@@ -27,24 +27,28 @@ class Recent:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._names: dict[int, None] = {}
+        self._names: set[int] = set()
+        self._order: deque[int] = deque()
 
     def claim(self, model: str, ids: Sequence[bytes], claimed: list[int]) -> list[int]:
         """Give the rows that are new and remember them; their names are added to `claimed`."""
         if not self._most:
             return list(range(len(ids)))
-        rows, names = [], self._names
+        rows, names, order = [], self._names, self._order
         for row, id in enumerate(ids):
             name = hash((model, id))
             if name not in names:
-                names[name] = None
+                names.add(name)
+                order.append(name)
                 rows.append(row)
                 claimed.append(name)
-        for name in list(islice(names, max(0, len(names) - self._most))):
-            del names[name]
+        while len(order) > self._most:
+            names.discard(order.popleft())
         return rows
 
     def forget(self, claimed: Sequence[int]) -> None:
-        """Forget rows again that were claimed and then not written."""
-        for name in claimed:
-            self._names.pop(name, None)
+        """Forget the rows claimed last, which were then not written."""
+        for name in reversed(claimed):
+            self._names.discard(name)
+            if self._order and self._order[-1] == name:
+                self._order.pop()

@@ -110,7 +110,7 @@ class HttpSink:
     def _judge(self, status: int, retry_after: str) -> None:
         if 200 <= status < 300:
             return
-        if status == 429 or status >= 500:
+        if status in {408, 429} or status >= 500:
             seconds = _seconds(retry_after)
             raise Later(self._name, status, f"will be tried again in {seconds:g} s or more", seconds)
         raise Refused(self._name, status, "the gateway's answer says why; see davy doctor")
