@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 STAMP := $(VENV)/.installed
 LABELSTUDIO := .labelstudio
+INTEGRATIONS ?= tabular pytorch keras_tensorflow web serving
 SOURCES := collector detectors miner dashboards tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo up check format test bench bench-demo generate lock clean
+.PHONY: help dev demo up check format test test-integrations bench bench-demo generate lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +26,12 @@ $(STAMP): $(UV) requirements/dev.txt pyproject.toml
 $(LABELSTUDIO)/.installed: $(UV) requirements/labelstudio.txt
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(LABELSTUDIO)
 	$(UV) pip install --quiet --python $(LABELSTUDIO)/bin/python -r requirements/labelstudio.txt
+	@touch $@
+
+.integrations/%/.installed: $(UV) requirements/integrations/%.txt
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python .integrations/$*
+	$(UV) pip install --quiet --python .integrations/$*/bin/python -r requirements/integrations/$*.txt
+	$(UV) pip install --quiet --python .integrations/$*/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 dev: $(STAMP) ## Make .venv with everything for development
@@ -49,6 +56,14 @@ check: $(STAMP) ## Format, lint, types, imports, fast tests
 test: $(STAMP) $(LABELSTUDIO)/.installed ## Every test; what needs a missing service says so
 	$(BIN)/pytest $(ARGS)
 
+test-integrations: $(INTEGRATIONS:%=.integrations/%/.installed) ## Test the SDK with real frameworks, an environment a group (INTEGRATIONS="web pytorch")
+	@failed=; for name in $(INTEGRATIONS); do \
+	  .integrations/$$name/bin/python -m pytest -c tests/integrations/pytest.ini tests/integrations/$$name $(ARGS) \
+	    > .integrations/$$name.log 2>&1 || { failed="$$failed $$name"; cat .integrations/$$name.log; }; \
+	done; \
+	for name in $(INTEGRATIONS); do printf '%-18s %s\n' $$name "$$(tail -n 1 .integrations/$$name.log)"; done; \
+	test -z "$$failed"
+
 bench: $(STAMP) ## Measure codec, log and detectors; writes benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -60,7 +75,10 @@ generate: $(STAMP) ## Write the dashboards and alert rules again from the catalo
 
 lock: $(UV) ## Pin every dependency again
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade --all-extras pyproject.toml requirements/build.in -o requirements/dev.txt
+	for name in $(INTEGRATIONS); do \
+	  $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/integrations/base.in requirements/integrations/$$name.in -o requirements/integrations/$$name.txt || exit 1; \
+	done
 	echo "label-studio==1.23.2" | $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header - -o requirements/labelstudio.txt
 
 clean: ## Remove the environments and everything the demo wrote
-	rm -rf $(VENV) $(LABELSTUDIO) .davy .davy-demo
+	rm -rf $(VENV) $(LABELSTUDIO) .integrations .davy .davy-demo

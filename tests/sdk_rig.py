@@ -49,6 +49,7 @@ def own_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("DAVY_URL", url)
     monkeypatch.setattr(HOME, "client", None)
     monkeypatch.setattr(HOME, "not_watchable", 0)
+    monkeypatch.setattr(HOME, "integration_failed", 0)
     monkeypatch.setattr(guard, "_last_said", {})
     yield url
     if HOME.client is not None:

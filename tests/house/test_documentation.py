@@ -73,6 +73,12 @@ def test_every_command_and_option_is_documented(command: str, options: list[str]
     assert [option for option in options if option not in DOCS] == []
 
 
+@pytest.mark.fast
+def test_every_snippet_of_an_integration_belongs_to_a_group_that_runs_it() -> None:
+    groups = set(re.findall(r"^```python integration(.*)$", DOCS, re.MULTILINE))
+    assert groups <= {f" {path.parent.name}" for path in ROOT.glob("tests/integrations/*/test_documents.py")}
+
+
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_every_python_snippet_runs(snippet: str, tmp_path: Path) -> None:
     env = {**os.environ, "DAVY_URL": "memory://docs"}

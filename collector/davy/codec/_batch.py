@@ -22,12 +22,15 @@ def batch_fields(
     tags: Mapping[str, Any],
     group: str | None,
     seq: int | None,
+    alternatives: Mapping[str, Mapping[str, Any]],
 ) -> dict[Path, Array]:
     """Give every field as an array of `count` rows; tags and group are the same in all rows, `seq` counts on."""
     fields: dict[Path, Array] = {("inputs", name): np.asarray(value) for name, value in inputs.items()}
     fields |= {("outputs", name): np.asarray(value) for name, value in outputs.items()}
     if embedding is not None:
         fields["embedding",] = np.asarray(embedding)
+    for model, found in alternatives.items():
+        fields |= {("alternatives", model, name): np.asarray(value) for name, value in found.items()}
     for path, array in fields.items():
         if array.ndim == 0 or len(array) != count:
             raise InvalidInference(

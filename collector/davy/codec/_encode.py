@@ -103,6 +103,7 @@ class Encoder:
         tags: Mapping[str, Any] = _NOTHING,
         group: str | None = None,
         seq: int | None = None,
+        alternatives: Mapping[str, Mapping[str, Array]] = _NOTHING,
         latency_ms: float = _NAN,
         rate: float = 1.0,
     ) -> Chunk:
@@ -118,7 +119,7 @@ class Encoder:
         count = len(ids) // 16
         if count == 0 or len(ids) % 16:
             raise InvalidInference("ids", len(ids), "give 16 bytes an inference, for at least one")
-        fields = batch_fields(count, inputs, outputs, embedding, tags, group, seq)
+        fields = batch_fields(count, inputs, outputs, embedding, tags, group, seq, alternatives)
         paths = exact_paths(model, fields)
         kinds = tuple(batch_kind(path, array) for path, array in fields.items())
         key = (model, paths, kinds)

@@ -9,9 +9,10 @@ from typing import Any, Final, TypeVar, overload
 
 from davy.sdk.guard import Guard, warn
 from davy.sdk.home import HOME
+from davy.sdk.integrations import watch_by_integration
 from davy.sdk.proxy import watch_object
 from davy.sdk.scope import CURRENT, ScopeManager
-from davy.sdk.watching import Watch, wrap
+from davy.sdk.watching import Options, Watch, wrap
 
 T = TypeVar("T")
 _CAPTURE: Final = Guard("capture")
@@ -27,6 +28,9 @@ def watch(
     *,
     batched: bool = False,
     inputs: Sequence[str] | Callable[..., Mapping[str, Any]] | None = None,
+    output: str | None = None,
+    embedding: str | None = None,
+    members: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] | None = None,
 ) -> T: ...
 
 
@@ -37,10 +41,22 @@ def watch(
     model: str,
     batched: bool = False,
     inputs: Sequence[str] | Callable[..., Mapping[str, Any]] | None = None,
+    output: str | None = None,
+    embedding: str | None = None,
+    members: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] | None = None,
 ) -> Callable[[T], T]: ...
 
 
-def watch(target: Any = None, model: str = "", *, batched: bool = False, inputs: Any = None) -> Any:
+def watch(
+    target: Any = None,
+    model: str = "",
+    *,
+    batched: bool = False,
+    inputs: Any = None,
+    output: str | None = None,
+    embedding: str | None = None,
+    members: Any = None,
+) -> Any:
     """Capture every call of a model; its answers and exceptions stay untouched.
 
     Parameters
@@ -55,6 +71,15 @@ def watch(target: Any = None, model: str = "", *, batched: bool = False, inputs:
     inputs
         Names of the arguments to capture, or a function from the arguments to a mapping of fields; for a matrix
         the names of its columns. All arguments by default; a mapping, row or record among them becomes its items.
+    output
+        Name of the output, for a model that answers with one array or number: ``"logits"``, ``"probs"``, ``"value"``.
+        Told by its values when not given; logits look like any numbers.
+    embedding
+        For a PyTorch module the name of the layer, for an ONNX session the name of the output, whose values are the
+        embedding.
+    members
+        For a PyTorch module: further modules or functions, called with the same arguments without gradients, whose
+        answers become alternatives. A list, or a mapping with their names ``name:version``.
 
     Returns
     -------
@@ -71,9 +96,10 @@ def watch(target: Any = None, model: str = "", *, batched: bool = False, inputs:
     with _WATCH:
         if isinstance(target, str) and not model:
             target, model = None, target
+        options = Options(batched, inputs, output, embedding, members)
         if target is None:
-            return partial(watch, model=model, batched=batched, inputs=inputs)
-        return _watch(target, model, batched, inputs)
+            return partial(watch, model=model, **options._asdict())
+        return _watch(target, model, options)
     HOME.not_watchable += 1
     return target
 
@@ -194,12 +220,17 @@ def stats() -> dict[str, Any]:
     -------
     dict
         ``captured``, ``sampled_out``, ``sent``, ``dropped`` (by reason), ``depth`` and ``depth_bytes`` (waiting),
-        ``oldest_age_seconds``, ``retries``, ``not_watchable``, and ``feedback`` with accounts of its own. Always
-        ``captured == sent + sum(dropped.values()) + depth``.
+        ``oldest_age_seconds``, ``retries``, ``not_watchable``, ``integration_failed`` (what a framework's integration
+        could not do), and ``feedback`` with accounts of its own.
+        Always ``captured == sent + sum(dropped.values()) + depth``.
     """
     with _CONTROL:
         client = HOME.client or HOME.begin()
-        return {**client.stats(), "not_watchable": HOME.not_watchable}
+        return {
+            **client.stats(),
+            "not_watchable": HOME.not_watchable,
+            "integration_failed": HOME.integration_failed,
+        }
     return {}
 
 
@@ -214,14 +245,18 @@ def shutdown(timeout: float | None = None) -> None:
             sender.stop(sender.exit_seconds if timeout is None else timeout)
 
 
-def _watch(target: Any, model: str, batched: bool, inputs: Any) -> Any:
+def _watch(target: Any, model: str, options: Options) -> Any:
     if isinstance(target, (staticmethod, classmethod)):
-        return type(target)(_watch(target.__func__, model, batched, inputs))
+        return type(target)(_watch(target.__func__, model, options))
     if inspect.isroutine(target) or isinstance(target, partial):
-        return wrap(target, Watch(target, model, batched=batched, inputs=inputs))
+        return wrap(target, Watch(target, model, options))
+    if not isinstance(target, type):
+        found = watch_by_integration(target, model, options)
+        if found is not None:
+            return found
     predicts = hasattr(target, "predict") or hasattr(target, "predict_proba") or callable(target)
     if predicts and not isinstance(target, type):
-        return watch_object(target, model, batched, inputs)
+        return watch_object(target, model, options)
     HOME.not_watchable += 1
     warn("not_watchable", f"{type(target).__name__} is neither a function nor an object with predict")
     return target

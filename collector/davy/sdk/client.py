@@ -16,7 +16,7 @@ from davy.codec import Chunk, Encoder, dump
 from davy.config import Settings
 from davy.errors import InvalidInference
 from davy.event import Array, Feedback
-from davy.sdk.fields import output_fields, record_fields
+from davy.sdk.fields import Columns, output_fields, record_fields
 from davy.sdk.ids import Ids, join, join_many, parse
 from davy.sdk.payload import TooLarge, fit, fit_rows, fit_value
 from davy.sdk.sampling import Sampler
@@ -114,18 +114,19 @@ class Client:
         self,
         model: str,
         count: int,
-        columns: Callable[[], tuple[Mapping[str, Array], Mapping[str, Array], Array | None]],
+        columns: Callable[[], Columns],
         latency_ms: float,
     ) -> None:
-        """Encode and queue `count` inferences made at once; `columns` gives inputs, outputs and embedding."""
+        """Encode and queue `count` inferences made at once; `columns` gives their fields when they are wanted."""
         try:
             model = _exact("model", model)
             if self._off:
                 self.bulk.drop(self._known(model), self._off, count)
                 return
             now, scope = time.time_ns(), CURRENT.get() or _NO_SCOPE
-            if scope.id is not None and count == 1:
-                ids, lows = scope.id, np.frombuffer(scope.id, ">u8")[1:].astype(np.uint64)
+            own = scope.take() if count == 1 else None
+            if own is not None:
+                ids, lows = own, np.frombuffer(own, ">u8")[1:].astype(np.uint64)
             else:
                 lows = self.ids.lows(count)
                 ids = join_many(now, lows)
@@ -167,7 +168,7 @@ class Client:
     def _given_id(self, now: int, id: Any) -> bytes | None:
         scope = CURRENT.get()
         if id is None and scope is not None:
-            id = scope.id
+            id = scope.take()
         if id is None:
             low = self.ids.admitted()
             return join(now, low) if low else None
@@ -252,17 +253,17 @@ class Client:
         ids: Array,
         now: int,
         kept: Array,
-        columns: tuple[Mapping[str, Array], Mapping[str, Array], Array | None],
+        columns: Columns,
         scope: Scope,
         latency_ms: float,
     ) -> list[Chunk]:
-        given, answered, embedding = columns
-        inputs = fit_rows(
-            "inputs", {name: _rows(name, array, kept) for name, array in given.items()}, self._limit
-        )
-        outputs = fit_rows(
-            "outputs", {name: _rows(name, array, kept) for name, array in answered.items()}, self._limit
-        )
+        inputs = self._fit_rows("inputs", columns.inputs, kept)
+        outputs = self._fit_rows("outputs", columns.outputs, kept)
+        alternatives = {
+            name: self._fit_rows(f"alternatives.{name}", found, kept)
+            for name, found in columns.alternatives.items()
+        }
+        embedding = columns.embedding
         if embedding is not None:
             embedding = _rows("embedding", np.asarray(embedding), kept)
         chunks = []
@@ -278,11 +279,20 @@ class Client:
                 tags=scope.tags,
                 group=scope.group,
                 seq=None if scope.seq is None else scope.seq + start,
+                alternatives={
+                    name: {field: array[part] for field, array in found.items()}
+                    for name, found in alternatives.items()
+                },
                 latency_ms=latency_ms,
                 rate=self._sampler.rate,
             )
             chunks.append(chunk)
         return chunks
+
+    def _fit_rows(self, section: str, fields: Mapping[str, Array], kept: Array) -> dict[str, Array]:
+        return fit_rows(
+            section, {name: _rows(name, array, kept) for name, array in fields.items()}, self._limit
+        )
 
     def _check(self, model: str) -> None:
         if not _MODEL.fullmatch(model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,16 @@ from davy.event import Array
 Fields: TypeAlias = dict[str, Any]
 Inputs: TypeAlias = "Sequence[str] | Callable[..., Mapping[str, Any]] | None"
 """Which arguments are captured: some by name, or what a function makes of them; all when None."""
+
+
+class Columns(NamedTuple):
+    """The fields of inferences made at once: arrays whose first axis is the inferences."""
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    embedding: Array | None = None
+    alternatives: Mapping[str, Mapping[str, Array]] = {}
+
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _NO_RECORDS: Final = frozenset(
@@ -65,19 +75,20 @@ def input_fields(arguments: Mapping[str, Any]) -> Fields:
     return found
 
 
-def output_fields(result: Any) -> tuple[Fields, Any]:
-    """Give the output fields of a model's answer, and the embedding when it has one."""
+def output_fields(result: Any, name: str | None = None) -> tuple[Fields, Any]:
+    """Give the output fields of a model's answer, bare ones under `name`, and the embedding when it has one."""
     if result is None:
         return {}, None
     if isinstance(result, str):
-        return {"label": result}, None
+        return {name or "label": result}, None
     if isinstance(result, (bool, int, float, bytes, np.generic)):
-        return {"value": result}, None
+        return {name or "value": result}, None
     found = record_fields(result)
     if found is not None:
         return found, found.pop("embedding", None)
-    array = _array(result)
-    name = "probs" if array is not None and array.ndim == 1 and _probabilities(array) else "value"
+    if name is None:
+        array = _array(result)
+        name = "probs" if array is not None and array.ndim == 1 and probabilities(array) else "value"
     return {name: result}, None
 
 
@@ -97,17 +108,41 @@ def input_columns(arguments: Mapping[str, Any], names: Sequence[str] | None) -> 
     return found
 
 
-def output_columns(result: Any, name: str | None = None) -> tuple[dict[str, Array], Array | None]:
-    """Give the output fields of a batch, under `name` when it is known, and the embedding when it has one."""
+def output_columns(
+    result: Any, name: str | None = None, classes: Any = None
+) -> tuple[dict[str, Array], Array | None]:
+    """Give the output fields of a batch and the embedding when it has one.
+
+    An array gets `name`, or the one its values tell; with the labels of its columns `classes`, probabilities give
+    the likeliest as ``label`` too. Arrays in a list, one a target, get the target's number behind the name.
+    """
     columns = _table(result)
     if columns is not None:
         return columns, columns.pop("embedding", None)
+    if _one_a_target(result):
+        parts = {f"{name or output_name(part)}_{i}": np.asarray(part) for i, part in enumerate(result)}
+        return parts, None
     array = np.asarray(result)
-    if name is None and array.ndim == 2 and _probabilities(array):
-        name = "probs"
-    elif name is None:
-        name = "label" if array.ndim == 1 and array.dtype.kind in "UO" else "value"
+    name = output_name(array) if name is None else name
+    if name == "probs" and array.ndim == 2 and classes is not None and len(classes) == array.shape[1]:
+        return {name: array, "label": np.asarray(classes)[array.argmax(axis=1)]}, None
     return {name: array}, None
+
+
+def output_name(array: Array) -> str:
+    """Name the output of a batch by what its values are."""
+    if array.ndim == 2 and probabilities(array):
+        return "probs"
+    return "label" if array.ndim == 1 and array.dtype.kind in "UO" else "value"
+
+
+def row_count(result: Any) -> int:
+    """Count the inferences in the answer to a batch."""
+    if isinstance(result, Mapping):
+        result = next(iter(result.values()), ())
+    elif _one_a_target(result):
+        result = result[0]
+    return len(result) if hasattr(result, "__len__") else 1
 
 
 def record_fields(value: Any) -> Fields | None:
@@ -135,6 +170,15 @@ def _table(value: Any) -> dict[str, Array] | None:
     return None
 
 
+def _one_a_target(result: Any) -> bool:
+    return (
+        isinstance(result, list)
+        and len(result) > 1
+        and all(isinstance(part, np.ndarray) and part.ndim == 2 for part in result)
+        and len({len(part) for part in result}) == 1
+    )
+
+
 def _column(values: list[Any]) -> Array:
     array = np.empty(len(values), dtype=object)
     array[:] = values
@@ -154,7 +198,8 @@ def _array(value: Any) -> Array | None:
         return None
 
 
-def _probabilities(array: Array) -> bool:
+def probabilities(array: Array) -> bool:
+    """Whether the last axis of an array holds numbers that are not negative and sum to one."""
     if array.dtype.kind != "f" or array.shape[-1] < 2 or not array.size:
         return False
     return bool((array >= 0).all() and (abs(array.sum(axis=-1, dtype=np.float64) - 1.0) < _TOLERANCE).all())

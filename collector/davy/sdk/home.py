@@ -25,6 +25,7 @@ class Home(ForkSafe):
         super().__init__()
         self.client: Client | None = None
         self.not_watchable = 0
+        self.integration_failed = 0
         self.renew()
 
     def renew(self) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from davy.sdk.fields import Inputs
 from davy.sdk.guard import Guard
-from davy.sdk.watching import Watch, wrap
+from davy.sdk.watching import Options, Watch, wrap
 
-_METHODS: Final = ("predict", "predict_proba")
 _SLOTS: Final = ("_davy_given", "_davy_methods", "_davy_target", "_davy_watches")
 _KEPT: Final = {
     "__class__", "__new__", "__init__", "__del__", "__getattribute__", "__getattr__", "__setattr__", "__delattr__",
@@ -22,8 +21,38 @@ _KEPT: Final = {
 _GUARD: Final = Guard("watch")
 
 
+class Plan:
+    """What of an object is watched and how its calls are read; integrations have plans of their own."""
+
+    def methods(self, target: Any) -> tuple[str, ...]:
+        """Name the methods whose calls are captured."""
+        return tuple(name for name in ("predict", "predict_proba") if hasattr(target, name)) or ("__call__",)
+
+    def watch(
+        self, target: Any, name: str, method: Callable[..., Any], model: str, options: Options
+    ) -> Watch:
+        """Say how calls of one of them are read."""
+        output = None
+        if name == "predict_proba":
+            output = "probs"
+        elif hasattr(target, "classes_"):
+            output = "label"
+        return Watch(
+            method,
+            model,
+            options,
+            batched=hasattr(target, "fit") or hasattr(target, "predict_proba"),
+            columns=getattr(target, "feature_names_in_", None),
+            output=output,
+            classes=getattr(target, "classes_", None) if name == "predict_proba" else None,
+        )
+
+
+PLAIN: Final = Plan()
+
+
 class WatchedObject:
-    """Stands in for an object whose ``predict`` and ``predict_proba``, or else calls, are captured.
+    """Stands in for an object some of whose methods are captured as a plan says.
 
     Attributes are read from and written to the object; ``isinstance`` sees its class; operators and other special
     methods are its own; a pickled or copied stand-in holds a pickled or copied object and is watched as well.
@@ -31,11 +60,10 @@ class WatchedObject:
 
     __slots__ = (*_SLOTS, "__weakref__")
 
-    def __init__(self, target: Any, model: str, batched: bool, inputs: Inputs) -> None:
-        methods = tuple(name for name in _METHODS if hasattr(target, name))
+    def __init__(self, target: Any, model: str, options: Options, plan: Plan) -> None:
         object.__setattr__(self, "_davy_target", target)
-        object.__setattr__(self, "_davy_given", (model, batched, inputs))
-        object.__setattr__(self, "_davy_methods", methods or ("__call__",))
+        object.__setattr__(self, "_davy_given", (model, options, plan))
+        object.__setattr__(self, "_davy_methods", plan.methods(target))
         object.__setattr__(self, "_davy_watches", {})
 
     def __getattr__(self, name: str) -> Any:
@@ -51,14 +79,20 @@ class WatchedObject:
     def __dir__(self) -> list[str]:
         return dir(self._davy_target)
 
+    def __copy__(self) -> Any:
+        return watch_object(copy.copy(self._davy_target), *self._davy_given)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return watch_object(copy.deepcopy(self._davy_target, memo), *self._davy_given)
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return watch_object, (self._davy_target, *self._davy_given)
 
 
-def watch_object(target: Any, model: str, batched: bool, inputs: Inputs) -> Any:
+def watch_object(target: Any, model: str, options: Options, plan: Plan = PLAIN) -> Any:
     """Give a stand-in for `target`."""
     kind: type = type(target)
-    return _class_for(kind)(target, model, batched, inputs)
+    return _class_for(kind)(target, model, options, plan)
 
 
 @lru_cache(maxsize=256)
@@ -89,26 +123,8 @@ def _watched(proxy: Any, name: str, method: Callable[..., Any]) -> Callable[...,
     with _GUARD:
         watch = proxy._davy_watches.get(name)
         if watch is None:
-            watch = proxy._davy_watches[name] = _make_watch(
-                proxy._davy_target, name, method, *proxy._davy_given
-            )
+            model, options, plan = proxy._davy_given
+            watch = plan.watch(proxy._davy_target, name, method, model, options)
+            proxy._davy_watches[name] = watch
         return wrap(method, watch)
     return method
-
-
-def _make_watch(
-    target: Any, name: str, method: Callable[..., Any], model: str, batched: bool, inputs: Inputs
-) -> Watch:
-    output = None
-    if name == "predict_proba":
-        output = "probs"
-    elif hasattr(target, "classes_"):
-        output = "label"
-    return Watch(
-        method,
-        model,
-        batched=batched or hasattr(target, "fit") or hasattr(target, "predict_proba"),
-        inputs=inputs,
-        columns=getattr(target, "feature_names_in_", None),
-        output=output,
-    )

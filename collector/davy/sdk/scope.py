@@ -18,6 +18,17 @@ class Scope(NamedTuple):
     group: str | None = None
     seq: int | None = None
     tags: Mapping[str, Any] = {}
+    pending: list[bytes] | None = None
+    """The id of a request, for the first inference made in it; None where `id` holds for all."""
+
+    def take(self) -> bytes | None:
+        """Give the id for the next inference; None when it shall have one of its own."""
+        if self.pending is None:
+            return self.id
+        try:
+            return self.pending.pop()
+        except IndexError:
+            return None
 
 
 CURRENT: Final[ContextVar[Scope | None]] = ContextVar("davy.scope", default=None)
@@ -51,4 +62,5 @@ def _merge(outer: Scope, id: Any, group: Any, seq: Any, tags: Any) -> Scope:
         group=outer.group if group is None else str(group),
         seq=outer.seq if seq is None else int(seq),
         tags={**outer.tags, **(tags or {})},
+        pending=outer.pending if id is None else None,
     )

@@ -1,0 +1,49 @@
+"""How objects of known frameworks are watched: a file for each, imported when the app has imported the framework.
+
+An integration is a module with two functions::
+
+    def matches(target: object) -> bool: ...
+    def watch(target: T, model: str, options: Options) -> T: ...
+
+`watch` gives what the app uses instead of `target`, which behaves as `target` does. No framework is imported here or
+by importing an integration: `matches` is asked only when the framework is in ``sys.modules``.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+from davy.sdk.guard import Guard, warn
+from davy.sdk.home import HOME
+from davy.sdk.watching import Options
+
+TABLE: Final = (
+    ("keras", "davy.sdk.integrations.keras"),  # before torch: its models are modules when they run on PyTorch
+    ("torch", "davy.sdk.integrations.torch"),
+    ("xgboost", "davy.sdk.integrations.xgboost"),
+    ("lightgbm", "davy.sdk.integrations.lightgbm"),
+    ("onnxruntime", "davy.sdk.integrations.onnxruntime"),
+    ("transformers", "davy.sdk.integrations.transformers"),
+    ("mlflow.pyfunc", "davy.sdk.integrations.mlflow"),
+)
+"""Which module of a framework must be there for which integration to be asked."""
+_GUARD: Final = Guard("integration")
+
+
+def watch_by_integration(target: Any, model: str, options: Options) -> Any:
+    """Let the integration that knows `target` watch it; None when there is none, or it failed and was counted."""
+    for framework, name in TABLE:
+        if framework not in sys.modules:
+            continue
+        with _GUARD:
+            integration: Any = import_module(name)
+            if integration.matches(target):
+                return integration.watch(target, model, options)
+            continue
+        HOME.integration_failed += 1
+    if options.embedding is not None or options.members is not None:
+        HOME.integration_failed += 1
+        warn("integration", f"embedding= and members= mean nothing for a {type(target).__name__}")
+    return None

@@ -1,0 +1,15 @@
+"""Keras 3 on PyTorch."""
+
+from integration_keras import (
+    model,
+    test_a_model_under_watch_trains_and_pickles_and_builds_others,
+    test_predictions_and_calls_are_captured_once,
+    test_several_outputs_keep_their_names,
+)
+
+__all__ = [
+    "model",
+    "test_a_model_under_watch_trains_and_pickles_and_builds_others",
+    "test_predictions_and_calls_are_captured_once",
+    "test_several_outputs_keep_their_names",
+]
