@@ -11,8 +11,9 @@ import davy
 class Doubler(mlflow.pyfunc.PythonModel):
     """Stand in for a model."""
 
-    def predict(self, _context: object, model_input: pd.DataFrame, _params: object = None) -> pd.DataFrame:
+    def predict(self, context, model_input, params=None):  # MLflow reads the names, and warns of types
         """Double the age."""
+        del context, params
         return pd.DataFrame({"value": model_input["age"] * 2})
 
 

@@ -13,7 +13,7 @@ with TemporaryDirectory() as directory:
     file.write_text("\n".join(words))
     tokenizer = BertTokenizer(str(file))
 config = BertConfig(
-    len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
 )
 
 classify = davy.watch(

@@ -16,7 +16,7 @@ from davy.codec import decode
 from davy.event import INFERENCES
 from davy.log import open_log
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 GUIDE = ROOT / "docs" / "integrations.md"
 
 
