@@ -23,6 +23,8 @@ from davy.sdk.client import Client
 from davy.sdk.home import HOME
 
 URL = "memory://"
+ALWAYS_IN = bytes(16)
+"""An id that every rate above zero keeps."""
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +92,27 @@ class Store:
     @property
     def feedback(self) -> list[Feedback]:
         return [load(Feedback, message.value) for message in self.messages if message.topic == FEEDBACK]
+
+
+class Stuck(Store):
+    """A sink that takes nothing until `release` is set."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        super().__init__(self._wait)
+
+    def _wait(self) -> None:
+        self.release.wait(60)
+
+
+@contextmanager
+def stuck() -> Iterator[Stuck]:
+    """A sink that takes a batch and never answers, until the test is over."""
+    sink = Stuck()
+    try:
+        yield sink
+    finally:
+        sink.release.set()
 
 
 def refuse() -> None:

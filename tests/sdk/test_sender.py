@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sdk_rig import Store, balanced, refuse, start
+from sdk_rig import ALWAYS_IN, Store, balanced, refuse, start
 
 import davy
 from davy.errors import LogError
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.fast
 
 def capture(count: int = 1, model: str = "m:1", first: int = 0) -> None:
     for value in range(first, first + count):
-        davy.capture(model, {"x": float(value)}, {})
+        davy.capture(model, {"x": float(value)}, {}, id=ALWAYS_IN)
 
 
 def until(release: threading.Event) -> Callable[[], None]:
@@ -167,8 +167,8 @@ def test_what_was_dropped_rides_on_the_next_envelope_of_the_same_model() -> None
     start(sink, queue_items=10, flush_seconds=60.0)
     capture(1, "other:1")
     capture(12, "m:1")
-    davy.capture("m:1", {"x": object()}, {})
-    davy.capture("bad name", {"x": 1.0}, {})
+    davy.capture("m:1", {"x": object()}, {}, id=ALWAYS_IN)
+    davy.capture("bad name", {"x": 1.0}, {}, id=ALWAYS_IN)
     davy.flush()
     capture(1, "m:1")
     capture(1, "other:1")

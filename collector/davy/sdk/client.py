@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from davy.codec import Chunk, Encoder, dump
 from davy.config import Settings
@@ -23,6 +24,7 @@ from davy.sdk.sampling import Sampler
 from davy.sdk.scope import CURRENT, Scope
 from davy.sdk.sender import Sender
 from davy.sdk.sink import Sink
+from davy.sdk.thinning import Thinning
 
 _MODEL: Final = re.compile(r"[^:\s]{1,200}:[^\s]{1,200}")
 _MODEL_RULE: Final = "name models 'name:version', without spaces"
@@ -72,6 +74,7 @@ class Client:
         self.ids = Ids(self._sampler)
         self.sender = Sender(open_sink, settings.sdk, _source, random or _random)
         self.bulk = self.sender.bulk
+        self._thinning = Thinning(self.bulk, self._sampler)
 
     def capture(
         self, low: int, model: str, inputs: Any, outputs: Any, id: Any, at: int | None, *more: Any
@@ -103,7 +106,12 @@ class Client:
             raw = join(now, low) if low > 0 else self._given_id(now, id)
             if raw is None:
                 return None
-            chunk = self._encode(raw, now if at is None else at, model, inputs, outputs, *more)
+            sampler = self._thinning.at(now)
+            if sampler is not self._sampler and not sampler.keeps(int.from_bytes(raw[8:], "big")):
+                self.bulk.thin(self._known(model), 1)
+                return None
+            rate = sampler.rate
+            chunk = self._encode(raw, now if at is None else at, rate, model, inputs, outputs, *more)
         except BaseException as error:
             self.bulk.drop(self._known(model), _reason(error))
             raise
@@ -130,16 +138,14 @@ class Client:
             else:
                 lows = self.ids.lows(count)
                 ids = join_many(now, lows)
-            kept = self._sampler.keeps_each(lows)
-            self.bulk.skip(count - int(kept.sum()))
+            kept, rate = self._sample(model, lows, now)
             count = int(kept.sum())
             if not count:
                 return
             if model not in self._models:
                 self._check(model)
-            chunks = self._encode_batch(
-                model, np.frombuffer(ids, "V16")[kept], now, kept, columns(), scope, latency_ms
-            )
+            raws = np.frombuffer(ids, "V16")[kept]
+            chunks = self._encode_batch(model, raws, now, kept, columns(), scope, latency_ms, rate)
         except BaseException as error:
             self.bulk.drop(self._known(model), _reason(error), count)
             raise
@@ -180,13 +186,23 @@ class Client:
 
     def stats(self) -> dict[str, Any]:
         """Give the accounts."""
-        found = self.sender.stats()
-        return {**found, "sampled_out": found["sampled_out"] + self.ids.left_out}
+        found, rate = self.sender.stats(), self._thinning.at(time.time_ns()).rate
+        return {**found, "sampled_out": found["sampled_out"] + self.ids.left_out, "rate": rate}
+
+    def _sample(self, model: str, lows: Array, now: int) -> tuple[NDArray[np.bool_], float]:
+        kept, sampler = self._sampler.keeps_each(lows), self._thinning.at(now)
+        self.bulk.skip(len(lows) - int(kept.sum()))
+        if sampler is not self._sampler:
+            fewer = sampler.keeps_each(lows)
+            self.bulk.thin(self._known(model), int(kept.sum()) - int(fewer.sum()))
+            kept = fewer
+        return kept, sampler.rate
 
     def _encode(
         self,
         raw: bytes,
         at: int,
+        rate: float,
         model: str,
         inputs: Any,
         outputs: Any,
@@ -224,7 +240,7 @@ class Client:
             seq=seq,
             alternatives=alternatives,
             latency_ms=_NAN if latency_ms is None else latency_ms,
-            rate=self._sampler.rate,
+            rate=rate,
         )
         if chunk.size <= self._limit or model in self._large:
             return chunk
@@ -232,7 +248,7 @@ class Client:
             self._large = set()
         self._large.add(model)  # from now on its fields are looked at before they are copied
         return self._encode(
-            raw, at, model, inputs, outputs, latency_ms, embedding, tags, group, seq, alternatives
+            raw, at, rate, model, inputs, outputs, latency_ms, embedding, tags, group, seq, alternatives
         )
 
     def _fit(
@@ -256,6 +272,7 @@ class Client:
         columns: Columns,
         scope: Scope,
         latency_ms: float,
+        rate: float,
     ) -> list[Chunk]:
         inputs = self._fit_rows("inputs", columns.inputs, kept)
         outputs = self._fit_rows("outputs", columns.outputs, kept)
@@ -284,7 +301,7 @@ class Client:
                     for name, found in alternatives.items()
                 },
                 latency_ms=latency_ms,
-                rate=self._sampler.rate,
+                rate=rate,
             )
             chunks.append(chunk)
         return chunks

@@ -21,6 +21,7 @@ class Lane(ForkSafe):
     """Holds what was captured until it is sent or dropped.
 
     At any moment ``captured == sent + sum(dropped) + depth``; what is being sent still counts towards the bounds.
+    What was sampled out or thinned was never captured.
 
     Parameters
     ----------
@@ -33,9 +34,9 @@ class Lane(ForkSafe):
     """
 
     __slots__ = (
-        "_bytes", "_captured", "_closed", "_company", "_drained_to", "_dropped", "_due", "_entered", "_items",
-        "_lock", "_most_bytes", "_most_rows", "_oldest", "_rows", "_sampled_out", "_sending", "_sent", "_settled",
-        "_settled_to", "_wake",
+        "_captured", "_closed", "_company", "_drained_to", "_dropped", "_due", "_entered", "_items", "_lock",
+        "_most_bytes", "_most_rows", "_oldest", "_sampled_out", "_sending", "_sent", "_settled", "_settled_to",
+        "_thinned", "_wake", "rows", "size",
     )  # fmt: skip
 
     def __init__(self, items: int, size: int, company: int, wake: Callable[[], None]) -> None:
@@ -53,8 +54,8 @@ class Lane(ForkSafe):
         self._lock = threading.RLock()
         self._settled = threading.Condition(self._lock)
         self._items: deque[Item] = deque()
-        self._rows = self._bytes = self._sending = 0
-        self._captured = self._sampled_out = self._sent = 0
+        self.rows = self.size = self._sending = 0
+        self._captured = self._sampled_out = self._thinned = self._sent = 0
         self._entered = self._drained_to = self._settled_to = self._oldest = 0
         self._dropped: Counter[str] = Counter()
         self._due: dict[str, Counter[str]] = {}
@@ -63,16 +64,16 @@ class Lane(ForkSafe):
         """Queue an item; false when it was dropped and counted."""
         with self._lock:
             self._captured += count
-            rows = self._rows + count
+            rows = self.rows + count
             if self._closed:
                 return self._lose(model, self._closed, count)
             if rows > self._most_rows:
                 return self._lose(model, "queue_full", count)
-            if self._bytes + size > self._most_bytes:
+            if self.size + size > self._most_bytes:
                 return self._lose(model, "bytes_full", count)
-            waiting = self._rows - self._sending
-            self._rows = rows
-            self._bytes += size
+            waiting = self.rows - self._sending
+            self.rows = rows
+            self.size += size
             self._entered += count
             self._items.append((load, model, count, size, at))
             company = self._company
@@ -91,16 +92,30 @@ class Lane(ForkSafe):
         with self._lock:
             self._sampled_out += count
 
+    def thin(self, model: str, count: int) -> None:
+        """Count inferences that were left out because of overload; the client report tells of them."""
+        with self._lock:
+            self._thinned += count
+            self._owe(model, "thinned", count)
+
+    def fullness(self) -> float:
+        """How full the lane is: 1 at a bound."""
+        return max(self.rows / self._most_rows, self.size / self._most_bytes)
+
+    def at_fullness(self, share: float) -> tuple[float, float]:
+        """Give the inferences and the bytes at which the lane is so full."""
+        return share * self._most_rows, share * self._most_bytes
+
     @property
     def waiting(self) -> int:
         """How many inferences are queued and not yet taken by the sender."""
-        return self._rows - self._sending
+        return self.rows - self._sending
 
     def drain(self) -> list[Item]:
         """Take everything that waits; it counts towards the bounds until it is settled."""
         with self._lock:
             items, self._items = list(self._items), deque()
-            self._sending = self._rows
+            self._sending = self.rows
             self._drained_to = self._entered
             if items:
                 self._oldest = items[0][4]
@@ -111,9 +126,9 @@ class Lane(ForkSafe):
         with self._lock:
             if self._closed:
                 return  # counted when the lane was closed
-            self._rows -= count
+            self.rows -= count
             self._sending -= count
-            self._bytes -= size
+            self.size -= size
             if reason:
                 self._lose(model, reason, count)
             else:
@@ -136,7 +151,7 @@ class Lane(ForkSafe):
             for model, count in left.items():
                 self._lose(model, reason, count)
             self._items.clear()
-            self._rows = self._bytes = self._sending = 0
+            self.rows = self.size = self._sending = 0
             self._settled_to = self._entered
             self._settled.notify_all()
 
@@ -147,7 +162,7 @@ class Lane(ForkSafe):
             return self._settled.wait_for(lambda: self._settled_to >= mark, timeout)
 
     def report(self, model: str) -> dict[str, int]:
-        """Give what was dropped of a model, by reason, and not yet reported; drops of no known model come along."""
+        """Give what was dropped or thinned of a model and not yet reported; what is of no known model comes along."""
         with self._lock:
             return dict(self._due.get(model, Counter()) + self._due.get("", Counter()))
 
@@ -170,16 +185,20 @@ class Lane(ForkSafe):
             return {
                 "captured": self._captured,
                 "sampled_out": self._sampled_out,
+                "thinned": self._thinned,
                 "sent": self._sent,
                 "dropped": dict(self._dropped),
-                "depth": self._rows,
-                "depth_bytes": self._bytes,
+                "depth": self.rows,
+                "depth_bytes": self.size,
                 "oldest_age_seconds": (time.time_ns() - oldest) / 1e9 if oldest else 0.0,
             }
 
     def _lose(self, model: str, reason: str, count: int) -> bool:
+        self._dropped[reason] += count
+        self._owe(model, reason, count)
+        return False
+
+    def _owe(self, model: str, reason: str, count: int) -> None:
         if model not in self._due and len(self._due) >= _MODELS:
             model = ""
-        self._dropped[reason] += count
         self._due.setdefault(model, Counter())[reason] += count
-        return False

@@ -122,7 +122,7 @@ class Sender(ForkSafe):
     def stats(self) -> dict[str, Any]:
         """Give the accounts of both lanes."""
         feedback = self.feedback.stats()
-        del feedback["sampled_out"]
+        del feedback["sampled_out"], feedback["thinned"]
         return {**self.bulk.stats(), "retries": self._retries, "feedback": feedback}
 
     def _start(self) -> None:
