@@ -48,7 +48,7 @@ def test_a_frozen_sink_keeps_an_unbiased_sample_of_all_that_was_offered(share: f
 
 
 def test_batches_are_thinned_as_fairly() -> None:
-    offered, rows = 30_000, 100
+    offered, rows = 15_000, 50
     with stuck() as sink:
         start(sink, queue_items=2_000, flush_seconds=0.01)
         predict = davy.watch(lambda x: x, "m:1", batched=True)
