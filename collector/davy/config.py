@@ -34,6 +34,11 @@ class SdkSettings:
     exit_seconds: float = _setting(1.0, "longest time the process exit is held up", least=0)
     inline_bytes: int = _setting(256 * 1024, "largest field carried inside the envelope", least=1)
     sample_rate: float = _setting(1.0, "share of inferences captured, by a hash of the id", least=0, most=1)
+    spool: str = _setting(
+        "", "directory for envelopes the sink does not take, until it does; empty keeps none"
+    )
+    spool_bytes: int = _setting(256 * 2**20, "bytes a process keeps in the spool", least=64 * 1024)
+    spool_hours: float = _setting(24.0, "age at which what is in the spool is given up", least=0)
     enabled: bool = _setting(True, "false makes every call of the SDK a no-op")
 
 

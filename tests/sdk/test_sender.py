@@ -125,10 +125,10 @@ def test_back_off_grows_to_thirty_seconds_with_full_jitter(monkeypatch: pytest.M
     client = start(Store(), random=lambda: 1.0)
     waits: list[float] = []
     monkeypatch.setattr(client.sender._hurry, "wait", waits.append)
-    for attempt in range(12):
-        client.sender._back_off(attempt, 0.0)
-    client.sender._back_off(0, 7.0)
-    assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0, 30.0, 7.0]
+    for _ in range(12):
+        client.sender._back_off(client.sender._wait_seconds(0.0))
+    client.sender._back_off(client.sender._wait_seconds(70.0))
+    assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0, 30.0, 70.0]
 
 
 def test_a_gateway_that_asks_for_patience_gets_it() -> None:

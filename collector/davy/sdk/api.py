@@ -145,7 +145,7 @@ def capture(
     Returns
     -------
     str or None
-        The id, 32 hexadecimal digits, to give `feedback` with; None when the inference was sampled out or dropped.
+        The id, 32 hexadecimal digits, to give `feedback` with; None when the inference was left out or dropped.
     """
     client, low = HOME.client, -1
     if client is not None and id is None and CURRENT.get() is None:
@@ -207,7 +207,7 @@ def init(url: str | None = None, **overrides: Any) -> None:
 
 
 def flush(timeout: float = 5.0) -> bool:
-    """Wait until all that was captured before is sent or dropped; false when `timeout` seconds were not enough."""
+    """Wait until all that was captured before is sent, spooled or dropped; false when `timeout` seconds were not enough."""
     with _CONTROL:
         return HOME.client is None or HOME.client.sender.flush(timeout)
     return False
@@ -219,9 +219,10 @@ def stats() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``captured``, ``sampled_out``, ``sent``, ``dropped`` (by reason), ``depth`` and ``depth_bytes`` (waiting),
-        ``oldest_age_seconds``, ``retries``, ``not_watchable``, ``integration_failed`` (what a framework's integration
-        could not do), and ``feedback`` with accounts of its own.
+        ``captured``, ``sampled_out``, ``thinned`` (left out because of overload), ``rate`` (in force), ``sent``,
+        ``dropped`` (by reason), ``depth`` and ``depth_bytes`` (waiting; bytes in memory), ``spooled`` (of depth, on
+        disk), ``oldest_age_seconds``, ``retries``, ``not_watchable``, ``integration_failed`` (what a framework's
+        integration could not do), and ``feedback`` with accounts of its own.
         Always ``captured == sent + sum(dropped.values()) + depth``.
     """
     with _CONTROL:

@@ -11,6 +11,8 @@ from typing import Any, Final, TypeAlias
 from davy.sdk.forksafe import ForkSafe
 
 _MODELS: Final = 1024
+SPOOLED: Final = "spooled"
+"""Settled, and neither sent nor dropped: what the spool holds counts as depth until it is one or the other."""
 
 
 Item: TypeAlias = tuple[Any, str, int, int, int]
@@ -36,7 +38,7 @@ class Lane(ForkSafe):
     __slots__ = (
         "_captured", "_closed", "_company", "_drained_to", "_dropped", "_due", "_entered", "_items", "_lock",
         "_most_bytes", "_most_rows", "_oldest", "_sampled_out", "_sending", "_sent", "_settled", "_settled_to",
-        "_thinned", "_wake", "rows", "size",
+        "_spooled", "_thinned", "_wake", "rows", "size",
     )  # fmt: skip
 
     def __init__(self, items: int, size: int, company: int, wake: Callable[[], None]) -> None:
@@ -54,7 +56,7 @@ class Lane(ForkSafe):
         self._lock = threading.RLock()
         self._settled = threading.Condition(self._lock)
         self._items: deque[Item] = deque()
-        self.rows = self.size = self._sending = 0
+        self.rows = self.size = self._sending = self._spooled = 0
         self._captured = self._sampled_out = self._thinned = self._sent = 0
         self._entered = self._drained_to = self._settled_to = self._oldest = 0
         self._dropped: Counter[str] = Counter()
@@ -129,13 +131,25 @@ class Lane(ForkSafe):
             self.rows -= count
             self._sending -= count
             self.size -= size
-            if reason:
-                self._lose(model, reason, count)
+            if reason == SPOOLED:
+                self._spooled += count
             else:
-                self._sent += count
+                self._end(model, count, reason)
             if self._sending == 0:
                 self._settled_to = self._drained_to
                 self._settled.notify_all()
+
+    def unspool(self, model: str, count: int, reason: str = "") -> None:
+        """Count what the spool held as sent or, with a reason, as dropped."""
+        with self._lock:
+            self._spooled -= count
+            self._end(model, count, reason)
+
+    def adopt(self, count: int) -> None:
+        """Count what a process captured that died, and this one found in the spool."""
+        with self._lock:
+            self._captured += count
+            self._spooled += count
 
     def close(self, reason: str) -> None:
         """Drop what is left, and all that comes, for `reason`."""
@@ -188,10 +202,17 @@ class Lane(ForkSafe):
                 "thinned": self._thinned,
                 "sent": self._sent,
                 "dropped": dict(self._dropped),
-                "depth": self.rows,
+                "depth": self.rows + self._spooled,
                 "depth_bytes": self.size,
+                "spooled": self._spooled,
                 "oldest_age_seconds": (time.time_ns() - oldest) / 1e9 if oldest else 0.0,
             }
+
+    def _end(self, model: str, count: int, reason: str) -> None:
+        if reason:
+            self._lose(model, reason, count)
+        else:
+            self._sent += count
 
     def _lose(self, model: str, reason: str, count: int) -> bool:
         self._dropped[reason] += count

@@ -9,23 +9,32 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from davy.config import SdkSettings
-from davy.errors import DavyError, LogError
-from davy.event import INFERENCES
+from davy.errors import DavyError, LogError, SettingError
+from davy.event import FEEDBACK, INFERENCES
 from davy.log import Message
 from davy.sdk.forksafe import ForkSafe, abandon, renew_all
 from davy.sdk.guard import Guard, describe, swallowed, warn
-from davy.sdk.lane import Lane
+from davy.sdk.lane import SPOOLED, Lane
 from davy.sdk.parcels import Parcel, envelopes, feedback_parcels
 from davy.sdk.sink import Refused, Sink
 
+if TYPE_CHECKING:
+    from davy.sdk.journal import Entry
+    from davy.sdk.spool import Spool
+
 _PATIENCE_SECONDS: Final = 10.0
+_PATIENCE_WITH_SPOOL: Final = 2.0
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.25, 30.0
 _LAST_SECONDS: Final = 0.05
 """Kept back from the time the exit may take, for counting what is left and for the end of the interpreter."""
+_ADOPT_SECONDS: Final = 30.0
+_RESCUE_SECONDS: Final = 0.2
+"""Kept back for writing to the spool what a sink that does not answer still has not taken at the exit."""
 _FEEDBACK_ITEMS: Final = 2_000
 _FEEDBACK_BYTES: Final = 8 * 2**20
 _GUARD: Final = Guard("sender")
@@ -37,6 +46,7 @@ class Sender(ForkSafe):
 
     The thread is a daemon and starts with the first capture of a process. A batch that cannot be stored stays at
     the head and is tried again with full jitter [1]_, for as long as it takes; the bounds of the lanes hold meanwhile.
+    With a spool it goes there instead, and everything behind it, until the spool is empty again: order holds.
 
     Parameters
     ----------
@@ -72,6 +82,7 @@ class Sender(ForkSafe):
         rows = settings.envelope_rows
         self.bulk = Lane(settings.queue_items, settings.queue_bytes, rows, self.wake)
         self.feedback = Lane(_FEEDBACK_ITEMS, _FEEDBACK_BYTES, 1, self.wake)
+        self._spool = _open_spool(settings, self._expired)
         self.renew()
         _senders.add(self)
 
@@ -83,6 +94,10 @@ class Sender(ForkSafe):
         self._starting = threading.Lock()
         self._awake = threading.Event()
         self._hurry = threading.Event()
+        self._hand = threading.RLock()
+        self._in_hand: Parcel | None = None
+        self._rescued = False
+        self._attempt, self._next_try, self._next_adoption = 0, 0.0, 0.0
         self._parcels: deque[Parcel] = deque()
         self._thread: threading.Thread | None = None
         self._start_after = 0.0
@@ -116,7 +131,9 @@ class Sender(ForkSafe):
         self.wake()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread() and self._pid == os.getpid():
-            thread.join(max(0.0, self._deadline - now))
+            kept_back = _RESCUE_SECONDS if self._spool is not None else 0.0
+            thread.join(max(0.0, self._deadline - now - kept_back))
+        self._rescue()
         self._close_lanes()
 
     def stats(self) -> dict[str, Any]:
@@ -152,28 +169,45 @@ class Sender(ForkSafe):
                 self._sink.close(timeout=self._patience())
 
     def _step(self) -> bool:
+        if self._rescued:
+            return False
+        if self._spool is not None:
+            self._adopt()
+            if len(self._spool):
+                return self._work_off()
         parcel = self._next()
         if parcel is not None:
             self._deliver(parcel)
-        return parcel is not None
+            return True
+        return self._deadline is None
 
     def _next(self) -> Parcel | None:
         while True:
-            if self.feedback.waiting:
-                found = feedback_parcels(self.feedback, self.feedback.drain())
-                self._parcels.extendleft(reversed(found))
-            if self._parcels:
-                return self._parcels.popleft()
+            parcel = self._take()
+            if parcel is not None:
+                return parcel
             if self.bulk.waiting:
                 self._wait_for_company()
-                rows = self._settings.envelope_rows
-                self._parcels.extend(envelopes(self.bulk, self.bulk.drain(), rows))
+                self._drain_bulk()
             elif self._deadline is not None:
                 return None
             else:
                 self._hurry.clear()
-                self._awake.wait()
+                if not self._awake.wait(None if self._spool is None else _ADOPT_SECONDS):
+                    return None  # another look at the spool
                 self._awake.clear()
+
+    def _take(self) -> Parcel | None:
+        with self._hand:
+            if self.feedback.waiting:
+                found = feedback_parcels(self.feedback, self.feedback.drain())
+                self._parcels.extendleft(reversed(found))
+            self._in_hand = self._parcels.popleft() if self._parcels and not self._rescued else None
+            return self._in_hand
+
+    def _drain_bulk(self) -> None:
+        with self._hand:
+            self._parcels.extend(envelopes(self.bulk, self.bulk.drain(), self._settings.envelope_rows))
 
     def _wait_for_company(self) -> None:
         self._awake.clear()
@@ -188,34 +222,151 @@ class Sender(ForkSafe):
     def _deliver(self, parcel: Parcel) -> None:
         try:
             report = self.bulk.report(parcel.model) if parcel.topic == INFERENCES else {}
-            message = parcel.message(self._source(), report)
-            reason = self._append(message)
+            reason = self._append(parcel.message(self._source(), report))
         except BaseException:
-            parcel.settle("send_error")
+            self._settle(parcel, "send_error")
             raise
-        parcel.settle(reason)
+        self._settle(parcel, reason)
         if report and not reason:
             self.bulk.reported(parcel.model, report)
 
+    def _settle(self, parcel: Parcel, reason: str) -> None:
+        with self._hand:
+            if self._rescued:
+                return  # it is in the spool by now
+            self._in_hand = None
+            if reason != SPOOLED or self._keep(parcel):
+                parcel.settle(reason)
+                return
+            self._parcels.appendleft(parcel)
+        if self._deadline is not None:
+            self._close_lanes()
+        self._hurry.wait(max(0.0, self._next_try - time.monotonic()))
+
     def _append(self, message: Message) -> str:
-        attempt = 0
         while True:
             try:
                 sink = self._sink or self._open()
                 sink.append([message], timeout=self._patience())
+                self._attempt = 0
                 return ""
             except Refused as error:
                 warn("refused", describe(error))
                 return "refused"
             except (DavyError, OSError) as error:
                 warn("retry", describe(error))
-                least = getattr(error, "seconds", 0.0)
+                wait = self._wait_seconds(getattr(error, "seconds", 0.0))
+            if self._spool is not None:
+                self._retries += self._deadline is None
+                self._next_try = time.monotonic() + wait
+                return SPOOLED
             if self._deadline is not None:
                 self._close_lanes()
                 return "shutdown"
             self._retries += 1
-            self._back_off(attempt, least)
-            attempt += 1
+            self._back_off(wait)
+
+    def _keep(self, parcel: Parcel) -> bool:
+        """Write a parcel to the spool; without the client report, which the next that is sent will carry."""
+        if self._spool is None:
+            return False
+        try:
+            self._spool.append(parcel.message(self._source(), {}), parcel.count)
+        except OSError as error:
+            warn("spool", describe(error))
+            return False
+        return True
+
+    def _keep_all(self) -> bool:
+        with self._hand:
+            self._drain_bulk()
+            while (parcel := self._take()) is not None:
+                if not self._keep(parcel):
+                    self._parcels.appendleft(parcel)
+                    self._in_hand = None
+                    return False
+                parcel.settle(SPOOLED)
+        return True
+
+    def _rescue(self) -> None:
+        """Write to the spool, at the exit, what the thread could not send."""
+        if self._spool is None:
+            return
+        with self._hand:
+            if self._in_hand is not None:
+                self._parcels.appendleft(self._in_hand)
+            self._keep_all()
+            self._rescued = True
+        self._spool.close()
+
+    def _adopt(self) -> None:
+        if self._spool is None or time.monotonic() < self._next_adoption:
+            return
+        self._next_adoption = time.monotonic() + _ADOPT_SECONDS
+        entries, torn = self._spool.adopt()
+        for entry in entries:
+            self._lane_of(entry).adopt(entry.rows)
+        if torn:
+            self.bulk.drop("", "spool_torn", torn)
+
+    def _work_off(self) -> bool:
+        """Put what waits behind what the spool holds, and try the oldest again when it is time."""
+        hurried = self._hurry.is_set() or self._deadline is not None
+        wait = self._next_try - time.monotonic()
+        if wait > 0 and not hurried:
+            if self.bulk.waiting:
+                self._wait_for_company()
+            elif not (self.feedback.waiting or self._parcels):
+                self._awake.wait(wait)
+                self._awake.clear()
+                return True
+        pressing = self._parcels or self.feedback.waiting or self.bulk.waiting >= self._settings.envelope_rows
+        if wait > 0 or hurried or pressing:
+            kept = self._keep_all()
+            if not kept and not hurried:
+                self._hurry.wait(max(0.0, min(wait, _FIRST_BACK_OFF)))
+        if self._deadline is not None:
+            return False
+        if hurried:
+            self._hurry.clear()
+        if hurried or wait <= 0:
+            self._replay()
+        return True
+
+    def _replay(self) -> None:
+        found = None if self._spool is None else self._spool.first()
+        if self._spool is None or found is None:
+            return
+        message, entry = found
+        reason: str | None = "send_error"
+        try:
+            reason = self._offer(message)
+        finally:
+            if reason is not None and self._spool.advance(entry):
+                self._lane_of(entry).unspool(entry.key, entry.rows, reason)
+
+    def _offer(self, message: Message | None) -> str | None:
+        """Try to send what was in the spool; give the reason to drop it, none, or None when it stays."""
+        if message is None:
+            return "spool_torn"
+        try:
+            (self._sink or self._open()).append([message], timeout=self._patience())
+        except Refused as error:
+            warn("refused", describe(error))
+            return "refused"
+        except (DavyError, OSError) as error:
+            warn("retry", describe(error))
+            self._retries += 1
+            self._next_try = time.monotonic() + self._wait_seconds(getattr(error, "seconds", 0.0))
+            return None
+        self._attempt = 0
+        return ""
+
+    def _expired(self, entry: Entry) -> None:
+        self._lane_of(entry).unspool(entry.key, entry.rows, "spool_expired")
+
+    def _lane_of(self, entry: Entry) -> Lane:
+        return self.feedback if entry.topic == FEEDBACK else self.bulk
 
     def _open(self) -> Sink:
         try:
@@ -228,21 +379,37 @@ class Sender(ForkSafe):
         _stop_at_exit()  # again: hooks run last in, first out, and the sink may have brought its own
         return self._sink
 
-    def _back_off(self, attempt: int, least: float) -> None:
-        longest = min(_LONGEST_BACK_OFF, _FIRST_BACK_OFF * 2 ** min(attempt, 16))
-        self._hurry.wait(max(least, longest * self._random()))
+    def _wait_seconds(self, least: float) -> float:
+        longest = min(_LONGEST_BACK_OFF, _FIRST_BACK_OFF * 2.0 ** min(self._attempt, 16))
+        self._attempt += 1
+        return max(least, longest * self._random())
+
+    def _back_off(self, seconds: float) -> None:
+        self._hurry.wait(seconds)
         if self._deadline is None:
             self._hurry.clear()
 
     def _patience(self) -> float:
+        usual = _PATIENCE_SECONDS if self._spool is None else _PATIENCE_WITH_SPOOL
         if self._deadline is None:
-            return _PATIENCE_SECONDS
-        return max(0.05, self._deadline - time.monotonic())
+            return usual
+        kept_back = 0.0 if self._spool is None else _RESCUE_SECONDS
+        return max(0.05, self._deadline - time.monotonic() - kept_back)
 
     def _close_lanes(self) -> None:
         self.bulk.close("shutdown")
         self.feedback.close("shutdown")
         self._parcels.clear()
+
+
+def _open_spool(settings: SdkSettings, expired: Callable[[Entry], None]) -> Spool | None:
+    if not settings.spool:
+        return None
+    try:
+        from davy.sdk.spool import Spool
+    except ImportError as error:
+        raise SettingError("sdk.spool", settings.spool, "this system has no POSIX file locks") from error
+    return Spool(Path(settings.spool), settings.spool_bytes, settings.spool_hours, expired)
 
 
 def _stop_at_exit() -> None:
