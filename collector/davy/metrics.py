@@ -25,7 +25,7 @@ REPEATED = Metric(
     ("model",),
 )  # fmt: skip
 DROPPED = Metric(
-    "davy_dropped_total", "counter", "Inferences the SDK could not send or thinned out, by reason (its client reports).",
+    "davy_dropped_total", "counter", "Inferences the SDK could not send, or thinned out, by reason.",
     ("model", "reason"),
 )  # fmt: skip
 LAST_INFERENCE = Metric(

@@ -207,7 +207,7 @@ def init(url: str | None = None, **overrides: Any) -> None:
 
 
 def flush(timeout: float = 5.0) -> bool:
-    """Wait until all that was captured before is sent, spooled or dropped; false when `timeout` seconds were not enough."""
+    """Wait until all that was captured before is sent, spooled or dropped; false when `timeout` seconds are too few."""
     with _CONTROL:
         return HOME.client is None or HOME.client.sender.flush(timeout)
     return False
