@@ -6,10 +6,12 @@ UV := $(BIN)/uv
 STAMP := $(VENV)/.installed
 LABELSTUDIO := .labelstudio
 INTEGRATIONS ?= tabular pytorch keras_tensorflow web serving
+PEERS := .peers
+HOSTS := .hosts
 SOURCES := collector detectors miner dashboards tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo up check format test test-integrations bench bench-demo generate lock clean
+.PHONY: help dev demo up check format test test-integrations bench bench-demo generate lock clean bench-sdk test-hosts
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +34,18 @@ $(LABELSTUDIO)/.installed: $(UV) requirements/labelstudio.txt
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python .integrations/$*
 	$(UV) pip install --quiet --python .integrations/$*/bin/python -r requirements/integrations/$*.txt
 	$(UV) pip install --quiet --python .integrations/$*/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(PEERS)/.installed: $(STAMP) requirements/peers.txt
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(PEERS)
+	$(UV) pip install --quiet --python $(PEERS)/bin/python -r requirements/peers.txt
+	$(UV) pip install --quiet --python $(PEERS)/bin/python --no-deps --editable .
+	@touch $@
+
+$(HOSTS)/.installed: $(STAMP) requirements/hosts.txt
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(HOSTS)
+	$(UV) pip install --quiet --python $(HOSTS)/bin/python -r requirements/hosts.txt
+	$(UV) pip install --quiet --python $(HOSTS)/bin/python --no-deps --editable .
 	@touch $@
 
 dev: $(STAMP) ## Make .venv with everything for development
@@ -64,11 +78,17 @@ test-integrations: $(INTEGRATIONS:%=.integrations/%/.installed) ## Test the SDK 
 	for name in $(INTEGRATIONS); do printf '%-18s %s\n' $$name "$$(tail -n 1 .integrations/$$name.log)"; done; \
 	test -z "$$failed"
 
+test-hosts: $(STAMP) $(HOSTS)/.installed ## The SDK inside gunicorn, uvicorn, Celery and gevent
+	$(HOSTS)/bin/python -m pytest --noconftest -p no:cacheprovider tests/promises/hosts
+
 bench: $(STAMP) ## Measure codec, log and detectors; writes benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-demo: $(STAMP) ## Run the demo over ten seeds; writes benchmarks/results/demo.json
 	$(BIN)/davy demo --seeds 10 --no-label-studio --json benchmarks/results/demo.json
+
+bench-sdk: $(STAMP) $(PEERS)/.installed ## Measure the SDK beside its peers, four minutes; writes benchmarks/results/
+	$(BIN)/python -m benchmarks sdk-peers
 
 generate: $(STAMP) ## Write the dashboards and alert rules again from the catalogues
 	$(BIN)/python -m davy_dashboards
@@ -79,6 +99,8 @@ lock: $(UV) ## Pin every dependency again
 	  $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/integrations/base.in requirements/integrations/$$name.in -o requirements/integrations/$$name.txt || exit 1; \
 	done
 	echo "label-studio==1.23.2" | $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header - -o requirements/labelstudio.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/peers.in -o requirements/peers.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/hosts.in -o requirements/hosts.txt
 
 clean: ## Remove the environments and everything the demo wrote
-	rm -rf $(VENV) $(LABELSTUDIO) .integrations .davy .davy-demo
+	rm -rf $(VENV) $(LABELSTUDIO) $(PEERS) $(HOSTS) .integrations .davy .davy-demo
