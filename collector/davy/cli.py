@@ -77,7 +77,7 @@ def up(host: Host = None, port: Port = None, label_studio: WithLabelStudio = Fal
 
 @app.command()
 def run(
-    target: Annotated[str, typer.Argument(help="The role: gateway, detect or mine.")],
+    target: Annotated[str, typer.Argument(help="The role: gateway, detect, mine or retain.")],
     host: Host = None,
     port: Port = None,
 ) -> int:
