@@ -51,6 +51,8 @@ print(time.monotonic(), flush=True)
 class Nowhere:
     """A sink that stores nothing."""
 
+    together = 16
+
     def append(self, messages: Sequence[Message], *, timeout: float = 30.0) -> None:
         """Take messages and forget them."""
 

@@ -67,6 +67,7 @@ class Store:
         self.attempts = 0
         self.tried = threading.Semaphore(0)
         self.closed = False
+        self.together = 1
 
     def append(self, messages: Sequence[Message], *, timeout: float = 30.0) -> None:
         self.attempts += 1

@@ -33,6 +33,19 @@ class SdkSettings:
     flush_seconds: float = _setting(0.2, "longest time an inference waits for company", least=0.001)
     exit_seconds: float = _setting(1.0, "longest time the process exit is held up", least=0)
     inline_bytes: int = _setting(256 * 1024, "largest field carried inside the envelope", least=1)
+    payload_bytes: int = _setting(
+        16 * 2**20, "largest field put into the blob store; what is larger is summarised or dropped", least=1
+    )
+    fields: tuple[tuple[str, str], ...] = _setting(
+        (), "what becomes of which field, first match first: inline, blob, summary, hash or drop"
+    )
+    oversize: str = _setting("blob", "what becomes of arrays above inline_bytes: blob or summary")
+    deny_tags: str = _setting(
+        "password, passwd, secret, token, api_key, apikey, authorization, cookie, set-cookie, session, sessionid,"
+        " csrf_token, credentials, private_key",
+        "tags that never leave the process, unless a rule of fields names them",
+    )
+    salt: str = _setting("", "secret that pseudonyms are made with; empty draws one a process", secret=True)
     sample_rate: float = _setting(1.0, "share of inferences captured, by a hash of the id", least=0, most=1)
     spool: str = _setting(
         "", "directory for envelopes the sink does not take, until it does; empty keeps none"
@@ -320,4 +333,21 @@ def _to_str(key: str, value: Any) -> str:
     return value
 
 
-_CONVERTERS: Mapping[Any, Any] = {bool: _to_bool, int: _to_int, float: _to_float, str: _to_str}
+def _to_pairs(key: str, value: Any) -> tuple[tuple[str, str], ...]:
+    if isinstance(value, str):
+        parts = [part.rpartition("=") for part in value.split(",") if part.strip()]
+        value = [(name, found) if mark else (found, None) for name, mark, found in parts]
+    pairs = list(value.items() if isinstance(value, Mapping) else value)
+    for name, found in pairs:
+        if not isinstance(name, str) or not isinstance(found, str):
+            raise SettingError(key, name, "must be a table of text, or 'name=value, name=value'")
+    return tuple((name.strip(), found.strip()) for name, found in pairs)
+
+
+_CONVERTERS: Mapping[Any, Any] = {
+    bool: _to_bool,
+    int: _to_int,
+    float: _to_float,
+    str: _to_str,
+    tuple[tuple[str, str], ...]: _to_pairs,
+}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 
-from davy.blobs import open_blobs
+from davy.blobs import blob_address, open_blobs
 from davy.config import Settings, load
 from davy.errors import SettingError
 from davy.log import open_log
@@ -29,14 +29,11 @@ def beside_the_log(settings: Settings) -> Settings:
     >>> beside_the_log(Settings()).blob_url
     'file:///.davy/blobs'
     """
-    scheme, _, rest = settings.url.partition("://")
+    scheme = settings.url.partition("://")[0]
     if scheme not in {"sqlite", "memory"}:
         remedy = "a server reads its log itself: use sqlite:///directory; http:// is for the SDK"
         raise SettingError("url", settings.url, remedy)
-    blobs = f"file://{rest.rstrip('/')}/blobs" if scheme == "sqlite" else f"memory://{rest}"
-    return replace(
-        settings, store_url=settings.store_url or settings.url, blob_url=settings.blob_url or blobs
-    )
+    return replace(settings, store_url=settings.store_url or settings.url, blob_url=blob_address(settings))
 
 
 @contextmanager

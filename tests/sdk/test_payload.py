@@ -13,12 +13,13 @@ from inference_strategies import OIP_DTYPES
 from sdk_rig import Store, inferences_in, start
 
 import davy
-from davy.sdk.payload import summary
+from davy.sdk.summary import summary
 
 pytestmark = pytest.mark.fast
 
 
 def test_a_large_array_is_summarised_and_the_rest_stays(own_client: str) -> None:
+    davy.init(oversize="summary")
     image = np.arange(256 * 1024 + 1, dtype=np.uint8)
     davy.capture("m:1", {"image": image, "age": 3}, {"label": "cat"})
     davy.flush()
@@ -38,6 +39,7 @@ def test_a_large_array_is_summarised_and_the_rest_stays(own_client: str) -> None
 
 @pytest.mark.parametrize("field", ["inputs", "outputs", "embedding", "tags", "alternatives"])
 def test_every_field_has_the_limit(field: str, own_client: str) -> None:
+    davy.init(oversize="summary")
     large = np.zeros(100_000)
     given: dict[str, Any] = {"inputs": {"x": 1.0}, "outputs": {}}
     given[field] = {"embedding": large, "alternatives": {"m:2": {"x": large}}}.get(field, {"x": large})
@@ -50,7 +52,7 @@ def test_every_field_has_the_limit(field: str, own_client: str) -> None:
 
 
 def test_a_field_at_the_limit_travels_whole(own_client: str) -> None:
-    davy.init(inline_bytes=1000)
+    davy.init(inline_bytes=1000, oversize="summary")
     for size in (1000, 1001):
         davy.capture("m:1", {"x": np.zeros(size, np.uint8)}, {})
     davy.flush()
@@ -68,7 +70,7 @@ def test_many_small_fields_travel_whole_together(own_client: str) -> None:
 
 
 def test_large_rows_of_a_batch_are_summarised(own_client: str) -> None:
-    davy.init(inline_bytes=1000)
+    davy.init(inline_bytes=1000, oversize="summary")
     davy.watch(lambda x: x[:, 0], "m:1", batched=True)(np.zeros((3, 1001)))
     davy.flush()
     assert [one.inputs["x"]["shape"] for one in inferences_in(own_client)] == [[1001]] * 3

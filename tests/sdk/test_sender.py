@@ -14,6 +14,8 @@ from sdk_rig import ALWAYS_IN, Store, balanced, refuse, start
 import davy
 from davy.errors import LogError
 from davy.sdk.lane import Lane
+from davy.sdk.outlet import Outlet
+from davy.sdk.report import ClientReport
 from davy.sdk.sink import Later, Refused
 
 pytestmark = pytest.mark.fast
@@ -122,13 +124,20 @@ def test_an_error_nobody_foresaw_while_opening_costs_nothing() -> None:
 
 
 def test_back_off_grows_to_thirty_seconds_with_full_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = start(Store(), random=lambda: 1.0)
-    waits: list[float] = []
-    monkeypatch.setattr(client.sender._hurry, "wait", waits.append)
-    for _ in range(12):
-        client.sender._back_off(client.sender._wait_seconds(0.0))
-    client.sender._back_off(client.sender._wait_seconds(70.0))
+    monkeypatch.setattr("davy.sdk.outlet.time.monotonic", lambda: 1000.0)
+    errors = [LogError("log", "x", "is down")] * 12 + [Later("gateway", 429, "wait", 70.0)]
+    sink = Store()
+    outlet = Outlet(sink.open, lambda: None, lambda: 1.0)
+    waits = []
+    for error in errors:
+        sink.before = Failing(1, error)
+        assert outlet.offer([], 1.0) is None
+        waits.append(outlet.next_try - 1000.0)
     assert waits == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0, 30.0, 70.0]
+    assert outlet.offer([], 1.0) == ""
+    sink.before = Failing(1, errors[0])
+    outlet.offer([], 1.0)
+    assert outlet.next_try - 1000.0 == 0.25
 
 
 def test_a_gateway_that_asks_for_patience_gets_it() -> None:
@@ -180,6 +189,60 @@ def test_what_was_dropped_rides_on_the_next_envelope_of_the_same_model() -> None
         ("m:1", {}),
         ("other:1", {}),
     ]
+
+
+def test_feedback_that_was_dropped_is_told_by_the_next_envelope() -> None:
+    sink = Store()
+    start(sink)
+    davy.feedback(None, 1)
+    capture()
+    davy.flush()
+    assert [envelope.report for envelope in sink.envelopes] == [{"feedback_no_id": 1}]
+
+
+def test_a_sink_that_takes_many_gets_what_waits_in_one_append() -> None:
+    sink = Store()
+    sink.together = 16
+    start(sink, envelope_rows=5, flush_seconds=60.0)
+    capture(1)
+    assert davy.flush()  # the sink is open now
+    capture(20)
+    assert davy.flush()
+    assert sink.attempts == 2
+    assert [one.inputs["x"] for one in sink.inferences] == [0.0, *map(float, range(20))]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(Refused("log", "x", "no"), "refused"), (ZeroDivisionError("bug"), "send_error")],
+)
+def test_what_cannot_go_together_goes_alone(error: Exception, reason: str, request: Any) -> None:
+    if reason == "send_error":
+        request.node.add_marker(pytest.mark.swallows)
+    sink = Store()
+    sink.together = 16
+    start(sink, envelope_rows=5, flush_seconds=60.0)
+    capture(1)
+    assert davy.flush()
+    sink.before = Failing(2, error)  # once for all of them, once for the first
+    capture(20)
+    assert davy.flush()
+    stats = davy.stats()
+    assert (stats["sent"], stats["dropped"]) == (16, {reason: 5})
+    assert [one.inputs["x"] for one in sink.inferences] == [0.0, *map(float, range(5, 20))]
+    assert balanced(stats)
+
+
+def test_a_report_rides_once_in_an_append_of_many() -> None:
+    sink = Store()
+    sink.together = 16
+    start(sink, envelope_rows=2, queue_items=6, flush_seconds=60.0)
+    capture(1)
+    assert davy.flush()
+    sink.before = Failing(1, LogError("log", "x", "is down"))
+    capture(9)
+    assert davy.flush()
+    assert [envelope.report for envelope in sink.envelopes] == [{}, {"queue_full": 3}, {}, {}]
 
 
 def test_a_report_waits_until_an_envelope_was_stored() -> None:
@@ -283,7 +346,7 @@ def test_capturing_from_inside_the_sink_does_not_deadlock() -> None:
 
 
 def test_capturing_inside_the_lock_of_the_queue_does_not_deadlock() -> None:
-    lane = Lane(10, 1000, 5, lambda: None)
+    lane = Lane(10, 1000, 5, lambda: None, ClientReport())
     with lane._lock:  # as a signal handler or finaliser of this very thread would
         assert lane.put("load", "m:1", 1, 10, 0)
     assert lane.waiting == 1

@@ -12,8 +12,20 @@ Dtypes carry the names of the Open Inference Protocol.
 
 from davy.codec._encode import Encoder
 from davy.codec._events import dump, load
-from davy.codec._layout import Chunk, Layout
+from davy.codec._layout import Chunk, Layout, refer
 from davy.codec._plain import dump_any, load_any
 from davy.codec._wire import decode, pack, select
 
-__all__ = ["Chunk", "Encoder", "Layout", "decode", "dump", "dump_any", "load", "load_any", "pack", "select"]
+__all__ = [
+    "Chunk",
+    "Encoder",
+    "Layout",
+    "decode",
+    "dump",
+    "dump_any",
+    "load",
+    "load_any",
+    "pack",
+    "refer",
+    "select",
+]

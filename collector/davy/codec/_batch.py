@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import groupby
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,6 +13,11 @@ from davy.codec._layout import SYSTEM, Chunk, Layout
 from davy.codec._tensors import NAMES
 from davy.errors import InvalidInference
 from davy.event import Array, Path
+
+_SCALARS: Final = {
+    dtype: kind_of(np.zeros((), dtype)[()]) for dtype, name in NAMES.items() if name != "UINT64"
+}
+"""What every number of a dtype is kept as; the largest of 64 bits without a sign fit only sometimes."""
 
 
 def batch_fields(
@@ -46,11 +52,13 @@ def batch_fields(
 
 def batch_kind(path: Path, array: Array) -> Kind:
     """Give the narrowest kind that holds every row of `array`."""
+    if array.ndim == 1 and array.dtype in _SCALARS:
+        return _SCALARS[array.dtype]
     name = NAMES.get(array.dtype.newbyteorder("<"))
     if name is not None and array.ndim > 1:
         return Kind(name, array.shape[1:], tensor=True)
     if name is not None:
-        return named(path, kind_of, array.max() if name == "UINT64" else array[0])
+        return named(path, kind_of, array.max())
     kind = named(path, kind_of, array[0])
     for value in array[1:]:
         kind = widen(kind, named(path, kind_of, value))
@@ -61,15 +69,22 @@ def encode_rows(layout: Layout, system: tuple[bytes, int, float, float], arrays:
     """Encode arrays whose kinds are those of `layout`."""
     ids, at, latency_ms, rate = system
     count = len(ids) // 16
-    codes = [(str(i), np.dtype(f"<{SCALARS[layout.kinds[i].dtype]}")) for i in layout.scalars]
-    records = np.empty(count, np.dtype([*SYSTEM.descr, *codes]))
-    records["id"] = np.frombuffer(ids, "V16")
-    records["at"], records["latency_ms"], records["rate"] = at, latency_ms, rate
+    width, offset = layout.width, SYSTEM.itemsize
+    records = np.empty((count, width), np.uint8)
+    own = np.ndarray(count, SYSTEM, records, strides=(width,))
+    own["id"] = np.frombuffer(ids, "V16")
+    own["at"], own["latency_ms"], own["rate"] = at, latency_ms, rate
     missing: list[tuple[int, int]] = []
-    for i in layout.scalars:
-        absent = _absent(arrays[i])
-        missing += [(row, i) for row in absent]
-        records[str(i)] = _filled(arrays[i], absent, BLANKS[layout.kinds[i].dtype])
+    for dtype, run in groupby(layout.scalars, lambda i: layout.kinds[i].dtype):
+        columns = []
+        for i in run:
+            absent = _absent(arrays[i])
+            missing += [(row, i) for row in absent]
+            columns.append(_filled(arrays[i], absent, BLANKS[dtype]))
+        code = np.dtype(f"<{SCALARS[dtype]}")
+        block = np.ndarray((count, len(columns)), code, records, offset, (width, code.itemsize))
+        np.stack(columns, axis=1, out=block, casting="unsafe")
+        offset += code.itemsize * len(columns)
     parts, sizes = [records.tobytes()], {}
     for i, dump in layout.others:
         kind, array = layout.kinds[i], arrays[i]

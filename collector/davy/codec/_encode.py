@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from davy.codec._batch import batch_fields, batch_kind, encode_rows
-from davy.codec._kinds import BLANKS, UNFIT, blank, kind_of, named, widen
+from davy.codec._kinds import BLANKS, UNFIT, Kind, blank, kind_of, named, widen
 from davy.codec._layout import Chunk, Layout, exact_paths
 from davy.errors import InvalidInference
 from davy.event import Array, Path
@@ -120,14 +120,21 @@ class Encoder:
         if count == 0 or len(ids) % 16:
             raise InvalidInference("ids", len(ids), "give 16 bytes an inference, for at least one")
         fields = batch_fields(count, inputs, outputs, embedding, tags, group, seq, alternatives)
-        paths = exact_paths(model, fields)
-        kinds = tuple(batch_kind(path, array) for path, array in fields.items())
-        key = (model, paths, kinds)
-        layout = self._layouts.get(key) or self._remember(key, Layout(model, paths, kinds))
+        kinds = tuple([batch_kind(path, array) for path, array in fields.items()])
+        layout = self._batch_layout(model, tuple(fields), kinds)
         try:
             return encode_rows(layout, (ids, at, latency_ms, rate), list(fields.values()))
         except UNFIT as error:
             raise InvalidInference("inference", type(error).__name__, f"{_SYSTEM_RULES} ({error})") from error
+
+    def _batch_layout(self, model: str, paths: tuple[Path, ...], kinds: tuple[Kind, ...]) -> Layout:
+        plain = {type(part) for path in paths for part in path} == {str}
+        key = (model, paths if plain else exact_paths(model, paths), kinds)
+        layout = self._layouts.get(key)
+        if layout is None:
+            exact = exact_paths(model, paths)
+            layout = self._remember((model, exact, kinds), Layout(model, exact, kinds))
+        return layout
 
     def _encode_slowly(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 
 from davy.codec._kinds import SCALARS, Kind, dumper
 from davy.errors import InvalidInference
-from davy.event import Path
+from davy.event import BlobRef, Path
 
 SYSTEM: Final = np.dtype([("id", "V16"), ("at", "<i8"), ("latency_ms", "<f8"), ("rate", "<f8")])
 _SYSTEM_CODES: Final = "16sqdd"
@@ -69,6 +69,19 @@ class Chunk(msgspec.Struct, frozen=True):
     size: int
     missing: Sequence[tuple[int, int]] = ()
     sizes: Mapping[int, Sequence[int]] | None = None
+
+
+def refer(chunk: Chunk, path: Path, references: Sequence[BlobRef | None]) -> Chunk:
+    """Give `chunk` with these references, one a row, in a field that holds references; None is a missing value."""
+    layout = chunk.layout
+    field = layout.paths.index(path)
+    part, dump = next((part, dump) for part, (index, dump) in enumerate(layout.others, 1) if index == field)
+    rows = [b"" if found is None else dump(found) for found in references]
+    parts = [*chunk.parts[:part], b"".join(rows), *chunk.parts[part + 1 :]]
+    missing = [place for place in chunk.missing if place[1] != field]
+    missing += [(row, field) for row, found in enumerate(references) if found is None]
+    sizes = None if chunk.sizes is None else {**chunk.sizes, field: [len(row) for row in rows]}
+    return Chunk(layout, chunk.count, parts, sum(map(len, parts)), missing, sizes)
 
 
 def exact_paths(model: str, paths: Iterable[Path]) -> tuple[Path, ...]:

@@ -1,12 +1,14 @@
-"""The eight functions a serving app calls. None of them raises, and none waits unless asked to."""
+"""The nine functions a serving app calls. None of them raises, and none waits unless asked to."""
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar, overload
 
+from davy.event import Inference
 from davy.sdk.guard import Guard, warn
 from davy.sdk.home import HOME
 from davy.sdk.integrations import watch_by_integration
@@ -192,18 +194,43 @@ def feedback(id: Any, truth: Any, *, kind: str = "truth", model: str = "") -> No
         (HOME.client or HOME.begin()).feedback(id, truth, kind, model)
 
 
-def init(url: str | None = None, **overrides: Any) -> None:
+def init(
+    url: str | None = None,
+    *,
+    before_capture: Callable[[Inference], Inference | None] | None = None,
+    **overrides: Any,
+) -> None:
     """Read the settings now instead of at the first capture; starts no thread.
 
     Parameters
     ----------
     url
         Where to send: ``sqlite:///directory``, ``memory://name``, ``http://host:port``; ``DAVY_URL`` by default.
+    before_capture
+        Called, on the caller's thread, with every inference before anything of it is kept; gives it back, changed with
+        `dataclasses.replace` or not, or None to leave it out. When it raises, the inference is dropped and counted as
+        ``scrub_error``. Its id, model and rate stay what they are.
     overrides
         Settings of ``[sdk]`` by name (``sample_rate=0.1``), others by dotted key (``**{"gateway.api_key": "…"}``).
     """
     with _CONTROL:
-        HOME.replace(overrides if url is None else {**overrides, "url": url})
+        HOME.replace(overrides if url is None else {**overrides, "url": url}, before_capture)
+
+
+def pseudonym(value: Any) -> str:
+    """Give 32 hexadecimal digits that stand for a value: equal values have equal ones, and nobody can go back.
+
+    Made with the secret ``sdk.salt``; without one, pseudonyms of different processes have nothing in common. A value
+    that has no bytes gets a pseudonym nothing else has.
+
+    Examples
+    --------
+    >>> pseudonym("ann@example.org") == pseudonym("ann@example.org")
+    True
+    """
+    with _CONTROL:
+        return (HOME.client or HOME.begin()).pseudonym(value)
+    return os.urandom(16).hex()
 
 
 def flush(timeout: float = 5.0) -> bool:
@@ -220,9 +247,10 @@ def stats() -> dict[str, Any]:
     -------
     dict
         ``captured``, ``sampled_out``, ``thinned`` (left out because of overload), ``rate`` (in force), ``sent``,
-        ``dropped`` (by reason), ``depth`` and ``depth_bytes`` (waiting; bytes in memory), ``spooled`` (of depth, on
-        disk), ``oldest_age_seconds``, ``retries``, ``not_watchable``, ``integration_failed`` (what a framework's
-        integration could not do), and ``feedback`` with accounts of its own.
+        ``dropped`` (by reason), ``incomplete`` (sent without a payload or a shadow's answer, by reason), ``depth`` and
+        ``depth_bytes`` (waiting; bytes in memory), ``spooled`` (of depth, on disk), ``oldest_age_seconds``,
+        ``retries``, ``not_watchable``, ``integration_failed`` (what a framework's integration could not do), and
+        ``feedback`` with accounts of its own.
         Always ``captured == sent + sum(dropped.values()) + depth``.
     """
     with _CONTROL:

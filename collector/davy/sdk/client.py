@@ -6,39 +6,46 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from davy.codec import Chunk, Encoder, dump
+from davy.codec import dump
 from davy.config import Settings
 from davy.errors import InvalidInference
 from davy.event import Array, Feedback
-from davy.sdk.fields import Columns, output_fields, record_fields
+from davy.sdk.claims import held
+from davy.sdk.encoding import Encoding, Hook, HookFailed
+from davy.sdk.fields import Columns
 from davy.sdk.ids import Ids, join, join_many, parse
-from davy.sdk.payload import TooLarge, fit, fit_rows, fit_value
+from davy.sdk.payload import TooLarge
+from davy.sdk.pseudonyms import pseudonym
 from davy.sdk.sampling import Sampler
 from davy.sdk.scope import CURRENT, Scope
 from davy.sdk.sender import Sender
+from davy.sdk.shaping import Shaper
 from davy.sdk.sink import Sink
 from davy.sdk.thinning import Thinning
 
 _MODEL: Final = re.compile(r"[^:\s]{1,200}:[^\s]{1,200}")
 _MODEL_RULE: Final = "name models 'name:version', without spaces"
 _MODELS: Final = 1024
-_NOTHING: Final[Mapping[str, Any]] = {}
 _NO_SCOPE: Final = Scope()
-_NAN: Final = float("nan")
 
 
 class InvalidModel(InvalidInference):
     """A model's name is not ``name:version``."""
 
 
-_REASONS: Final = ((InvalidModel, "invalid_model"), (TooLarge, "too_large"), (BaseException, "encode_error"))
+_REASONS: Final = (
+    (InvalidModel, "invalid_model"),
+    (TooLarge, "too_large"),
+    (HookFailed, "scrub_error"),
+    (BaseException, "encode_error"),
+)
+_WITHHELD: Final = "before_capture"
 
 
 class Client:
@@ -50,10 +57,19 @@ class Client:
         What the process started with.
     open_sink
         Opens the sink, on the sender's thread.
+    payloads
+        Whether the sink has somewhere to put payloads.
+    before_capture
+        The app's hook: sees every inference first, and may change it or leave it out.
     off
         Reason why nothing is captured; empty when all is well.
     random
         Gives numbers in [0, 1) for the jitter of retries.
+
+    Raises
+    ------
+    SettingError
+        A rule for fields asks for what cannot be.
     """
 
     def __init__(
@@ -61,16 +77,17 @@ class Client:
         settings: Settings,
         open_sink: Callable[[], Sink],
         *,
+        payloads: bool = False,
+        before_capture: Hook | None = None,
         off: str = "",
         random: Callable[[], float] | None = None,
     ) -> None:
         self._limit = settings.sdk.inline_bytes
-        self._rows = settings.sdk.envelope_rows
+        self._salt = settings.sdk.salt
         self._off = off
         self._sampler = Sampler(settings.sdk.sample_rate)
-        self._encoder = Encoder()
+        self._encoding = Encoding(settings.sdk, Shaper(settings.sdk, payloads=payloads), before_capture)
         self._models: set[str] = set()
-        self._large: set[str] = set()
         self.ids = Ids(self._sampler)
         self.sender = Sender(open_sink, settings.sdk, _source, random or _random)
         self.bulk = self.sender.bulk
@@ -108,15 +125,23 @@ class Client:
                 return None
             sampler = self._thinning.at(now)
             if sampler is not self._sampler and not sampler.keeps(int.from_bytes(raw[8:], "big")):
-                self.bulk.thin(self._known(model), 1)
+                self.bulk.note(self._known(model), "thinned")
                 return None
-            rate = sampler.rate
-            chunk = self._encode(raw, now if at is None else at, rate, model, inputs, outputs, *more)
+            if model not in self._models:
+                self._check(model)
+            encoded = self._encoding.one(
+                raw, now if at is None else at, sampler.rate, model, inputs, outputs, *more
+            )
+            if encoded is None:
+                self.bulk.drop(model, _WITHHELD)
+                return None
         except BaseException as error:
             self.bulk.drop(self._known(model), _reason(error))
             raise
         self.sender.ensure()
-        return raw.hex() if self.bulk.put(chunk, model, 1, chunk.size, now) else None
+        chunk, claims = encoded
+        size = chunk.size + held(claims) if claims else chunk.size
+        return raw.hex() if self.bulk.put(chunk, model, 1, size, now, claims) else None
 
     def capture_batch(
         self,
@@ -145,13 +170,19 @@ class Client:
             if model not in self._models:
                 self._check(model)
             raws = np.frombuffer(ids, "V16")[kept]
-            chunks = self._encode_batch(model, raws, now, kept, columns(), scope, latency_ms, rate)
+            encoded = self._encoding.many(raws, now, rate, model, columns(), kept, scope, latency_ms)
+            if withheld := count - sum(chunk.count for chunk, _ in encoded):
+                self.bulk.drop(model, _WITHHELD, withheld)
         except BaseException as error:
             self.bulk.drop(self._known(model), _reason(error), count)
             raise
         self.sender.ensure()
-        for chunk in chunks:
-            self.bulk.put(chunk, model, chunk.count, chunk.size, now)
+        for chunk, claims in encoded:
+            self.bulk.put(chunk, model, chunk.count, chunk.size + held(claims), now, claims)
+
+    def pseudonym(self, value: Any) -> str:
+        """Give the pseudonym of a value, made with the salt of the settings."""
+        return pseudonym(value, self._salt)
 
     def feedback(self, id: Any, truth: Any, kind: str, model: str) -> None:
         """Queue what became known about an inference."""
@@ -194,122 +225,9 @@ class Client:
         self.bulk.skip(len(lows) - int(kept.sum()))
         if sampler is not self._sampler:
             fewer = sampler.keeps_each(lows)
-            self.bulk.thin(self._known(model), int(kept.sum()) - int(fewer.sum()))
+            self.bulk.note(self._known(model), "thinned", int(kept.sum()) - int(fewer.sum()))
             kept = fewer
         return kept, sampler.rate
-
-    def _encode(
-        self,
-        raw: bytes,
-        at: int,
-        rate: float,
-        model: str,
-        inputs: Any,
-        outputs: Any,
-        latency_ms: float | None,
-        embedding: Any = None,
-        tags: Any = None,
-        group: Any = None,
-        seq: Any = None,
-        alternatives: Any = None,
-    ) -> Chunk:
-        if model not in self._models:
-            self._check(model)
-        if type(inputs) is partial:
-            inputs, outputs, embedding = inputs()
-        elif type(inputs) is not dict or type(outputs) is not dict:
-            inputs, outputs, embedding = _named(inputs, outputs, embedding)
-        scope = CURRENT.get()
-        if scope is not None:
-            group = scope.group if group is None else group
-            seq = scope.seq if seq is None else seq
-            tags = {**scope.tags, **tags} if tags else scope.tags
-        tags, alternatives = tags or _NOTHING, _alternatives(alternatives) if alternatives else _NOTHING
-        if model in self._large:
-            fields = self._fit(inputs, outputs, embedding, tags, alternatives)
-            inputs, outputs, embedding, tags, alternatives = fields
-        chunk = self._encoder.encode(
-            model,
-            raw,
-            at,
-            inputs,
-            outputs,
-            embedding=embedding,
-            tags=tags,
-            group=group,
-            seq=seq,
-            alternatives=alternatives,
-            latency_ms=_NAN if latency_ms is None else latency_ms,
-            rate=rate,
-        )
-        if chunk.size <= self._limit or model in self._large:
-            return chunk
-        if len(self._large) >= _MODELS:
-            self._large = set()
-        self._large.add(model)  # from now on its fields are looked at before they are copied
-        return self._encode(
-            raw, at, rate, model, inputs, outputs, latency_ms, embedding, tags, group, seq, alternatives
-        )
-
-    def _fit(
-        self, inputs: Any, outputs: Any, embedding: Any, tags: Any, alternatives: Any
-    ) -> tuple[Any, ...]:
-        limit = self._limit
-        return (
-            fit("inputs", inputs, limit),
-            fit("outputs", outputs, limit),
-            fit_value("embedding", embedding, limit),
-            fit("tags", tags, limit),
-            {model: fit(f"alternatives.{model}", found, limit) for model, found in alternatives.items()},
-        )
-
-    def _encode_batch(
-        self,
-        model: str,
-        ids: Array,
-        now: int,
-        kept: Array,
-        columns: Columns,
-        scope: Scope,
-        latency_ms: float,
-        rate: float,
-    ) -> list[Chunk]:
-        inputs = self._fit_rows("inputs", columns.inputs, kept)
-        outputs = self._fit_rows("outputs", columns.outputs, kept)
-        alternatives = {
-            name: self._fit_rows(f"alternatives.{name}", found, kept)
-            for name, found in columns.alternatives.items()
-        }
-        embedding = columns.embedding
-        if embedding is not None:
-            embedding = _rows("embedding", np.asarray(embedding), kept)
-        chunks = []
-        for start in range(0, len(ids), self._rows):
-            part = slice(start, start + self._rows)
-            chunk = self._encoder.encode_batch(
-                model,
-                ids[part].tobytes(),
-                now,
-                {name: array[part] for name, array in inputs.items()},
-                {name: array[part] for name, array in outputs.items()},
-                embedding=None if embedding is None else embedding[part],
-                tags=scope.tags,
-                group=scope.group,
-                seq=None if scope.seq is None else scope.seq + start,
-                alternatives={
-                    name: {field: array[part] for field, array in found.items()}
-                    for name, found in alternatives.items()
-                },
-                latency_ms=latency_ms,
-                rate=rate,
-            )
-            chunks.append(chunk)
-        return chunks
-
-    def _fit_rows(self, section: str, fields: Mapping[str, Array], kept: Array) -> dict[str, Array]:
-        return fit_rows(
-            section, {name: _rows(name, array, kept) for name, array in fields.items()}, self._limit
-        )
 
     def _check(self, model: str) -> None:
         if not _MODEL.fullmatch(model):
@@ -326,27 +244,6 @@ def _exact(field: str, text: Any) -> str:
         kind = InvalidModel if field == "model" else InvalidInference
         raise kind(field, type(text).__name__, "give text")
     return str.__str__(text)  # what an app makes of str may hash and compare as it likes
-
-
-def _named(inputs: Any, outputs: Any, embedding: Any) -> tuple[Mapping[str, Any], Mapping[str, Any], Any]:
-    found = record_fields(inputs)
-    if not isinstance(outputs, Mapping):
-        outputs, own = output_fields(outputs)
-        embedding = own if embedding is None else embedding
-    return {"value": inputs} if found is None else found, outputs, embedding
-
-
-def _alternatives(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {
-        model: outputs if type(outputs) is dict else output_fields(outputs)[0]
-        for model, outputs in found.items()
-    }
-
-
-def _rows(name: str, array: Array, kept: Array) -> Array:
-    if len(array) != len(kept):
-        raise InvalidInference(name, array.shape, f"give {len(kept)} rows, one an inference")
-    return array if kept.all() else array[kept]
 
 
 def _reason(error: BaseException) -> str:

@@ -10,9 +10,10 @@ from typing import Any, Final
 from davy.config import SdkSettings, Settings, load
 from davy.errors import DavyError, LogError
 from davy.sdk.client import Client
+from davy.sdk.encoding import Hook
 from davy.sdk.forksafe import ForkSafe
 from davy.sdk.guard import Guard, describe, warn
-from davy.sdk.sink import Sink, prepare
+from davy.sdk.sink import Sink, prepare, takes_payloads
 
 _GUARD: Final = Guard("disabled")
 _SDK_SETTINGS: Final = frozenset(field.name for field in fields(SdkSettings))
@@ -39,20 +40,26 @@ class Home(ForkSafe):
                 self.client = _build({})
             return self.client
 
-    def replace(self, overrides: Mapping[str, Any]) -> None:
+    def replace(self, overrides: Mapping[str, Any], before_capture: Hook | None = None) -> None:
         """Make another client and shut the old one down."""
         with self._lock:
-            old, self.client = self.client, _build(overrides)
+            old, self.client = self.client, _build(overrides, before_capture)
         if old is not None:
             old.sender.stop(old.sender.exit_seconds)
 
 
-def _build(overrides: Mapping[str, Any]) -> Client:
+def _build(overrides: Mapping[str, Any], before_capture: Hook | None = None) -> Client:
     with _GUARD:
         try:
             found = {f"sdk.{key}" if key in _SDK_SETTINGS else key: value for key, value in overrides.items()}
             settings = load(overrides=found)
-            return Client(settings, prepare(settings), off="" if settings.sdk.enabled else "disabled")
+            return Client(
+                settings,
+                prepare(settings),
+                payloads=takes_payloads(settings),
+                before_capture=before_capture,
+                off="" if settings.sdk.enabled else "disabled",
+            )
         except DavyError as error:
             warn("disabled", describe(error))
     return Client(Settings(), _no_sink, off="disabled")

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 from davy.errors import LogError, SettingError
 from davy.event import FEEDBACK, INFERENCES
 from davy.log import Message
-from davy.sdk.sink import Later, Refused
+from davy.sdk.sink import PAYLOADS, Later, Refused
 
-_ROUTES: Final = {
-    INFERENCES: ("/v1/envelopes", "application/vnd.davy.envelope"),
-    FEEDBACK: ("/v1/feedback", "application/vnd.davy.feedback"),
+_ROUTES: Final = {INFERENCES: "/v1/envelopes", FEEDBACK: "/v1/feedback", PAYLOADS: "/v1/payloads"}
+_MEDIA_TYPES: Final = {
+    INFERENCES: "application/vnd.davy.envelope",
+    FEEDBACK: "application/vnd.davy.feedback",
 }
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_BYTES: Final = 64 * 1024
@@ -38,6 +39,8 @@ class HttpSink:
     SettingError
         The URL names no host, or no port that exists.
     """
+
+    together = 1
 
     def __init__(self, url: str, api_key: str = "") -> None:
         try:
@@ -90,7 +93,7 @@ class HttpSink:
             raise self._unreachable(error) from error
 
     def _exchange(self, message: Message, deadline: float) -> tuple[int, str]:
-        route, media_type = _ROUTES[message.topic]
+        route, media_type = _ROUTES[message.topic], _MEDIA_TYPES.get(message.topic, message.key)
         connection = self._connection
         if connection is None:
             connection = self._kind(self._host, self._port, timeout=min(_CONNECT_SECONDS, _left(deadline)))

@@ -14,12 +14,13 @@ from typing import Final, NamedTuple
 
 from davy.event import FEEDBACK, INFERENCES
 from davy.log import Message
+from davy.sdk.sink import PAYLOADS
 
 _HEADER: Final = struct.Struct("<4sIIIQBH")
 """Magic, length and CRC-32 of what follows the first twelve bytes, inferences, time (ns), topic, bytes of the key."""
 _SUMMED: Final = 12
 _MAGIC: Final = b"DVS1"
-_TOPICS: Final = (INFERENCES, FEEDBACK)
+_TOPICS: Final = (INFERENCES, FEEDBACK, PAYLOADS)
 _CURSOR: Final = struct.Struct("<QQ")
 _locked: Final[set[Path]] = set()
 """Heads this process holds: its own POSIX locks would not keep it out."""

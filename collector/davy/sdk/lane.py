@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from davy.sdk.forksafe import ForkSafe
+from davy.sdk.report import ClientReport
 
-_MODELS: Final = 1024
 SPOOLED: Final = "spooled"
 """Settled, and neither sent nor dropped: what the spool holds counts as depth until it is one or the other."""
 
-
-Item: TypeAlias = tuple[Any, str, int, int, int]
-"""Something captured: what to send, its model, how many inferences it is, its bytes and when it was queued (ns)."""
+Item: TypeAlias = tuple[Any, str, int, int, int, Sequence[Any]]
+"""Something captured: what to send, its model, how many inferences it is, its bytes, when it was queued (ns) and the
+claims among its fields."""
 
 
 class Lane(ForkSafe):
@@ -33,20 +33,32 @@ class Lane(ForkSafe):
         So many waiting inferences fill an envelope.
     wake
         Called, outside the lock, when something waits in an empty queue and when an envelope is full.
+    report
+        Told, with `prefix` before the reason, of everything that is lost or left out.
     """
 
     __slots__ = (
-        "_captured", "_closed", "_company", "_drained_to", "_dropped", "_due", "_entered", "_items", "_lock",
-        "_most_bytes", "_most_rows", "_oldest", "_sampled_out", "_sending", "_sent", "_settled", "_settled_to",
-        "_spooled", "_thinned", "_wake", "rows", "size",
+        "_captured", "_closed", "_company", "_drained_to", "_dropped", "_entered", "_items", "_lock",
+        "_most_bytes", "_most_rows", "_noted", "_oldest", "_prefix", "_report", "_sampled_out", "_sending", "_sent",
+        "_settled", "_settled_to", "_spooled", "_wake", "rows", "size",
     )  # fmt: skip
 
-    def __init__(self, items: int, size: int, company: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        items: int,
+        size: int,
+        company: int,
+        wake: Callable[[], None],
+        report: ClientReport,
+        prefix: str = "",
+    ) -> None:
         super().__init__()
         self._most_rows = items
         self._most_bytes = size
         self._company = company
         self._wake = wake
+        self._report = report
+        self._prefix = prefix
         self._closed = ""
         self.renew()
 
@@ -57,12 +69,12 @@ class Lane(ForkSafe):
         self._settled = threading.Condition(self._lock)
         self._items: deque[Item] = deque()
         self.rows = self.size = self._sending = self._spooled = 0
-        self._captured = self._sampled_out = self._thinned = self._sent = 0
+        self._captured = self._sampled_out = self._sent = 0
         self._entered = self._drained_to = self._settled_to = self._oldest = 0
         self._dropped: Counter[str] = Counter()
-        self._due: dict[str, Counter[str]] = {}
+        self._noted: Counter[str] = Counter()
 
-    def put(self, load: Any, model: str, count: int, size: int, at: int) -> bool:
+    def put(self, load: Any, model: str, count: int, size: int, at: int, claims: Sequence[Any] = ()) -> bool:
         """Queue an item; false when it was dropped and counted."""
         with self._lock:
             self._captured += count
@@ -77,7 +89,7 @@ class Lane(ForkSafe):
             self.rows = rows
             self.size += size
             self._entered += count
-            self._items.append((load, model, count, size, at))
+            self._items.append((load, model, count, size, at, claims))
             company = self._company
         if waiting == 0 or waiting < company <= waiting + count:
             self._wake()
@@ -94,11 +106,11 @@ class Lane(ForkSafe):
         with self._lock:
             self._sampled_out += count
 
-    def thin(self, model: str, count: int) -> None:
-        """Count inferences that were left out because of overload; the client report tells of them."""
+    def note(self, model: str, reason: str, count: int = 1) -> None:
+        """Count what is worth telling and is no loss of something captured: thinned, stored without a part."""
         with self._lock:
-            self._thinned += count
-            self._owe(model, "thinned", count)
+            self._noted[reason] += count
+        self._report.owe(model, self._prefix + reason, count)
 
     def fullness(self) -> float:
         """How full the lane is: 1 at a bound."""
@@ -158,7 +170,7 @@ class Lane(ForkSafe):
                 return
             self._closed = reason
             left: Counter[str] = Counter()
-            for _, model, count, _, _ in self._items:
+            for _, model, count, *_ in self._items:
                 left[model] += count
             if self._sending:
                 left[""] += self._sending
@@ -175,23 +187,6 @@ class Lane(ForkSafe):
             mark = self._entered
             return self._settled.wait_for(lambda: self._settled_to >= mark, timeout)
 
-    def report(self, model: str) -> dict[str, int]:
-        """Give what was dropped or thinned of a model and not yet reported; what is of no known model comes along."""
-        with self._lock:
-            return dict(self._due.get(model, Counter()) + self._due.get("", Counter()))
-
-    def reported(self, model: str, report: dict[str, int]) -> None:
-        """Take off what a stored envelope has told."""
-        with self._lock:
-            rest = Counter(report)
-            for name in (model, ""):
-                due = self._due.get(name, Counter())
-                told = due & rest
-                due.subtract(told)
-                rest.subtract(told)
-                self._due[name] = +due
-            self._due = {name: due for name, due in self._due.items() if due}
-
     def stats(self) -> dict[str, Any]:
         """Give the accounts."""
         with self._lock:
@@ -199,9 +194,9 @@ class Lane(ForkSafe):
             return {
                 "captured": self._captured,
                 "sampled_out": self._sampled_out,
-                "thinned": self._thinned,
                 "sent": self._sent,
                 "dropped": dict(self._dropped),
+                "noted": dict(self._noted),
                 "depth": self.rows + self._spooled,
                 "depth_bytes": self.size,
                 "spooled": self._spooled,
@@ -215,11 +210,7 @@ class Lane(ForkSafe):
             self._sent += count
 
     def _lose(self, model: str, reason: str, count: int) -> bool:
-        self._dropped[reason] += count
-        self._owe(model, reason, count)
+        if count:
+            self._dropped[reason] += count
+            self._report.owe(model, self._prefix + reason, count)
         return False
-
-    def _owe(self, model: str, reason: str, count: int) -> None:
-        if model not in self._due and len(self._due) >= _MODELS:
-            model = ""
-        self._due.setdefault(model, Counter())[reason] += count

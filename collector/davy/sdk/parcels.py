@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from davy.codec import Layout, pack
 from davy.event import FEEDBACK, INFERENCES
 from davy.log import Message
+from davy.sdk.claims import Claim
 from davy.sdk.lane import Item, Lane
 
 _ENVELOPE_BYTES: Final = 900_000
 """Where an envelope ends before it has all its rows: brokers usually take records up to 1 MB."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Parcel:
-    """One message on its way and the lane that accounts for it."""
+    """One message on its way, the lane that accounts for it and the payloads that must be stored before it.
+
+    `loads` are the chunks of an envelope, or the bytes of one feedback; `claims` are the claims of each load by its
+    place, and `payloads` what becomes of them; see `davy.sdk.claims`.
+    """
 
     lane: Lane
     topic: str
@@ -25,6 +30,8 @@ class Parcel:
     loads: list[Any]
     count: int
     size: int
+    claims: dict[int, list[Claim]] = field(default_factory=dict)
+    payloads: dict[str, Message] = field(default_factory=dict)
 
     def message(self, source: str, report: dict[str, int]) -> Message:
         """Make the message; an envelope carries the client report."""
@@ -41,12 +48,15 @@ class Parcel:
 def envelopes(lane: Lane, items: Iterable[Item], rows: int) -> list[Parcel]:
     """Group chunks by layout, in order, into parcels of at most `rows` inferences."""
     parcels: list[Parcel] = []
-    open_parcels: dict[Layout, Parcel] = {}
-    for chunk, model, count, size, _ in items:
-        parcel = open_parcels.get(chunk.layout)
-        if parcel is None or parcel.count + count > rows or parcel.size + size > _ENVELOPE_BYTES:
-            parcel = open_parcels[chunk.layout] = Parcel(lane, INFERENCES, model, [], 0, 0)
+    open_parcels: dict[Layout, tuple[Parcel, int]] = {}
+    for chunk, model, count, size, _, claims in items:
+        parcel, width = open_parcels.get(chunk.layout, (None, 0))
+        if parcel is None or parcel.count + count > rows or width + chunk.size > _ENVELOPE_BYTES:
+            parcel, width = Parcel(lane, INFERENCES, model, [], 0, 0), 0
             parcels.append(parcel)
+        open_parcels[chunk.layout] = parcel, width + chunk.size
+        if claims:
+            parcel.claims[len(parcel.loads)] = list(claims)
         parcel.loads.append(chunk)
         parcel.count += count
         parcel.size += size
@@ -55,4 +65,4 @@ def envelopes(lane: Lane, items: Iterable[Item], rows: int) -> list[Parcel]:
 
 def feedback_parcels(lane: Lane, items: Iterable[Item]) -> list[Parcel]:
     """Make a parcel of each feedback."""
-    return [Parcel(lane, FEEDBACK, model, [value], count, size) for value, model, count, size, _ in items]
+    return [Parcel(lane, FEEDBACK, model, [value], count, size) for value, model, count, size, *_ in items]

@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from davy.blobs import blob_address, open_blobs
 from davy.config import Settings
-from davy.errors import LogError, SettingError
+from davy.errors import BlobError, LogError, SettingError
 from davy.log import Message, open_log
 
+if TYPE_CHECKING:
+    from davy.blobs import Blobs
+
+PAYLOADS: Final = "davy.payloads"
+"""Not a topic of the log: a message of this name is a payload for the blob store, its key the media type."""
 _ADAPTERS: Final = {"memory": "davy.log.memory", "sqlite": "davy.log.sqlite"}
+_BLOBS: Final = {"memory": "davy.blobs.memory", "file": "davy.blobs.file"}
 
 
 class Sink(Protocol):
-    """Takes messages, from one thread; the producer of a log is one."""
+    """Takes messages, from one thread: payloads for the blob store, envelopes and feedback for the log."""
+
+    together: int
+    """How many messages one append should hold at most: more than one where an append costs a round trip."""
 
     def append(self, messages: Sequence[Message], *, timeout: float = 30.0) -> None:
-        """Store messages; on return they are durable."""
+        """Store messages in order; on return they are durable."""
 
     def close(self, *, timeout: float = 5.0) -> None:
         """Let go of everything."""
@@ -55,16 +65,48 @@ def prepare(settings: Settings) -> Callable[[], Sink]:
         return open_sink
     if scheme not in _ADAPTERS or (scheme == "sqlite" and not rest):
         raise SettingError("url", settings.url, "use sqlite:///directory, memory://name or http://host:port")
-    import_module(_ADAPTERS[scheme])
-    return partial(_LogSink, settings.url)
+    for module in ("hashlib", _ADAPTERS[scheme], *_payload_modules(blob_address(settings))):
+        import_module(module)
+    return partial(_LogSink, settings.url, blob_address(settings))
+
+
+def takes_payloads(settings: Settings) -> bool:
+    """Whether the sink has somewhere to put payloads."""
+    return settings.url.startswith(("http://", "https://")) or bool(blob_address(settings))
+
+
+def _payload_modules(blob_url: str) -> Sequence[str]:
+    scheme = blob_url.partition("://")[0]
+    return [_BLOBS[scheme]] if scheme in _BLOBS else []
 
 
 class _LogSink:
-    def __init__(self, url: str) -> None:
+    together = 16
+
+    def __init__(self, url: str, blob_url: str) -> None:
         self._log = open_log(url)
         self._producer = self._log.producer()
-        self.append = self._producer.append
+        self._blob_url = blob_url
+        self._blobs: Blobs | None = None
+
+    def append(self, messages: Sequence[Message], *, timeout: float = 30.0) -> None:
+        for message in messages:
+            if message.topic == PAYLOADS:
+                self._put(message)
+        rest = [message for message in messages if message.topic != PAYLOADS]
+        if rest:
+            self._producer.append(rest, timeout=timeout)
 
     def close(self, *, timeout: float = 5.0) -> None:
         self._producer.close(timeout=timeout)
         self._log.close()
+        if self._blobs is not None:
+            self._blobs.close()
+
+    def _put(self, message: Message) -> None:
+        if self._blobs is None:
+            self._blobs = open_blobs(self._blob_url)
+        try:
+            self._blobs.put(message.value, message.key)
+        except BlobError as error:
+            raise LogError(error.field, error.value, error.remedy) from error
