@@ -71,7 +71,7 @@ def encode_rows(layout: Layout, system: tuple[bytes, int, float, float], arrays:
     count = len(ids) // 16
     width, offset = layout.width, SYSTEM.itemsize
     records = np.empty((count, width), np.uint8)
-    own = np.ndarray(count, SYSTEM, records, strides=(width,))
+    own: Array = np.ndarray(count, SYSTEM, records, strides=(width,))
     own["id"] = np.frombuffer(ids, "V16")
     own["at"], own["latency_ms"], own["rate"] = at, latency_ms, rate
     missing: list[tuple[int, int]] = []
@@ -82,7 +82,7 @@ def encode_rows(layout: Layout, system: tuple[bytes, int, float, float], arrays:
             missing += [(row, i) for row in absent]
             columns.append(_filled(arrays[i], absent, BLANKS[dtype]))
         code = np.dtype(f"<{SCALARS[dtype]}")
-        block = np.ndarray((count, len(columns)), code, records, offset, (width, code.itemsize))
+        block: Array = np.ndarray((count, len(columns)), code, records, offset, (width, code.itemsize))
         np.stack(columns, axis=1, out=block, casting="unsafe")
         offset += code.itemsize * len(columns)
     parts, sizes = [records.tobytes()], {}

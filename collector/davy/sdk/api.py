@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar, overload
@@ -14,6 +15,7 @@ from davy.sdk.home import HOME
 from davy.sdk.integrations import watch_by_integration
 from davy.sdk.proxy import watch_object
 from davy.sdk.scope import CURRENT, ScopeManager
+from davy.sdk.shadow import flush_shadows
 from davy.sdk.watching import Options, Watch, wrap
 
 T = TypeVar("T")
@@ -33,6 +35,7 @@ def watch(
     output: str | None = None,
     embedding: str | None = None,
     members: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] | None = None,
+    shadow: Any = None,
 ) -> T: ...
 
 
@@ -46,6 +49,7 @@ def watch(
     output: str | None = None,
     embedding: str | None = None,
     members: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] | None = None,
+    shadow: Any = None,
 ) -> Callable[[T], T]: ...
 
 
@@ -58,6 +62,7 @@ def watch(
     output: str | None = None,
     embedding: str | None = None,
     members: Any = None,
+    shadow: Any = None,
 ) -> Any:
     """Capture every call of a model; its answers and exceptions stay untouched.
 
@@ -82,6 +87,9 @@ def watch(
     members
         For a PyTorch module: further modules or functions, called with the same arguments without gradients, whose
         answers become alternatives. A list, or a mapping with their names ``name:version``.
+    shadow
+        Another model, or ``{"name:version": model}``, called with copies of the same arguments in a thread of its own;
+        its answer becomes an alternative. When it falls behind, calls are captured without it, and counted.
 
     Returns
     -------
@@ -98,7 +106,7 @@ def watch(
     with _WATCH:
         if isinstance(target, str) and not model:
             target, model = None, target
-        options = Options(batched, inputs, output, embedding, members)
+        options = Options(batched, inputs, output, embedding, members, shadow)
         if target is None:
             return partial(watch, model=model, **options._asdict())
         return _watch(target, model, options)
@@ -236,7 +244,10 @@ def pseudonym(value: Any) -> str:
 def flush(timeout: float = 5.0) -> bool:
     """Wait until all that was captured before is sent, spooled or dropped; false when `timeout` seconds are too few."""
     with _CONTROL:
-        return HOME.client is None or HOME.client.sender.flush(timeout)
+        deadline = time.monotonic() + timeout
+        answered = flush_shadows(timeout)
+        left = max(0.0, deadline - time.monotonic())
+        return (HOME.client is None or HOME.client.sender.flush(left)) and answered
     return False
 
 
@@ -271,7 +282,9 @@ def shutdown(timeout: float | None = None) -> None:
     with _CONTROL:
         if HOME.client is not None:
             sender = HOME.client.sender
-            sender.stop(sender.exit_seconds if timeout is None else timeout)
+            deadline = time.monotonic() + (sender.exit_seconds if timeout is None else timeout)
+            flush_shadows((deadline - time.monotonic()) / 2)
+            sender.stop(max(0.0, deadline - time.monotonic()))
 
 
 def _watch(target: Any, model: str, options: Options) -> Any:

@@ -149,6 +149,7 @@ class Client:
         count: int,
         columns: Callable[[], Columns],
         latency_ms: float,
+        at: int | None = None,
     ) -> None:
         """Encode and queue `count` inferences made at once; `columns` gives their fields when they are wanted."""
         try:
@@ -170,7 +171,9 @@ class Client:
             if model not in self._models:
                 self._check(model)
             raws = np.frombuffer(ids, "V16")[kept]
-            encoded = self._encoding.many(raws, now, rate, model, columns(), kept, scope, latency_ms)
+            encoded = self._encoding.many(
+                raws, now if at is None else at, rate, model, columns(), kept, scope, latency_ms
+            )
             if withheld := count - sum(chunk.count for chunk, _ in encoded):
                 self.bulk.drop(model, _WITHHELD, withheld)
         except BaseException as error:

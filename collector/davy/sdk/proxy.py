@@ -124,7 +124,7 @@ def _watched(proxy: Any, name: str, method: Callable[..., Any]) -> Callable[...,
         watch = proxy._davy_watches.get(name)
         if watch is None:
             model, options, plan = proxy._davy_given
-            watch = plan.watch(proxy._davy_target, name, method, model, options)
+            watch = plan.watch(proxy._davy_target, name, method, model, options.for_method(name))
             proxy._davy_watches[name] = watch
         return wrap(method, watch)
     return method

@@ -36,6 +36,8 @@ _FEEDBACK_ITEMS: Final = 2_000
 _FEEDBACK_BYTES: Final = 8 * 2**20
 _GUARD: Final = Guard("sender")
 _senders: Final[WeakSet[Sender]] = WeakSet()
+before_exit: Final[list[Callable[[float], object]]] = []
+"""Called at the exit of the process, with the seconds they may take, before the senders stop."""
 
 
 class Sender(ForkSafe):
@@ -393,6 +395,10 @@ def _stop_at_exit() -> None:
 
 
 def _stop_all() -> None:
-    for sender in list(_senders):
+    begun, senders = time.monotonic(), list(_senders)
+    for finish in before_exit:
         with _GUARD:
-            sender.stop(sender.exit_seconds)
+            finish(max((sender.exit_seconds for sender in senders), default=0.0) / 2)
+    for sender in senders:
+        with _GUARD:
+            sender.stop(max(0.0, sender.exit_seconds - (time.monotonic() - begun)))

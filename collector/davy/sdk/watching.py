@@ -22,8 +22,10 @@ from davy.sdk.fields import (
 from davy.sdk.guard import Guard
 from davy.sdk.home import HOME
 from davy.sdk.scope import CURRENT
+from davy.sdk.shadow import Call, Shadow
 
 _GUARD: Final = Guard("watch")
+_SHADOW: Final = Guard("shadow")
 
 
 class Options(NamedTuple):
@@ -34,6 +36,17 @@ class Options(NamedTuple):
     output: str | None = None
     embedding: str | None = None
     members: Any = None
+    shadow: Any = None
+
+    def for_method(self, name: str) -> Options:
+        """Give the options for one method of an object: a shadow answers with its method of that name, if any."""
+        return self.for_shadow(lambda model: getattr(model, name, model))
+
+    def for_shadow(self, change: Callable[[Any], Any]) -> Options:
+        """Give the options with another shadow made of the one there is, if any."""
+        if isinstance(self.shadow, Mapping):
+            return self._replace(shadow={name: change(model) for name, model in self.shadow.items()})
+        return self if self.shadow is None else self._replace(shadow=change(self.shadow))
 
 
 class Watch:
@@ -77,6 +90,10 @@ class Watch:
         self._columns = self._chosen if columns is None else columns
         self._output = options.output or output
         self._classes = classes
+        self._shadow, self._shadow_name = None, ""
+        if options.shadow is not None:
+            self._shadow_name, answer = _named_shadow(model, options.shadow)
+            self._shadow = Shadow(answer, self._record)
 
     def observe(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, started: int) -> None:
         """Capture one call that began at `started` (``perf_counter_ns``) and ended now; never raises."""
@@ -84,15 +101,49 @@ class Watch:
         with _GUARD:
             client = HOME.client or HOME.begin()
             rows = self.rows(args, kwargs, result)
-            if rows is not None:
-                if rows:
-                    columns = functools.partial(self.columns, args, kwargs, result)
-                    client.capture_batch(self.model, rows, columns, latency_ms)
-                return
-            low = client.ids.admitted() if CURRENT.get() is None else -1
-            if low:  # else sampled out
-                found = functools.partial(self.fields, args, kwargs, result)
-                client.capture(low, self.model, found, None, None, None, latency_ms)
+            low = -1
+            if rows is None and CURRENT.get() is None:
+                low = client.ids.admitted()
+            if low == 0 or rows == 0:
+                return  # sampled out, or no inference
+            read: Callable[..., Any] = self.fields if rows is None else self.columns
+            reading = functools.partial(read, args, kwargs, result)
+            if self._shadow is not None:
+                found = _Reading(rows, low, reading(), latency_ms, time.time_ns())
+                self._shadow.take(Call(args, kwargs, found))
+            elif rows is None:
+                client.capture(low, self.model, reading, None, None, None, latency_ms)
+            else:
+                client.capture_batch(self.model, rows, reading, latency_ms)
+
+    def answers(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, rows: int | None
+    ) -> Mapping[str, Any]:
+        """Read what another model answered to the same call."""
+        if rows is None:
+            return self.fields(args, kwargs, result)[1]
+        return self.columns(args, kwargs, result).outputs
+
+    def _record(self, call: Call, answer: Any, reason: str) -> None:
+        """Capture a call of the primary with the shadow's answer or, with a reason, without."""
+        with _GUARD:
+            client, alternatives = HOME.client or HOME.begin(), {}
+            rows, low, found, latency_ms, at = call.reading
+            if reason:
+                client.bulk.note(self.model, reason, rows or 1)
+            else:
+                with _SHADOW:
+                    answered = self.answers(call.args, call.kwargs, answer, rows)
+                    alternatives = {self._shadow_name: answered}
+                if not alternatives:
+                    client.bulk.note(self.model, "shadow_failed", rows or 1)
+            if rows is None:
+                inputs, outputs, embedding = found
+                more = (latency_ms, embedding, None, None, None, alternatives)
+                client.capture(low, self.model, inputs, outputs, None, at, *more)
+            else:
+                columns = found._replace(alternatives={**found.alternatives, **alternatives})
+                client.capture_batch(self.model, rows, lambda: columns, latency_ms, at)
 
     def rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int | None:
         """Give the number of inferences in a call: None when it is one and `fields` reads it, else `columns` does."""
@@ -118,6 +169,23 @@ class Watch:
         found = self._binder.bind(args, kwargs)
         chosen = {name: found[name] for name in self._chosen or () if name in found}
         return chosen or found
+
+
+class _Reading(NamedTuple):
+    """What is recorded of a call, read on the caller's thread."""
+
+    rows: int | None
+    low: int
+    found: Any
+    latency_ms: float
+    at: int
+
+
+def _named_shadow(model: str, shadow: Any) -> tuple[str, Callable[..., Any]]:
+    if not isinstance(shadow, Mapping):
+        return f"{model}-shadow", shadow
+    ((name, answer),) = shadow.items()
+    return str(name), answer
 
 
 def wrap(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:

@@ -82,7 +82,7 @@ class _Call(Watch):
     """Reads the calls of one module; shared by its hooks."""
 
     def __init__(self, forward: Callable[..., Any], model: str, options: Options) -> None:
-        super().__init__(forward, model, options)
+        super().__init__(forward, model, options.for_shadow(_without_gradients))
         self._given = (forward, model, options)
         self._members = _named_members(model, options.members)
         self.now = _Now()
@@ -134,6 +134,14 @@ class _Call(Watch):
             dict(self._alternatives(args, kwargs, rows)),
         )
 
+    def answers(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, rows: int | None
+    ) -> Mapping[str, Any]:
+        del rows
+        found = self._outputs(result, self._rows(args, kwargs, result))
+        found.pop("embedding", None)
+        return found
+
     def _rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int | None:
         if isinstance(result, list) and result and all(isinstance(each, Mapping) for each in result):
             return len(result)  # detection: boxes of each image
@@ -168,6 +176,13 @@ class _Call(Watch):
                     HOME.integration_failed += 1
         finally:
             self.now.busy = False
+
+
+def _without_gradients(model: Callable[..., Any]) -> Callable[..., Any]:
+    import torch
+
+    quiet: Callable[..., Any] = torch.no_grad()(model)
+    return quiet
 
 
 class _Now(threading.local):

@@ -1,0 +1,167 @@
+"""A shadow: another model answers the same calls off the request path, and both answers are recorded together."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
+from weakref import WeakSet
+
+from davy.sdk.forksafe import ForkSafe
+from davy.sdk.guard import Guard
+from davy.sdk.scope import CURRENT
+from davy.sdk.sender import before_exit
+
+_WAITING: Final = 64
+_DROPPED, _FAILED = "shadow_dropped", "shadow_failed"
+_GUARD: Final = Guard("shadow")
+_shadows: Final[WeakSet[Shadow]] = WeakSet()
+
+
+class Call(NamedTuple):
+    """One call of the primary: what it was given, and what will be recorded of it."""
+
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    reading: Any
+
+
+Record: TypeAlias = Callable[[Call, Any, str], None]
+"""Records a call with the shadow's answer or, with a reason, without one."""
+
+
+class Shadow(ForkSafe):
+    """Runs the calls of one primary through another model, in one thread and from a bounded queue.
+
+    What the queue has no room for is recorded at once without the shadow's answer, and counted; so is what the shadow
+    cannot answer. Calls are copied first: the app may change its arguments right after.
+
+    Parameters
+    ----------
+    answer
+        The other model; what it gives may be awaitable.
+    record
+        Records a call; it is not called twice for one.
+    """
+
+    def __init__(self, answer: Callable[..., Any], record: Record) -> None:
+        super().__init__()
+        self._answer = answer
+        self._record = record
+        self.renew()
+        _shadows.add(self)
+
+    def renew(self) -> None:
+        """Forget the thread and the calls that wait: the parent answers them."""
+        self._changed = threading.Condition(threading.RLock())
+        self._jobs: deque[_Job] = deque()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    def take(self, call: Call) -> None:
+        """Answer and record a call soon, or record it now."""
+        with self._changed:
+            full = self._stopping or len(self._jobs) >= _WAITING
+        job = None if full else _job(call)
+        if job is None:
+            self._record(call, None, _DROPPED if full else _FAILED)
+            return
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify_all()
+        self._ensure()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until every call taken so far is recorded; false when `timeout` came first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._jobs, timeout)
+
+    def stop(self, timeout: float) -> None:
+        """Answer what can be answered in `timeout` seconds and record the rest without."""
+        self.wait(timeout)
+        with self._changed:
+            self._stopping = True
+            left, self._jobs = list(self._jobs), deque()
+            self._changed.notify_all()
+        for job in left:
+            self._finish(job, None, _DROPPED)
+
+    def _ensure(self) -> None:
+        with self._changed:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="davy-shadow", daemon=True)
+                with suppress(RuntimeError):  # the interpreter is going down: `stop` records what waits
+                    thread.start()
+                    self._thread = thread
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._jobs or self._stopping)
+                if self._stopping:
+                    return
+                job = self._jobs[0]
+            answer, reason = None, _FAILED
+            with _GUARD:
+                answer, reason = job.context.run(self._answered, job.call), ""
+            self._finish(job, answer, reason)
+            with self._changed:
+                if self._jobs and self._jobs[0] is job:
+                    self._jobs.popleft()
+                self._changed.notify_all()
+
+    def _answered(self, call: Call) -> Any:
+        found = self._answer(*call.args, **call.kwargs)
+        return asyncio.run(_result(found)) if inspect.isawaitable(found) else found
+
+    def _finish(self, job: _Job, answer: Any, reason: str) -> None:
+        with self._changed:
+            done, job.done = job.done, True
+        if not done:  # a shadow that was still at it when the process ended comes too late
+            job.context.copy().run(self._record, job.call, answer, reason)  # the shadow may be in it still
+
+
+def flush_shadows(timeout: float) -> bool:
+    """Wait for every shadow of this process; false when `timeout` came first."""
+    deadline = time.monotonic() + timeout
+    done = [shadow.wait(max(0.0, deadline - time.monotonic())) for shadow in list(_shadows)]
+    return all(done)
+
+
+def stop_shadows(timeout: float) -> None:
+    """Stop every shadow of this process, all within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    for shadow in list(_shadows):
+        shadow.stop(max(0.0, deadline - time.monotonic()))
+
+
+before_exit.append(stop_shadows)
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    call: Call
+    context: Context
+    done: bool = False
+
+
+def _job(call: Call) -> _Job | None:
+    with _GUARD:
+        copied, context = Call(*copy.deepcopy(tuple(call))), copy_context()
+        scope = CURRENT.get()
+        if scope is not None and scope.pending is not None:  # the id of the request is this call's
+            context.run(CURRENT.set, scope._replace(id=scope.take(), pending=None))
+        return _Job(copied, context)
+    return None
+
+
+async def _result(awaitable: Any) -> Any:
+    return await awaitable
