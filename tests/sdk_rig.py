@@ -126,9 +126,11 @@ def settings(**overrides: Any) -> Settings:
     return load_settings(env={}, overrides={f"sdk.{name}": value for name, value in overrides.items()})
 
 
-def start(sink: Any, *, random: Callable[[], float] = lambda: 0.0, **overrides: Any) -> Client:
+def start(
+    sink: Any, *, random: Callable[[], float] = lambda: 0.0, payloads: bool = False, **overrides: Any
+) -> Client:
     """Make the client of this process, with a sink of the test's choice and no waiting between retries."""
-    HOME.client = Client(settings(**overrides), sink.open, random=random)
+    HOME.client = Client(settings(**overrides), sink.open, payloads=payloads, random=random)
     return HOME.client
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from davy.blobs import Blobs
 from davy.event import Array, BlobRef, Inference
 
+_NPY: Final = "application/x-npy"
 _RANGES: Final = ((0.0, 1.0), (-1.0, 1.0), (0.0, 16.0), (0.0, 255.0))
 _LEAST: Final = 128
 _MAGIC: Final = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
@@ -21,11 +22,16 @@ def picture(inference: Inference, blobs: Blobs) -> BlobRef | None:
     """Store what a person looks at and give its reference; None when no input is an image.
 
     An input that is already an image file, inline or by reference, is taken as it is. The first tensor of two or three
-    axes becomes a PNG. Raises BlobError when it cannot be stored.
+    axes, inline or by reference, becomes a PNG. A payload that is gone is passed over. Raises BlobError when the
+    picture cannot be stored.
     """
     for value in inference.inputs.values():
+        if isinstance(value, BlobRef) and not blobs.exists(value.hash):
+            continue
         if isinstance(value, BlobRef) and value.media_type.startswith("image/"):
             return value
+        if isinstance(value, BlobRef) and value.media_type == _NPY:
+            value = np.load(io.BytesIO(blobs.get(value.hash)), allow_pickle=False)
         if isinstance(value, bytes) and (media_type := _media_type(value)):
             return blobs.put(value, media_type)
         if (pixels := _pixels(value)) is not None:

@@ -22,7 +22,8 @@ checks.load_all_checks()
 KEY = {"Authorization": "Bearer lamp"}
 EXAMPLES = 25
 ROUTES = [
-    "/v1/envelopes", "/v1/inferences", "/v1/feedback", "/v1/cloudevents", "/v1/cloudevents/{model}", "/v1/oip/{model}",
+    "/v1/envelopes", "/v1/inferences", "/v1/feedback", "/v1/payloads", "/v1/cloudevents", "/v1/cloudevents/{model}",
+    "/v1/oip/{model}",
 ]  # fmt: skip
 CHECKED = [
     checks.CHECKS.get_one(name)

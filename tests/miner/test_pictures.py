@@ -63,10 +63,22 @@ def test_image_files_and_references_are_shown_as_they_are() -> None:
     found = picture(Inference(bytes(16), 0, "m:1", {"age": 3, "photo": data}, {}), blobs)
     assert found is not None
     assert (blobs.get(found.hash), found.media_type) == (data, "image/png")
-    reference = BlobRef("ab" * 32, 10, "image/jpeg")
+    reference = blobs.put(b"\xff\xd8\xff...", "image/jpeg")
     assert picture(Inference(bytes(16), 0, "m:1", {"photo": reference}, {}), blobs) == reference
 
 
 def test_without_an_image_there_is_no_picture() -> None:
     inputs = {"age": 3, "text": "lamp", "row": np.arange(4.0)}
     assert picture(Inference(bytes(16), 0, "m:1", inputs, {}), open_blobs("memory://none")) is None
+
+
+def test_a_tensor_by_reference_is_drawn_and_a_payload_that_is_gone_is_passed_over() -> None:
+    blobs = open_blobs("memory://pictures-by-reference")
+    buffer = io.BytesIO()
+    np.save(buffer, RAMP)
+    kept = blobs.put(buffer.getvalue(), "application/x-npy")
+    gone = BlobRef("0" * 64, 9, "image/png")
+    found = picture(Inference(bytes(16), 0, "m:1", {"gone": gone, "scan": kept}, {}), blobs)
+    assert found is not None
+    assert opened(blobs.get(found.hash)).shape == (128, 128)
+    assert picture(Inference(bytes(16), 0, "m:1", {"gone": gone}, {}), blobs) is None

@@ -10,8 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inference_strategies import containers, names, values
 from sdk_rig import Store, balanced, start
+from sdk_rig import settings as settings_of
 
 import davy
+from davy.sdk.client import Client
+from davy.sdk.home import HOME
 
 pytestmark = pytest.mark.fast
 
@@ -115,6 +118,53 @@ def test_capture_never_raises_and_always_counts(
     assert after["captured"] + after["sampled_out"] == before["captured"] + before["sampled_out"] + 1
     assert balanced(after)
     assert (found is None) == (after["dropped"] != before["dropped"])
+
+
+RULES = {
+    "inputs.x": "blob:jpeg",
+    "inputs.y": "summary",
+    "inputs.z": "hash",
+    "inputs.*": "blob",
+    "outputs.*": "hash",
+    "embedding": "blob",
+    "tags.*": "hash",
+    "group": "hash",
+    "*": "drop",
+}
+
+
+@pytest.mark.swallows
+@relaxed
+@given(
+    st.dictionaries(st.sampled_from(["x", "y", "z", "w"]), st.one_of(values, monsters)),
+    st.dictionaries(names, st.one_of(values, monsters), max_size=2),
+    anything,
+    st.dictionaries(names, anything, max_size=2),
+    anything,
+)
+def test_no_rule_for_fields_makes_it_raise(
+    inputs: Any, outputs: Any, embedding: Any, tags: Any, group: Any
+) -> None:
+    sink = Store()
+    start(sink, payloads=True, fields=RULES)
+    davy.capture("m:1", inputs, outputs, embedding=embedding, tags=tags, group=group)
+    assert davy.flush()
+    after = davy.stats()
+    assert after["captured"] == 1
+    assert after["sent"] == len(sink.inferences) == 1 - sum(after["dropped"].values())
+
+
+@pytest.mark.swallows
+@relaxed
+@given(anything, anything, anything)
+def test_no_hook_and_no_shadow_makes_it_raise(given: Any, answer: Any, other: Any) -> None:
+    client = Client(settings_of(), Store().open, before_capture=lambda inference: answer)
+    HOME.client = client
+    davy.capture("m:1", {"x": given}, {})
+    assert davy.watch(lambda x: answer, "m:1", shadow=lambda x: other)(given) is answer
+    assert davy.flush()
+    assert balanced(davy.stats())
+    assert davy.stats()["captured"] == 2
 
 
 @pytest.mark.swallows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import Any, Final
 
@@ -71,17 +72,21 @@ class Chunk(msgspec.Struct, frozen=True):
     sizes: Mapping[int, Sequence[int]] | None = None
 
 
-def refer(chunk: Chunk, path: Path, references: Sequence[BlobRef | None]) -> Chunk:
-    """Give `chunk` with these references, one a row, in a field that holds references; None is a missing value."""
+def refer(chunk: Chunk, path: Path, references: Mapping[int, BlobRef | None]) -> Chunk:
+    """Give `chunk` with references, by row, in a field whose kind holds them; None is a missing value."""
     layout = chunk.layout
     field = layout.paths.index(path)
     part, dump = next((part, dump) for part, (index, dump) in enumerate(layout.others, 1) if index == field)
-    rows = [b"" if found is None else dump(found) for found in references]
+    sizes = [len(chunk.parts[part])] if chunk.sizes is None else chunk.sizes[field]
+    ends = [0, *accumulate(sizes)]
+    rows = [chunk.parts[part][start:end] for start, end in pairwise(ends)]
+    for row, found in references.items():
+        rows[row] = b"" if found is None else dump(found)
     parts = [*chunk.parts[:part], b"".join(rows), *chunk.parts[part + 1 :]]
-    missing = [place for place in chunk.missing if place[1] != field]
-    missing += [(row, field) for row, found in enumerate(references) if found is None]
-    sizes = None if chunk.sizes is None else {**chunk.sizes, field: [len(row) for row in rows]}
-    return Chunk(layout, chunk.count, parts, sum(map(len, parts)), missing, sizes)
+    missing = [place for place in chunk.missing if place[1] != field or place[0] not in references]
+    missing += [(row, field) for row, found in references.items() if found is None]
+    new = None if chunk.sizes is None else {**chunk.sizes, field: [len(row) for row in rows]}
+    return Chunk(layout, chunk.count, parts, sum(map(len, parts)), missing, new)
 
 
 def exact_paths(model: str, paths: Iterable[Path]) -> tuple[Path, ...]:

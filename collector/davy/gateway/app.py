@@ -8,6 +8,7 @@ from importlib.metadata import entry_points, version
 
 from fastapi import FastAPI, Response
 
+from davy.gateway.blobs import blob_routes
 from davy.gateway.describe import describe
 from davy.gateway.door import Door
 from davy.gateway.ingest import ingest_routes
@@ -48,6 +49,7 @@ def make_app(runtime: Runtime) -> FastAPI:
     describe(app)
     _add_own(app, runtime)
     app.include_router(ingest_routes(runtime, writer))
+    app.include_router(blob_routes(runtime))
     app.include_router(payload_routes(runtime, writer, joiner))
     for point in entry_points(group="davy.pages"):
         app.include_router(point.load()(runtime), include_in_schema=False)
@@ -72,5 +74,11 @@ def _add_own(app: FastAPI, runtime: Runtime) -> None:
     @app.get("/media/{token}", include_in_schema=False)
     def media(token: str) -> Response:
         data, media_type = open_media(runtime, token)
-        headers = {"access-control-allow-origin": "*", "cache-control": "private, max-age=3600"}
+        headers = {
+            "access-control-allow-origin": "*",
+            "cache-control": "private, max-age=3600",
+            # A payload is a stranger's file: a browser may show it, and run nothing in it.
+            "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+            "x-content-type-options": "nosniff",
+        }
         return Response(data, media_type=media_type, headers=headers)

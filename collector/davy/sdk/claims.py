@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from davy.codec import refer
@@ -33,16 +33,16 @@ _REMEMBERED_SECONDS: Final = 600.0
 
 
 class Claim(NamedTuple):
-    """A field of a chunk whose values are stored apart: one payload a row, None where there is none."""
+    """A field of a chunk some of whose values are stored apart: the payloads by row, and what becomes of them."""
 
     path: Path
-    payloads: Sequence[Payload | None]
-    references: list[BlobRef | None]
+    payloads: Mapping[int, Payload]
+    references: dict[int, BlobRef | None]
 
 
 def held(claims: Sequence[Claim]) -> int:
     """Give the bytes of the snapshots that claims hold."""
-    return sum(each.size for claim in claims for each in claim.payloads if each is not None)
+    return sum(each.size for claim in claims for each in claim.payloads.values())
 
 
 class ClaimChecks:
@@ -66,7 +66,8 @@ class ClaimChecks:
         for place, claims in parcel.claims.items():
             for claim in claims:
                 if not claim.references:
-                    claim.references.extend(self._reference(parcel, each) for each in claim.payloads)
+                    made = {row: self._reference(parcel, each) for row, each in claim.payloads.items()}
+                    claim.references.update(made)
                 parcel.loads[place] = refer(parcel.loads[place], claim.path, claim.references)
 
     def stored(self, parcel: Parcel, hash: str) -> None:
@@ -82,15 +83,13 @@ class ClaimChecks:
         del parcel.payloads[hash]
         for claims in parcel.claims.values():
             for claim in claims:
-                for row, found in enumerate(claim.references):
+                for row, found in list(claim.references.items()):
                     if found is not None and found.hash == hash:
                         claim.references[row] = None
                         self._failed(parcel.model, "payload_refused")
         self.check_in(parcel)
 
-    def _reference(self, parcel: Parcel, payload: Payload | None) -> BlobRef | None:
-        if payload is None:
-            return None
+    def _reference(self, parcel: Parcel, payload: Payload) -> BlobRef | None:
         with _GUARD:
             return self._made(parcel, payload)
         self._failed(parcel.model, "payload_failed")

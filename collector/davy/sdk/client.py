@@ -136,7 +136,7 @@ class Client:
                 self.bulk.drop(model, _WITHHELD)
                 return None
         except BaseException as error:
-            self.bulk.drop(self._known(model), _reason(error))
+            self.lose(model, error)
             raise
         self.sender.ensure()
         chunk, claims = encoded
@@ -177,11 +177,15 @@ class Client:
             if withheld := count - sum(chunk.count for chunk, _ in encoded):
                 self.bulk.drop(model, _WITHHELD, withheld)
         except BaseException as error:
-            self.bulk.drop(self._known(model), _reason(error), count)
+            self.lose(model, error, count)
             raise
         self.sender.ensure()
         for chunk, claims in encoded:
             self.bulk.put(chunk, model, chunk.count, chunk.size + held(claims), now, claims)
+
+    def lose(self, model: Any, error: BaseException, count: int = 1) -> None:
+        """Count what an error kept from being queued."""
+        self.bulk.drop(self._known(model), _reason(error), count)
 
     def pseudonym(self, value: Any) -> str:
         """Give the pseudonym of a value, made with the salt of the settings."""

@@ -77,14 +77,14 @@ class Lane(ForkSafe):
     def put(self, load: Any, model: str, count: int, size: int, at: int, claims: Sequence[Any] = ()) -> bool:
         """Queue an item; false when it was dropped and counted."""
         with self._lock:
-            self._captured += count
             rows = self.rows + count
             if self._closed:
-                return self._lose(model, self._closed, count)
+                return self._refuse(model, self._closed, count)
             if rows > self._most_rows:
-                return self._lose(model, "queue_full", count)
+                return self._refuse(model, "queue_full", count)
             if self.size + size > self._most_bytes:
-                return self._lose(model, "bytes_full", count)
+                return self._refuse(model, "bytes_full", count)
+            self._captured += count
             waiting = self.rows - self._sending
             self.rows = rows
             self.size += size
@@ -98,8 +98,7 @@ class Lane(ForkSafe):
     def drop(self, model: str, reason: str, count: int = 1) -> None:
         """Count inferences that were captured but never queued."""
         with self._lock:
-            self._captured += count
-            self._lose(model, reason, count)
+            self._refuse(model, reason, count)
 
     def skip(self, count: int = 1) -> None:
         """Count inferences that sampling left out."""
@@ -209,8 +208,12 @@ class Lane(ForkSafe):
         else:
             self._sent += count
 
-    def _lose(self, model: str, reason: str, count: int) -> bool:
-        if count:
-            self._dropped[reason] += count
-            self._report.owe(model, self._prefix + reason, count)
+    def _refuse(self, model: str, reason: str, count: int) -> bool:
+        self._lose(model, reason, count)
+        self._captured += count  # last: a call may fail where the stack ends, and the accounts still balance
         return False
+
+    def _lose(self, model: str, reason: str, count: int) -> None:
+        if count:
+            self._report.owe(model, self._prefix + reason, count)
+            self._dropped[reason] += count

@@ -168,7 +168,7 @@ class Shaper:
         if policy.verb == "blob":
             found = self._payload(path, value, policy.format)
             if isinstance(found, Payload):
-                return PLACEHOLDER, Claim(path, [found], [])
+                return PLACEHOLDER, Claim(path, {0: found}, {})
             return found, None
         return (value if policy.verb == "inline" else self._summarised(path, value)), None
 
@@ -182,9 +182,8 @@ class Shaper:
         found = [self._one(policy, path, value) for value in array]
         values = np.empty(len(array), dtype=object)
         values[:] = [value for value, _ in found]
-        if all(claim is None for _, claim in found):
-            return values, None
-        return values, Claim(path, [claim.payloads[0] if claim else None for _, claim in found], [])
+        payloads = {row: claim.payloads[0] for row, (_, claim) in enumerate(found) if claim is not None}
+        return values, Claim(path, payloads, {}) if payloads else None
 
     def _policy_for_size(self, path: Path, value: Any) -> Policy:
         if isinstance(value, _SMALL):

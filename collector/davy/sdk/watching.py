@@ -109,7 +109,11 @@ class Watch:
             read: Callable[..., Any] = self.fields if rows is None else self.columns
             reading = functools.partial(read, args, kwargs, result)
             if self._shadow is not None:
-                found = _Reading(rows, low, reading(), latency_ms, time.time_ns())
+                try:
+                    found = _Reading(rows, low, reading(), latency_ms, time.time_ns())
+                except BaseException as error:
+                    client.lose(self.model, error, rows or 1)
+                    raise
                 self._shadow.take(Call(args, kwargs, found))
             elif rows is None:
                 client.capture(low, self.model, reading, None, None, None, latency_ms)
