@@ -12,7 +12,7 @@ import pytest
 from sdk_rig import Store, inferences_in, start
 
 import davy
-from davy.sdk.shadow import stop_shadows
+from davy.sdk.sender import stop_upstream
 
 pytestmark = pytest.mark.fast
 
@@ -184,7 +184,7 @@ def test_a_shadow_stuck_at_the_exit_leaves_the_inference_captured_once(gate: Gat
     predict(1.0)
     predict(2.0)
     assert gate.asked.wait(5)
-    stop_shadows(0.05)
+    stop_upstream(0.05)
     gate.open.set()
     assert client.sender.flush(5.0)
     assert [(one.inputs["x"], dict(one.alternatives)) for one in sink.inferences] == [(1.0, {}), (2.0, {})]

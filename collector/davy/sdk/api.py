@@ -15,7 +15,7 @@ from davy.sdk.home import HOME
 from davy.sdk.integrations import watch_by_integration
 from davy.sdk.proxy import watch_object
 from davy.sdk.scope import CURRENT, ScopeManager
-from davy.sdk.shadow import flush_shadows
+from davy.sdk.sender import wait_upstream
 from davy.sdk.watching import Options, Watch, wrap
 
 T = TypeVar("T")
@@ -245,9 +245,9 @@ def flush(timeout: float = 5.0) -> bool:
     """Wait until all that was captured before is sent, spooled or dropped; false when `timeout` seconds are too few."""
     with _CONTROL:
         deadline = time.monotonic() + timeout
-        answered = flush_shadows(timeout)
+        queued = wait_upstream(timeout)
         left = max(0.0, deadline - time.monotonic())
-        return (HOME.client is None or HOME.client.sender.flush(left)) and answered
+        return (HOME.client is None or HOME.client.sender.flush(left)) and queued
     return False
 
 
@@ -283,7 +283,7 @@ def shutdown(timeout: float | None = None) -> None:
         if HOME.client is not None:
             sender = HOME.client.sender
             deadline = time.monotonic() + (sender.exit_seconds if timeout is None else timeout)
-            flush_shadows((deadline - time.monotonic()) / 2)
+            wait_upstream((deadline - time.monotonic()) / 2)
             sender.stop(max(0.0, deadline - time.monotonic()))
 
 

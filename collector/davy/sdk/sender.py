@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakSet
 
 from davy.config import SdkSettings
@@ -36,8 +36,19 @@ _FEEDBACK_ITEMS: Final = 2_000
 _FEEDBACK_BYTES: Final = 8 * 2**20
 _GUARD: Final = Guard("sender")
 _senders: Final[WeakSet[Sender]] = WeakSet()
-before_exit: Final[list[Callable[[float], object]]] = []
-"""Called at the exit of the process, with the seconds they may take, before the senders stop."""
+
+
+class Upstream(Protocol):
+    """What still has inferences to queue: waited for in a flush, and stopped before the senders at the exit."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until all it has is queued; false when `timeout` came first."""
+
+    def stop(self, timeout: float) -> None:
+        """Queue all it has within `timeout` seconds and begin nothing more."""
+
+
+upstream: Final[WeakSet[Upstream]] = WeakSet()
 
 
 class Sender(ForkSafe):
@@ -394,11 +405,24 @@ def _stop_at_exit() -> None:
         multiprocessing.util.Finalize(None, _stop_all, exitpriority=1)
 
 
+def wait_upstream(timeout: float) -> bool:
+    """Wait for everything upstream of the senders; false when `timeout` came first."""
+    deadline = time.monotonic() + timeout
+    done = [each.wait(max(0.0, deadline - time.monotonic())) for each in list(upstream)]
+    return all(done)
+
+
+def stop_upstream(timeout: float) -> None:
+    """Stop everything upstream of the senders, all within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    for each in list(upstream):
+        each.stop(max(0.0, deadline - time.monotonic()))
+
+
 def _stop_all() -> None:
     begun, senders = time.monotonic(), list(_senders)
-    for finish in before_exit:
-        with _GUARD:
-            finish(max((sender.exit_seconds for sender in senders), default=0.0) / 2)
+    with _GUARD:
+        stop_upstream(max((sender.exit_seconds for sender in senders), default=0.0) / 2)
     for sender in senders:
         with _GUARD:
             sender.stop(max(0.0, sender.exit_seconds - (time.monotonic() - begun)))

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import inspect
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
-from weakref import WeakSet
 
 from davy.sdk.forksafe import ForkSafe
 from davy.sdk.guard import Guard
 from davy.sdk.scope import CURRENT
-from davy.sdk.sender import before_exit
+from davy.sdk.sender import upstream
 
 _WAITING: Final = 64
 _DROPPED, _FAILED = "shadow_dropped", "shadow_failed"
 _GUARD: Final = Guard("shadow")
-_shadows: Final[WeakSet[Shadow]] = WeakSet()
 
 
 class Call(NamedTuple):
@@ -57,7 +53,7 @@ class Shadow(ForkSafe):
         self._answer = answer
         self._record = record
         self.renew()
-        _shadows.add(self)
+        upstream.add(self)
 
     def renew(self) -> None:
         """Forget the thread and the calls that wait: the parent answers them."""
@@ -66,8 +62,9 @@ class Shadow(ForkSafe):
         self._thread: threading.Thread | None = None
         self._stopping = False
 
-    def take(self, call: Call) -> None:
+    def take(self, args: Sequence[Any], kwargs: Mapping[str, Any], reading: Any) -> None:
         """Answer and record a call soon, or record it now."""
+        call = Call(args, kwargs, reading)
         with self._changed:
             full = self._stopping or len(self._jobs) >= _WAITING
         job = None if full else _job(call)
@@ -120,30 +117,17 @@ class Shadow(ForkSafe):
 
     def _answered(self, call: Call) -> Any:
         found = self._answer(*call.args, **call.kwargs)
-        return asyncio.run(_result(found)) if inspect.isawaitable(found) else found
+        if not inspect.isawaitable(found):
+            return found
+        import asyncio  # most apps that watch a model need not have it
+
+        return asyncio.run(_result(found))
 
     def _finish(self, job: _Job, answer: Any, reason: str) -> None:
         with self._changed:
             done, job.done = job.done, True
         if not done:  # a shadow that was still at it when the process ended comes too late
             job.context.copy().run(self._record, job.call, answer, reason)  # the shadow may be in it still
-
-
-def flush_shadows(timeout: float) -> bool:
-    """Wait for every shadow of this process; false when `timeout` came first."""
-    deadline = time.monotonic() + timeout
-    done = [shadow.wait(max(0.0, deadline - time.monotonic())) for shadow in list(_shadows)]
-    return all(done)
-
-
-def stop_shadows(timeout: float) -> None:
-    """Stop every shadow of this process, all within `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    for shadow in list(_shadows):
-        shadow.stop(max(0.0, deadline - time.monotonic()))
-
-
-before_exit.append(stop_shadows)
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,7 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from davy.sdk.fields import (
     Binder,
@@ -22,7 +22,9 @@ from davy.sdk.fields import (
 from davy.sdk.guard import Guard
 from davy.sdk.home import HOME
 from davy.sdk.scope import CURRENT
-from davy.sdk.shadow import Call, Shadow
+
+if TYPE_CHECKING:
+    from davy.sdk.shadow import Call, Shadow
 
 _GUARD: Final = Guard("watch")
 _SHADOW: Final = Guard("shadow")
@@ -90,8 +92,10 @@ class Watch:
         self._columns = self._chosen if columns is None else columns
         self._output = options.output or output
         self._classes = classes
-        self._shadow, self._shadow_name = None, ""
+        self._shadow: Shadow | None = None
         if options.shadow is not None:
+            from davy.sdk.shadow import Shadow
+
             self._shadow_name, answer = _named_shadow(model, options.shadow)
             self._shadow = Shadow(answer, self._record)
 
@@ -114,7 +118,7 @@ class Watch:
                 except BaseException as error:
                     client.lose(self.model, error, rows or 1)
                     raise
-                self._shadow.take(Call(args, kwargs, found))
+                self._shadow.take(args, kwargs, found)
             elif rows is None:
                 client.capture(low, self.model, reading, None, None, None, latency_ms)
             else:
