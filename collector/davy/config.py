@@ -256,11 +256,15 @@ def _walk(settings: Any, defaults: Any, prefix: str) -> Any:
         yield Described(
             key=key,
             variable=f"DAVY_{key.upper().replace('.', '_')}",
-            value=value,
-            default=default,
+            value=_as_given(value),
+            default=_as_given(default),
             help=item.metadata["help"],
             secret=item.metadata["secret"],
         )
+
+
+def _as_given(value: Any) -> Any:
+    return ", ".join(f"{name}={found}" for name, found in value) if isinstance(value, tuple) else value
 
 
 def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
