@@ -12,7 +12,7 @@ import pytest
 from sdk_rig import Store, inferences_in, start
 
 import davy
-from davy.sdk.sender import stop_upstream
+from davy.sdk.leaving import stop_upstream
 
 pytestmark = pytest.mark.fast
 

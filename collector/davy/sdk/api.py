@@ -13,9 +13,9 @@ from davy.event import Inference
 from davy.sdk.guard import Guard, warn
 from davy.sdk.home import HOME
 from davy.sdk.integrations import watch_by_integration
+from davy.sdk.leaving import wait_upstream
 from davy.sdk.proxy import watch_object
 from davy.sdk.scope import CURRENT, ScopeManager
-from davy.sdk.sender import wait_upstream
 from davy.sdk.watching import Options, Watch, wrap
 
 T = TypeVar("T")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
-from weakref import WeakSet
+from typing import Any, Final
 
 from davy.config import SdkSettings
 from davy.event import INFERENCES
@@ -20,6 +17,7 @@ from davy.sdk.claims import ClaimChecks
 from davy.sdk.forksafe import ForkSafe, renew_all
 from davy.sdk.guard import Guard
 from davy.sdk.lane import SPOOLED, Lane
+from davy.sdk.leaving import senders, stop_at_exit
 from davy.sdk.outlet import REFUSED, Outlet
 from davy.sdk.parcels import Parcel, envelopes, feedback_parcels
 from davy.sdk.report import ClientReport
@@ -35,20 +33,6 @@ _PAUSE_SECONDS: Final = 0.25
 _FEEDBACK_ITEMS: Final = 2_000
 _FEEDBACK_BYTES: Final = 8 * 2**20
 _GUARD: Final = Guard("sender")
-_senders: Final[WeakSet[Sender]] = WeakSet()
-
-
-class Upstream(Protocol):
-    """What still has inferences to queue: waited for in a flush, and stopped before the senders at the exit."""
-
-    def wait(self, timeout: float) -> bool:
-        """Wait until all it has is queued; false when `timeout` came first."""
-
-    def stop(self, timeout: float) -> None:
-        """Queue all it has within `timeout` seconds and begin nothing more."""
-
-
-upstream: Final[WeakSet[Upstream]] = WeakSet()
 
 
 class Sender(ForkSafe):
@@ -86,12 +70,11 @@ class Sender(ForkSafe):
         rows = settings.envelope_rows
         self.bulk = Lane(settings.queue_items, settings.queue_bytes, rows, self.wake, self._report)
         self.feedback = Lane(_FEEDBACK_ITEMS, _FEEDBACK_BYTES, 1, self.wake, self._report, prefix="feedback_")
-        # The hooks of the exit run last in, first out, and the sink may have brought its own: ours goes behind it.
-        self._outlet = Outlet(open_sink, _stop_at_exit, random)
+        self._outlet = Outlet(open_sink, stop_at_exit, random)
         self._backlog = Backlog(settings, self._outlet, self.bulk, self.feedback)
         self._checks = ClaimChecks(settings.payload_bytes, self.bulk.note)
         self.renew()
-        _senders.add(self)
+        senders.add(self)
 
     def renew(self) -> None:
         """Forget the thread and what it had in hand; they live in the parent."""
@@ -165,7 +148,7 @@ class Sender(ForkSafe):
                 self._start_after = time.monotonic() + 1.0
                 return
             self._thread = thread
-        _stop_at_exit()
+        stop_at_exit()
 
     def _run(self) -> None:
         while True:
@@ -395,34 +378,3 @@ class Sender(ForkSafe):
         self.bulk.close("shutdown")
         self.feedback.close("shutdown")
         self._parcels.clear()
-
-
-def _stop_at_exit() -> None:
-    atexit.register(_stop_all)
-    multiprocessing = sys.modules.get("multiprocessing")
-    if multiprocessing is not None and multiprocessing.parent_process() is not None:
-        # A child of multiprocessing leaves through os._exit and runs these instead.
-        multiprocessing.util.Finalize(None, _stop_all, exitpriority=1)
-
-
-def wait_upstream(timeout: float) -> bool:
-    """Wait for everything upstream of the senders; false when `timeout` came first."""
-    deadline = time.monotonic() + timeout
-    done = [each.wait(max(0.0, deadline - time.monotonic())) for each in list(upstream)]
-    return all(done)
-
-
-def stop_upstream(timeout: float) -> None:
-    """Stop everything upstream of the senders, all within `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    for each in list(upstream):
-        each.stop(max(0.0, deadline - time.monotonic()))
-
-
-def _stop_all() -> None:
-    begun, senders = time.monotonic(), list(_senders)
-    with _GUARD:
-        stop_upstream(max((sender.exit_seconds for sender in senders), default=0.0) / 2)
-    for sender in senders:
-        with _GUARD:
-            sender.stop(max(0.0, sender.exit_seconds - (time.monotonic() - begun)))

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from davy.sdk.forksafe import ForkSafe
 from davy.sdk.guard import Guard
+from davy.sdk.leaving import upstream
 from davy.sdk.scope import CURRENT
-from davy.sdk.sender import upstream
 
 _WAITING: Final = 64
 _DROPPED, _FAILED = "shadow_dropped", "shadow_failed"
