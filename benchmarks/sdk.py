@@ -29,11 +29,14 @@ from davy.sdk.home import HOME
 NAME: Final = "sdk"
 CAPTURES: Final = 20_000
 ROUNDS: Final = 5
+LARGE_TOGETHER: Final = 5
+"""Images, and batches, captured between two moments in which the sender catches up."""
 PROCESSES: Final = 5
 TARGETS: Final = {
     "capture_30_floats_p50_us": 5.0,
     "capture_768_float32_p50_us": 6.0,
     "capture_150_kb_image_p50_us": 25.0,
+    "batch_256_of_30_float32_us_per_row": 0.2,
     "sampled_out_p50_us": 0.5,
     "import_ms": 40.0,
     "exit_refused_seconds": 0.3,
@@ -66,8 +69,11 @@ def start(**overrides: Any) -> None:
     )
 
 
-def percentiles(work: Callable[[], Any], count: int) -> tuple[float, float]:
-    """Give the medians over rounds of the 50th and the 99th percentile, in microseconds, less the clock's own time."""
+def percentiles(work: Callable[[], Any], count: int, together: int = 0) -> tuple[float, float]:
+    """Give the medians over rounds of the 50th and the 99th percentile, in microseconds, less the clock's own time.
+
+    With `together` the sender gets the time to send after so many calls, so that memory is used again.
+    """
     clock, rounds = time.perf_counter_ns, []
     own = median(-(clock() - clock()) for _ in range(1_000))
     for _ in range(ROUNDS):
@@ -76,6 +82,8 @@ def percentiles(work: Callable[[], Any], count: int) -> tuple[float, float]:
             begun = clock()
             work()
             took[i] = clock() - begun
+            if together and i % together == 0:
+                davy.flush()
         davy.flush()
         rounds.append((np.quantile(took, [0.5, 0.99]) - own) / 1e3)
     p50, p99 = np.median(rounds, axis=0)
@@ -91,9 +99,16 @@ def captures() -> dict[str, float]:
         def work(model: str = model, inputs: dict[str, Any] = inputs) -> None:
             davy.capture(model, inputs, {"score": 0.5})
 
-        found[f"capture_{name}_p50_us"], found[f"capture_{name}_p99_us"] = percentiles(work, count)
+        together = LARGE_TOGETHER if "image" in name else 0
+        found[f"capture_{name}_p50_us"], found[f"capture_{name}_p99_us"] = percentiles(work, count, together)
     predict = davy.watch(abs, "watched:1")
     found["watch_p50_us"], found["watch_p99_us"] = percentiles(lambda: predict(1.0), CAPTURES)
+    shadowed = davy.watch(abs, "watched:1", shadow=abs)
+    found["watch_with_shadow_p50_us"], _ = percentiles(lambda: shadowed(1.0), CAPTURES // 10)
+    rows, answers = np.zeros((256, 30), np.float32), np.full(256, 0.5)
+    many = davy.watch(lambda x: answers, "batch:1", batched=True)
+    a_batch, _ = percentiles(lambda: many(rows), CAPTURES // 40, LARGE_TOGETHER)
+    found["batch_256_of_30_float32_us_per_row"] = round(a_batch / 256, 3)
     davy.shutdown()
     start(sample_rate=0.0)
     inputs = {"x": 1.0}
