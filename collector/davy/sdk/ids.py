@@ -18,6 +18,8 @@ from davy.sdk.sampling import Sampler
 _PACK: Final = struct.Struct(">QQ").pack
 _VARIANT: Final = 1 << 63
 _DRAWN_AT_ONCE: Final = 512
+_RESERVE: Final = 4096
+"""Drawn from the system at once: the call lets go of the interpreter's lock, which another thread may then take."""
 
 
 class Ids(ForkSafe):
@@ -27,7 +29,7 @@ class Ids(ForkSafe):
     make the same id.
     """
 
-    __slots__ = ("_drawn", "_left_out", "_lock", "_sampler")
+    __slots__ = ("_drawn", "_left_out", "_lock", "_reserve", "_sampler")
 
     def __init__(self, sampler: Sampler) -> None:
         super().__init__()
@@ -38,6 +40,7 @@ class Ids(ForkSafe):
         """Forget what was drawn: the parent uses it."""
         self._lock = threading.RLock()
         self._drawn: list[int] = []
+        self._reserve: Array = np.empty(0, np.uint64)
         self._left_out = 0
 
     def admitted(self) -> int:
@@ -64,8 +67,12 @@ class Ids(ForkSafe):
 
     def lows(self, count: int) -> Array:
         """Draw the low halves of `count` ids, shape ``(count,)``, uint64."""
-        drawn: Array = np.frombuffer(os.urandom(8 * count), np.uint64)
-        return drawn >> np.uint64(2) | np.uint64(_VARIANT)
+        with self._lock:
+            if count > len(self._reserve):
+                drawn = np.frombuffer(os.urandom(8 * (count + _RESERVE)), np.uint64)
+                self._reserve = drawn >> np.uint64(2) | np.uint64(_VARIANT)
+            found, self._reserve = self._reserve[:count], self._reserve[count:]
+        return found
 
 
 def join(now: int, low: int) -> bytes:
