@@ -159,7 +159,7 @@ class Settings:
     )
     blob_url: str = _setting(
         "",
-        "the payloads: file:///directory or memory://; empty puts them beside the log",
+        "the payloads: file:///directory, s3://, gs://, az:// or memory://; empty puts them beside the log",
     )
     sdk: SdkSettings = field(default_factory=SdkSettings)
     log: LogSettings = field(default_factory=LogSettings)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from davy.blobs import open_blobs
 from davy.config import Settings, describe, load
 from davy.errors import SettingError
 from davy.store import open_store
@@ -92,6 +93,7 @@ def test_a_shown_setting_tells_no_secret_and_no_password_of_a_url() -> None:
     ("module", "open_it", "extra"),
     [
         ("davy.store.redis", lambda: open_store("redis://:s3cret@host"), "davy[redis]"),
+        ("davy.blobs.objects", lambda: open_blobs("s3://bucket"), "davy[s3]"),
     ],
 )
 def test_an_address_whose_extra_is_missing_says_which(
