@@ -123,7 +123,7 @@ def _settings(settings: Settings) -> list[dict[str, object]]:
         {
             "setting": one.key,
             "variable": one.variable,
-            "value": ("set" if one.value else "") if one.secret else one.value,
+            "value": one.shown,
             "default": one.default,
             "help": one.help,
         }

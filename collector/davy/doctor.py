@@ -35,8 +35,8 @@ def examine(runtime: Runtime) -> list[Check]:
         Check("davy", "ok", f"{version('davy')} on Python {sys.version.split()[0]}"),
         *_settings(runtime),
         _try("log", runtime.settings.url, lambda: _log(runtime)),
-        _try("store", runtime.settings.store_url, lambda: _store(runtime)),
-        _try("blobs", runtime.settings.blob_url, lambda: _blobs(runtime)),
+        _try("store", runtime.store.url, lambda: _store(runtime)),
+        _try("blobs", runtime.blobs.url, lambda: _blobs(runtime)),
         _disk(runtime),
         _dead_letters(runtime),
         *_roles(),
@@ -49,7 +49,7 @@ def examine(runtime: Runtime) -> list[Check]:
 def _settings(runtime: Runtime) -> Iterator[Check]:
     for one in describe(runtime.settings):
         if one.value != one.default:
-            yield Check(f"setting {one.key}", "ok", "set" if one.secret else str(one.value))
+            yield Check(f"setting {one.key}", "ok", str(one.shown))
 
 
 def _try(what: str, where: str, action: Callable[[], str]) -> Check:
@@ -66,14 +66,14 @@ def _log(runtime: Runtime) -> str:
 
 def _store(runtime: Runtime) -> str:
     models = [key for key, _ in runtime.store.items("detect")]
-    return f"{runtime.settings.store_url}, models seen: {', '.join(models) or 'none'}"
+    return f"{runtime.store.url}, models seen: {', '.join(models) or 'none'}"
 
 
 def _blobs(runtime: Runtime) -> str:
     stored = runtime.blobs.put(b"davy doctor", "text/plain")
     runtime.blobs.get(stored.hash)
     runtime.blobs.delete(stored.hash)
-    return runtime.settings.blob_url
+    return runtime.blobs.url
 
 
 def _disk(runtime: Runtime) -> Check:

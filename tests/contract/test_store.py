@@ -3,39 +3,59 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis_server
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from davy.errors import LeaseLost
 from davy.store import Batch, Lease, Store, open_store
 from davy.store.memory import MemoryStore
+from davy.store.redis import RedisStore
 from davy.store.sqlite import SqliteStore
 
-pytestmark = pytest.mark.fast
+ADAPTERS = [
+    pytest.param("memory", marks=pytest.mark.fast),
+    pytest.param("sqlite", marks=pytest.mark.fast),
+    pytest.param("redis", marks=redis_server.ANY),
+    pytest.param("redis_cluster", marks=redis_server.LOCAL),
+]
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 class Clock:
-    """A clock a test sets."""
+    """The clock that leases expire by, in the hand of a test."""
 
-    now = 1000.0
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.aging: list[RedisStore] = []
 
     def __call__(self) -> float:
         return self.now
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+        for store in self.aging:
+            redis_server.let_leases_age(store, seconds)
 
-@pytest.fixture(params=["memory", "sqlite"])
+
+@pytest.fixture(params=ADAPTERS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param.startswith("redis"):
+        return redis_server.own_namespace(request.getfixturevalue(f"shared_{request.param}"))
     return {"memory": f"memory://{tmp_path}", "sqlite": f"sqlite:///{tmp_path}/store"}[request.param]
 
 
 @pytest.fixture
-def store(url: str) -> Store:
-    return open_store(url)
+def store(url: str) -> Iterator[Store]:
+    opened = open_store(url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -44,7 +64,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def timed(url: str, clock: Clock) -> Store:
+def timed(url: str, clock: Clock) -> Iterator[Store]:
+    opened = open_at(url, clock)
+    yield opened
+    opened.close()
+
+
+def open_at(url: str, clock: Clock) -> Store:
+    """Open a store whose leases expire by this clock."""
+    if url.startswith("redis"):
+        clock.aging = [RedisStore(url)]
+        return clock.aging[0]
     return SqliteStore(url, clock=clock) if url.startswith("sqlite") else MemoryStore("timed", clock=clock)
 
 
@@ -146,6 +176,25 @@ def test_of_several_threads_that_add_one_key_exactly_one_wins(store: Store) -> N
     assert store.get("c", "k") == winner
 
 
+few = st.sampled_from(["a", "b", "c"])
+operations = st.tuples(st.sampled_from(["put", "add", "delete"]), few, few, st.binary(max_size=3))
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=st.lists(st.lists(operations, max_size=8), max_size=8))
+def test_any_sequence_of_batches_leaves_what_the_memory_store_has(
+    store: Store, batches: list[list[tuple[str, str, str, bytes]]]
+) -> None:
+    expected = MemoryStore()
+    clearing = [("delete", collection, key, b"") for collection in "abc" for key in "abc"]
+    for batch in [clearing, *batches]:
+        for one in (store, expected):
+            one.apply(Batch(list(batch)))
+    for collection in "abc":
+        assert list(store.items(collection)) == list(expected.items(collection))
+        assert store.count(collection) == expected.count(collection)
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records=st.dictionaries(st.tuples(text, text), st.binary(max_size=100), max_size=10))
 def test_any_text_is_a_key_and_any_bytes_a_value(store: Store, records: dict[tuple[str, str], bytes]) -> None:
@@ -166,25 +215,25 @@ def test_a_lease_keeps_others_out_until_it_expires(timed: Store, clock: Clock) -
     assert timed.acquire("detect", "ann", seconds=10) == Lease("detect", "ann", 1)
     assert timed.acquire("detect", "bob", seconds=10) is None
     assert timed.acquire("mine", "bob", seconds=10) is not None
-    clock.now += 9.9
+    clock.advance(9.9)
     assert timed.acquire("detect", "bob", seconds=10) is None
-    clock.now += 0.2
+    clock.advance(0.2)
     assert timed.acquire("detect", "bob", seconds=10) == Lease("detect", "bob", 2)
     assert timed.acquire("detect", "ann", seconds=10) is None
 
 
 def test_its_owner_renews_a_lease_and_keeps_the_fence(timed: Store, clock: Clock) -> None:
     first = timed.acquire("detect", "ann", seconds=10)
-    clock.now += 8
+    clock.advance(8)
     assert timed.acquire("detect", "ann", seconds=10) == first
-    clock.now += 8
+    clock.advance(8)
     assert timed.acquire("detect", "bob", seconds=10) is None
 
 
 def test_a_batch_under_a_lost_lease_changes_nothing(timed: Store, clock: Clock) -> None:
     old = timed.acquire("detect", "ann", seconds=10)
     timed.apply(Batch().put("c", "k", b"ann"), lease=old)
-    clock.now += 11
+    clock.advance(11)
     new = timed.acquire("detect", "bob", seconds=10)
     with pytest.raises(LeaseLost, match=r"detect.*ann no longer holds it"):
         timed.apply(Batch().put("c", "k", b"late").put("c", "k2", b"late"), lease=old)
@@ -196,7 +245,7 @@ def test_a_batch_under_a_lost_lease_changes_nothing(timed: Store, clock: Clock) 
 def test_a_batch_under_an_expired_or_released_lease_changes_nothing(timed: Store, clock: Clock) -> None:
     lease = timed.acquire("detect", "ann", seconds=10)
     assert lease is not None
-    clock.now += 10
+    clock.advance(10)
     with pytest.raises(LeaseLost):
         timed.apply(Batch().put("c", "k", b"1"), lease=lease)
     assert timed.acquire("detect", "ann", seconds=10) == lease
@@ -209,8 +258,8 @@ def test_a_batch_under_an_expired_or_released_lease_changes_nothing(timed: Store
 
 def test_an_owner_that_comes_back_gets_a_new_fence(timed: Store, clock: Clock) -> None:
     for owner, fence in (("ann", 1), ("bob", 2), ("ann", 3)):
+        clock.advance(2)
         assert timed.acquire("detect", owner, seconds=1) == Lease("detect", owner, fence)
-        clock.now += 2
     with pytest.raises(LeaseLost):
         timed.apply(Batch().put("c", "k", b""), lease=Lease("detect", "ann", 1))
 
@@ -244,12 +293,13 @@ def test_of_several_owners_that_ask_at_once_one_gets_the_lease(store: Store) -> 
 def test_a_lease_outlives_reopening(timed: Store, url: str, clock: Clock) -> None:
     lease = timed.acquire("detect", "ann", seconds=10)
     timed.close()
-    again = SqliteStore(url, clock=clock) if url.startswith("sqlite") else timed
+    again = timed if url.startswith("memory") else open_at(url, clock)
     assert again.acquire("detect", "bob", seconds=10) is None
     again.apply(Batch().put("c", "k", b"1"), lease=lease)
     assert again.get("c", "k") == b"1"
 
 
+@pytest.mark.fast
 def test_memory_stores_of_one_name_are_one_store() -> None:
     open_store("memory://shared-store").apply(Batch().put("c", "k", b"1"))
     assert open_store("memory://shared-store").get("c", "k") == b"1"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from davy.blobs import open_blobs
 from davy.config import Settings, describe, load
 from davy.errors import SettingError
+from davy.store import open_store
 
 pytestmark = pytest.mark.fast
 
@@ -68,3 +73,33 @@ def test_every_setting_has_a_variable_of_its_own_and_a_help_text() -> None:
 def test_every_default_is_accepted_as_its_own_variable() -> None:
     env = {one.variable: str(one.default) for one in describe(Settings())}
     assert load(env=env) == Settings()
+
+
+def test_a_shown_setting_tells_no_secret_and_no_password_of_a_url() -> None:
+    settings = load(
+        env={
+            "DAVY_STORE_URL": "redis://davy:s3cret@redis.example/0",
+            "DAVY_GATEWAY_API_KEY": "s3cret",
+            "DAVY_MINE_BUDGET": "7",
+        }
+    )
+    shown = {one.key: one.shown for one in describe(settings)}
+    assert shown["store_url"] == "redis://davy@redis.example/0"
+    assert shown["gateway.api_key"] == "set"
+    assert shown["mine.budget"] == 7
+
+
+@pytest.mark.parametrize(
+    ("module", "open_it", "extra"),
+    [
+        ("davy.store.redis", lambda: open_store("redis://:s3cret@host"), "davy[redis]"),
+        ("davy.blobs.objects", lambda: open_blobs("s3://bucket"), "davy[s3]"),
+    ],
+)
+def test_an_address_whose_extra_is_missing_says_which(
+    module: str, open_it: Callable[[], object], extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SettingError, match=re.escape(f"pip install '{extra}'")) as caught:
+        open_it()
+    assert "s3cret" not in str(caught.value)

@@ -112,7 +112,7 @@ def test_a_round_spends_its_budget_and_stores_a_picture_for_every_choice() -> No
         assert candidate.picture is not None
         with Image.open(io.BytesIO(runtime.blobs.get(candidate.picture.hash))) as image:
             assert image.size == (128, 128)
-    assert len(list(runtime.blobs.hashes())) == 20
+    assert len(list(runtime.blobs.stored())) == 20
 
 
 def test_a_request_waits_for_the_flags_that_were_in_the_log_before_it() -> None:

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from davy.event import BlobRef
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A payload as the blob store lists it: its hash, when it was put (ns since the epoch), its length in bytes.
+
+    A payload that is put again is as young as a new one, give or take an hour (an object store does not send it again
+    within one). So whoever removes what nobody refers to spares what is younger than a few hours: its reference may be
+    on its way.
+    """
+
+    hash: str
+    at: int
+    length: int
 
 
 def reference(data: bytes, media_type: str) -> BlobRef:
@@ -28,7 +43,7 @@ class Blobs(Protocol):
     url: str
 
     def put(self, data: bytes, media_type: str) -> BlobRef:
-        """Store a payload; storing it again changes nothing. Raises BlobError when it cannot be kept."""
+        """Store a payload; again, it is stored once and its time renewed. Raises BlobError when it cannot be kept."""
 
     def get(self, hash: str) -> bytes:
         """Give a payload. Raises BlobError when there is none or its bytes no longer match the hash."""
@@ -39,8 +54,8 @@ class Blobs(Protocol):
     def delete(self, hash: str) -> None:
         """Remove a payload; removing what is not there is harmless."""
 
-    def hashes(self) -> Iterator[str]:
-        """Give the hash of every payload stored."""
+    def stored(self) -> Iterator[Stored]:
+        """List the payloads, in no order; one that is put or removed meanwhile may come or not."""
 
     def close(self) -> None:
         """Let go of everything; calling it twice is harmless."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from davy._directory import directory_of, make_directory
-from davy.blobs.base import reference
+from davy.blobs.base import Stored, reference
 from davy.errors import BlobError
 from davy.event import BlobRef
 
@@ -46,7 +46,7 @@ class FileBlobs:
                     path.unlink()
 
     def put(self, data: bytes, media_type: str) -> BlobRef:
-        """Store a payload; storing it again changes nothing, or repairs a file that was damaged.
+        """Store a payload; again, its time is renewed, or a file that was damaged repaired.
 
         Raises
         ------
@@ -56,7 +56,9 @@ class FileBlobs:
         found = reference(data, media_type)
         path = self._path(found.hash)
         try:
-            if not path.exists() or path.read_bytes() != data:
+            if path.exists() and path.read_bytes() == data:
+                os.utime(path)
+            else:
                 self._write(path, data)
         except OSError as error:
             remedy = f"cannot be kept ({error.strerror}): free space or give write permission"
@@ -90,12 +92,14 @@ class FileBlobs:
                 remedy = f"cannot be removed ({error.strerror}): give write permission"
                 raise BlobError("blob", hash, remedy) from error
 
-    def hashes(self) -> Iterator[str]:
-        """Give the hash of every payload stored."""
+    def stored(self) -> Iterator[Stored]:
+        """List the payloads, in no order; one that is put or removed meanwhile may come or not."""
         for path in self._directory.glob("[0-9a-f][0-9a-f]/*"):
             hash = f"{path.parent.name}{path.name}"
             if _HASH.fullmatch(hash):
-                yield hash
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    status = path.stat()
+                    yield Stored(hash, status.st_mtime_ns, status.st_size)
 
     def close(self) -> None:
         """Nothing is held between calls."""

@@ -1,5 +1,6 @@
 """From a URL to a blob store; adapters are imported when their URL is used."""
 
+from davy._urls import without_password
 from davy.blobs.base import Blobs
 from davy.config import Settings
 from davy.errors import SettingError
@@ -21,6 +22,11 @@ def blob_address(settings: Settings) -> str:
 def open_blobs(url: str) -> Blobs:
     """Open the blob store at `url`.
 
+    Raises
+    ------
+    SettingError
+        The URL names no blob store, or one whose extra is not installed.
+
     Examples
     --------
     >>> open_blobs("memory://example").url
@@ -35,4 +41,12 @@ def open_blobs(url: str) -> Blobs:
         from davy.blobs.file import FileBlobs
 
         return FileBlobs(url)
-    raise SettingError("blob_url", url, "a blob store is file:///directory or memory://name")
+    if scheme in {"s3", "gs", "az"}:
+        try:
+            from davy.blobs.objects import ObjectBlobs
+        except ModuleNotFoundError as error:
+            raise SettingError("blob_url", without_password(url), "pip install 'davy[s3]'") from error
+
+        return ObjectBlobs(url)
+    remedy = "a blob store is file:///directory, s3://bucket, gs://bucket, az://container or memory://name"
+    raise SettingError("blob_url", without_password(url), remedy)

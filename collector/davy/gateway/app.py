@@ -8,13 +8,13 @@ from importlib.metadata import entry_points, version
 
 from fastapi import FastAPI, Response
 
+from davy._urls import is_loopback
 from davy.gateway.blobs import blob_routes
 from davy.gateway.describe import describe
 from davy.gateway.door import Door
 from davy.gateway.ingest import ingest_routes
 from davy.gateway.joining import Joiner
 from davy.gateway.keys import Guard, KeyRing
-from davy.gateway.loopback import is_loopback
 from davy.gateway.media import open_media
 from davy.gateway.payloads import payload_routes
 from davy.gateway.refusals import explain_refusals

@@ -7,10 +7,10 @@ import threading
 
 import uvicorn
 
+from davy._urls import is_loopback
 from davy.errors import SettingError
 from davy.gateway.app import make_app
 from davy.gateway.keys import KeyRing
-from davy.gateway.loopback import is_loopback
 from davy.runtime import Runtime
 
 

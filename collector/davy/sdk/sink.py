@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 PAYLOADS: Final = "davy.payloads"
 """Not a topic of the log: a message of this name is a payload for the blob store, its key the media type."""
 _ADAPTERS: Final = {"memory": "davy.log.memory", "sqlite": "davy.log.sqlite"}
-_BLOBS: Final = {"memory": "davy.blobs.memory", "file": "davy.blobs.file"}
+_BLOBS: Final = {
+    "memory": "davy.blobs.memory",
+    "file": "davy.blobs.file",
+    **dict.fromkeys(("s3", "gs", "az"), "davy.blobs.objects"),
+}
 
 
 class Sink(Protocol):
@@ -65,19 +69,20 @@ def prepare(settings: Settings) -> Callable[[], Sink]:
         return open_sink
     if scheme not in _ADAPTERS or (scheme == "sqlite" and not rest):
         raise SettingError("url", settings.url, "use sqlite:///directory, memory://name or http://host:port")
-    for module in ("hashlib", _ADAPTERS[scheme], *_payload_modules(blob_address(settings))):
-        import_module(module)
+    blobs = blob_address(settings).partition("://")[0]
+    for module in filter(None, ("hashlib", _ADAPTERS[scheme], _BLOBS.get(blobs))):
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            raise SettingError(
+                scheme, error.name, "install the extra of Davy that this address needs"
+            ) from error
     return partial(_LogSink, settings.url, blob_address(settings))
 
 
 def takes_payloads(settings: Settings) -> bool:
     """Whether the sink has somewhere to put payloads."""
     return settings.url.startswith(("http://", "https://")) or bool(blob_address(settings))
-
-
-def _payload_modules(blob_url: str) -> Sequence[str]:
-    scheme = blob_url.partition("://")[0]
-    return [_BLOBS[scheme]] if scheme in _BLOBS else []
 
 
 class _LogSink:

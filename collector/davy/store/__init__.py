@@ -1,4 +1,4 @@
-"""The store: small records, atomic batches and leases by URL, ``sqlite:///directory`` or ``memory://name``."""
+"""The store: small records, atomic batches and leases by URL: ``sqlite:``, ``redis:`` or ``memory:``."""
 
 from davy.store.base import Batch, Lease, Store
 from davy.store.open import open_store

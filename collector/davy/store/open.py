@@ -1,11 +1,17 @@
 """From a URL to a store; adapters are imported when their URL is used."""
 
+from davy._urls import without_password
 from davy.errors import SettingError
 from davy.store.base import Store
 
 
 def open_store(url: str) -> Store:
     """Open the store at `url`.
+
+    Raises
+    ------
+    SettingError
+        The URL names no store, or one whose extra is not installed.
 
     Examples
     --------
@@ -21,4 +27,12 @@ def open_store(url: str) -> Store:
         from davy.store.sqlite import SqliteStore
 
         return SqliteStore(url)
-    raise SettingError("store_url", url, "a store is sqlite:///directory or memory://name")
+    if scheme in {"redis", "rediss"}:
+        try:
+            from davy.store.redis import RedisStore
+        except ModuleNotFoundError as error:
+            raise SettingError("store_url", without_password(url), "pip install 'davy[redis]'") from error
+
+        return RedisStore(url)
+    remedy = "a store is sqlite:///directory, redis[s]://host or memory://name"
+    raise SettingError("store_url", without_password(url), remedy)

@@ -1,0 +1,193 @@
+"""The store in Redis 7 or later, a server or a cluster, shared by the processes of many hosts.
+
+A collection is a hash with its records and a sorted set with their keys, for order; a lease is a hash that never
+expires, so that its fence goes on growing. All keys begin with ``{namespace}``: a cluster keeps them in one slot, and a
+batch is one script on one server, which is replicated as one transaction. Scripts rather than ``MULTI``: the lease
+is checked, by the server's clock, in the same step that writes, in one round trip instead of three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, cast
+
+from redis.exceptions import ReadOnlyError
+
+from davy.errors import LeaseLost, StoreError
+from davy.store._redis import connect, failures, parse
+from davy.store.base import Batch, Lease
+
+_LAYOUT: Final = b"1"
+_PAGE: Final = 256
+_NOW: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+# KEYS: the lease, then records and index of each collection. ARGV: owner, fence (empty without a lease), batches seen,
+# then verb, number of the collection, key and value of each change.
+_APPLY: Final = f"""
+local leased = ARGV[2] ~= ''
+if leased then
+  {_NOW}
+  local held = redis.call('HMGET', KEYS[1], 'owner', 'fence', 'until', 'batches')
+  if held[1] ~= ARGV[1] or held[2] ~= ARGV[2] or tonumber(held[3]) <= now then return -1 end
+  if tonumber(held[4]) < tonumber(ARGV[3]) then return -2 end
+end
+for place = 4, #ARGV, 4 do
+  local verb, number, key, value = unpack(ARGV, place, place + 3)
+  local records, index = KEYS[2 * number], KEYS[2 * number + 1]
+  if verb == 'delete' then
+    if redis.call('HDEL', records, key) == 1 then redis.call('ZREM', index, key) end
+  elseif redis.call(verb == 'put' and 'HSET' or 'HSETNX', records, key, value) == 1 then
+    redis.call('ZADD', index, 0, key)
+  end
+end
+return leased and redis.call('HINCRBY', KEYS[1], 'batches', 1) or 0
+"""
+_ACQUIRE: Final = f"""
+{_NOW}
+local held = redis.call('HMGET', KEYS[1], 'owner', 'fence', 'until')
+local fence = tonumber(held[2] or 0)
+if held[1] ~= ARGV[1] then
+  if fence > 0 and tonumber(held[3]) > now then return 0 end
+  fence = fence + 1
+end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'fence', fence, 'until', now + ARGV[2])
+redis.call('HSETNX', KEYS[1], 'batches', 0)
+return fence
+"""
+_RELEASE: Final = """
+local held = redis.call('HMGET', KEYS[1], 'owner', 'fence')
+if held[1] == ARGV[1] and held[2] == ARGV[2] then redis.call('HSET', KEYS[1], 'until', 0) end
+"""
+_READ: Final = """
+local keys = redis.call('ZRANGE', KEYS[2], ARGV[1], '+', 'BYLEX', 'LIMIT', 0, ARGV[2])
+if #keys == 0 then return {keys, keys} end
+return {keys, redis.call('HMGET', KEYS[1], unpack(keys))}
+"""
+
+
+class RedisStore:
+    """A store in one namespace of a Redis.
+
+    Parameters
+    ----------
+    url
+        ``redis://[user[:password]@]host[:port][/database]``, or ``rediss://`` for TLS, with the options ``namespace``
+        (default ``davy``), ``timeout`` (seconds of every call, default 5) and, for TLS, ``ca``, ``cert`` and ``key``
+        (paths of PEM files).
+
+    Raises
+    ------
+    SettingError
+        The URL is not understood.
+    StoreError
+        The server cannot be reached, refuses, is older than 7.0, or a newer Davy wrote the namespace.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._address = parse(url)
+        self.url = self._address.shown
+        self._prefix = f"{{{self._address.namespace}}}"
+        self._client = connect(self._address)
+        self._run = {text: self._client.register_script(text) for text in (_APPLY, _ACQUIRE, _RELEASE, _READ)}
+        self._batches: dict[Lease, int] = {}
+        with failures(self._address):
+            key = f"{self._prefix}:layout"
+            found = self._client.get(key)
+            if found is None:
+                self._client.set(key, _LAYOUT, nx=True)
+            elif found != _LAYOUT:
+                remedy = f"a newer Davy wrote it (layout {found!r}, this one reads {_LAYOUT!r}); upgrade Davy"
+                raise StoreError("store", self.url, remedy)
+
+    def get(self, collection: str, key: str) -> bytes | None:
+        """Give a record, or None."""
+        with failures(self._address):
+            return cast("bytes | None", self._client.hget(self._records(collection), key))
+
+    def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
+        """Give every record of a collection, sorted by key.
+
+        Records are read a page at a time: one that stands all the while comes once, one that is written meanwhile may
+        come or not.
+        """
+        places = self._places(collection)
+        keys, values = self._call(_READ, places, [b"-", _PAGE])
+        while keys:
+            yield from zip([key.decode() for key in keys], values, strict=True)
+            keys, values = self._call(_READ, places, [b"(" + keys[-1], _PAGE])
+
+    def count(self, collection: str) -> int:
+        """How many records a collection has."""
+        with failures(self._address):
+            return int(self._client.hlen(self._records(collection)))
+
+    def apply(self, batch: Batch, *, lease: Lease | None = None) -> None:
+        """Make every change of `batch` in one transaction.
+
+        The server counts the batches of a lease. Where it counts fewer than it has acknowledged, it has gone back in
+        time, as a replica does that takes over with the last writes missing: then what the owner holds in memory is
+        ahead of the store, and the owner has to start again from what the store says.
+
+        Raises
+        ------
+        LeaseLost
+            `lease` was given and is no longer held with this fence, or the server has gone back; nothing was changed.
+        StoreError
+            The server refused, or did not answer: then nothing was changed, or all of it is or will be.
+        """
+        seen = self._batches.pop(lease, 0) if lease else 0
+        numbers: dict[str, int] = {}
+        arguments: list[Any] = [lease.owner, lease.fence, seen] if lease else ["", "", ""]
+        for verb, collection, key, value in batch.operations:
+            arguments += verb, numbers.setdefault(collection, len(numbers) + 1), key, value
+        keys = [
+            self._lease(lease.name if lease else ""),
+            *(k for name in numbers for k in self._places(name)),
+        ]
+        outcome = self._call(_APPLY, keys, arguments)
+        if lease is None:
+            return
+        if outcome == -1:
+            raise LeaseLost("lease", lease.name, f"{lease.owner} no longer holds it; acquire it again")
+        if outcome == -2:
+            remedy = f"{self.url} has lost writes it had acknowledged; start again from what it holds"
+            raise LeaseLost("lease", lease.name, remedy)
+        self._batches[lease] = outcome
+
+    def acquire(self, name: str, owner: str, *, seconds: float) -> Lease | None:
+        """Take or renew the right `name` for `seconds` of the server's clock; None while another owner holds it."""
+        fence = self._call(_ACQUIRE, [self._lease(name)], [owner, int(seconds * 1000)])
+        return Lease(name, owner, fence) if fence else None
+
+    def release(self, lease: Lease) -> None:
+        """Give a right back; harmless when it is lost already."""
+        self._call(_RELEASE, [self._lease(lease.name)], [lease.owner, lease.fence])
+        self._batches.pop(lease, None)
+
+    def info(self) -> dict[str, Any]:
+        """What the server says about itself (the command ``INFO``)."""
+        with failures(self._address):
+            return dict(self._client.info())
+
+    def close(self) -> None:
+        """Let go of everything; calling it twice is harmless."""
+        self._client.close()
+
+    def _call(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        with failures(self._address):
+            try:
+                return self._run[script](keys=keys, args=arguments)
+            except ReadOnlyError:
+                self._client.close()  # the name may lead to another server by now: resolve it again
+                raise
+
+    def _records(self, collection: str) -> str:
+        return f"{self._prefix}:records:{collection}"
+
+    def _places(self, collection: str) -> tuple[str, str]:
+        return self._records(collection), f"{self._prefix}:index:{collection}"
+
+    def _lease(self, name: str) -> str:
+        return f"{self._prefix}:lease:{name}"
