@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from davy import console
+from davy._urls import without_password
 from davy.config import Settings, describe, load
 from davy.errors import DavyError
 from davy.labelstudio import LocalLabelStudio
@@ -106,14 +107,20 @@ def doctor(
 def _serve(
     names: Sequence[str], host: str | None, port: int | None, more: Mapping[str, str] = _NOTHING
 ) -> int:
-    given = {"gateway.host": host, "gateway.port": port, **more}
+    section = "gateway" if "gateway" in names else "health"
+    given = {f"{section}.host": host, f"{section}.port": port, **more}
     overrides = {key: value for key, value in given.items() if value is not None}
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line a request
     with open_runtime(load(overrides=overrides)) as runtime:
-        roles, gateway = make_roles(names, runtime), runtime.settings.gateway
-        where = f"http://{gateway.host}:{gateway.port}" if "gateway" in names else "no address"
-        console.say(f"davy: {', '.join(names)} on {runtime.settings.url}, {where}; Ctrl-C stops it")
+        from davy.gateway import HealthTarget, HttpRole
+
+        roles = make_roles(names, runtime)
+        if section == "health":
+            roles["health"] = HealthTarget(runtime)
+        where = next(role.address for role in roles.values() if isinstance(role, HttpRole))
+        on = without_password(runtime.settings.url)
+        console.say(f"davy: {', '.join(names)} on {on}, {where}; Ctrl-C stops it")
         sys.stdout.flush()
         return run_roles(roles, runtime)
 

@@ -145,6 +145,16 @@ class GatewaySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """Where a process without a gateway shows health and metrics."""
+
+    host: str = _setting("127.0.0.1", "address to listen on; anything but loopback needs an API key")
+    port: int = _setting(
+        0, "port to listen on; 0 lets the system choose, and the process says which", least=0, most=65535
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelStudioSettings:
     """Which Label Studio to use."""
 
@@ -179,6 +189,7 @@ class Settings:
     detect: DetectSettings = field(default_factory=DetectSettings)
     mine: MineSettings = field(default_factory=MineSettings)
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
     labelstudio: LabelStudioSettings = field(default_factory=LabelStudioSettings)
 
 

@@ -103,6 +103,7 @@ class Loop(Generic[T]):
     def run(self) -> None:
         """Work until the runtime's stop signal; a failed transaction is counted, logged and tried again."""
         while not self._runtime.stop.is_set():
+            self._runtime.pulse.beat(self._role.name)
             try:
                 if self._hold_lease():
                     self.step(timeout=0.2)

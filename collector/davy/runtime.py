@@ -15,6 +15,33 @@ from davy.meter import Meter
 from davy.store import Store
 
 
+class Pulse:
+    """When each role of this process last did something, if only to look for work.
+
+    Examples
+    --------
+    >>> now = 100.0
+    >>> pulse = Pulse(clock=lambda: now)
+    >>> pulse.beat("detect")
+    >>> now = 170.0
+    >>> pulse.silent(60.0)
+    {'detect': 70.0}
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._beats: dict[str, float] = {}
+
+    def beat(self, role: str) -> None:
+        """Say that a role did something."""
+        self._beats[role] = self._clock()
+
+    def silent(self, seconds: float) -> dict[str, float]:
+        """Give the roles that did nothing for more than `seconds`, and for how long."""
+        now = self._clock()
+        return {role: now - beat for role, beat in list(self._beats.items()) if now - beat > seconds}
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """The things roles share in one process; made by the runner, or by a test with adapters of its choice."""
@@ -26,6 +53,7 @@ class Runtime:
     meter: Meter
     stop: threading.Event = field(default_factory=threading.Event)
     clock: Callable[[], int] = time.time_ns
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 class Target(Protocol):

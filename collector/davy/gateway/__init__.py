@@ -2,6 +2,6 @@
 
 from davy.gateway.app import make_app
 from davy.gateway.media import media_url, open_media
-from davy.gateway.serve import GatewayTarget
+from davy.gateway.serve import GatewayTarget, HealthTarget, HttpRole
 
-__all__ = ["GatewayTarget", "make_app", "media_url", "open_media"]
+__all__ = ["GatewayTarget", "HealthTarget", "HttpRole", "make_app", "media_url", "open_media"]

@@ -1,4 +1,4 @@
-"""The gateway as a role: an HTTP server that stops when the runtime does."""
+"""HTTP servers as roles: the gateway, and the health of a process without one; they stop when the runtime does."""
 
 from __future__ import annotations
 
@@ -6,40 +6,34 @@ import socket
 import threading
 
 import uvicorn
+from fastapi import FastAPI
 
 from davy._urls import is_loopback
 from davy.errors import SettingError
-from davy.gateway.app import make_app
+from davy.gateway.app import make_app, make_health_app
 from davy.gateway.keys import KeyRing
 from davy.runtime import Runtime
 
 
-class GatewayTarget:
-    """Serves the gateway's routes on `gateway.host` and `gateway.port`.
+class HttpRole:
+    """A role that is an HTTP server, at `address`."""
 
-    Raises
-    ------
-    SettingError
-        The address is not loopback and there is no API key, or the port is taken.
-    """
-
-    def __init__(self, runtime: Runtime) -> None:
-        settings = runtime.settings.gateway
-        if not is_loopback(settings.host) and not (settings.api_key or _has_key(runtime)):
+    def __init__(self, runtime: Runtime, app: FastAPI, section: str, host: str, port: int) -> None:
+        if not is_loopback(host) and not (runtime.settings.gateway.api_key or _has_key(runtime)):
             remedy = (
                 "set DAVY_GATEWAY_API_KEY, or make a key with `davy keys create`, to listen beyond loopback"
             )
-            raise SettingError("gateway.host", settings.host, remedy)
+            raise SettingError(f"{section}.host", host, remedy)
         self._stop = runtime.stop
-        self._socket = _listen(settings.host, settings.port)
-        config = uvicorn.Config(
-            make_app(runtime), log_level="warning", access_log=False, timeout_graceful_shutdown=5
-        )
+        self._socket = _listen(section, host, port)
+        shown = f"[{host}]" if ":" in host else host
+        self.address = f"http://{shown}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:
         """Serve until the runtime stops; requests in hand are finished within five seconds."""
-        threading.Thread(target=self._end_with_runtime, daemon=True, name="davy-gateway-stop").start()
+        threading.Thread(target=self._end_with_runtime, daemon=True, name="davy-http-stop").start()
         self._server.run(sockets=[self._socket])
 
     def close(self) -> None:
@@ -51,19 +45,48 @@ class GatewayTarget:
         self._server.should_exit = True
 
 
+class GatewayTarget(HttpRole):
+    """Serves the gateway's routes on `gateway.host` and `gateway.port`.
+
+    Raises
+    ------
+    SettingError
+        The address is not loopback and there is no API key, or the port is taken.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.settings.gateway
+        super().__init__(runtime, make_app(runtime), "gateway", settings.host, settings.port)
+
+
+class HealthTarget(HttpRole):
+    """Serves health and metrics of a process without a gateway on `health.host` and `health.port`.
+
+    Raises
+    ------
+    SettingError
+        The address is not loopback and there is no API key, or the port is taken.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.settings.health
+        super().__init__(runtime, make_health_app(runtime), "health", settings.host, settings.port)
+
+
 def _has_key(runtime: Runtime) -> bool:
     return any(key.holds(runtime.clock()) for key in KeyRing(runtime.store).listed())
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(section: str, host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio switches Nagle's algorithm off: an answer in two parts would wait 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # who comes before the server runs waits instead of being turned away
     except OSError as error:
         listener.close()
-        remedy = f"{error.strerror}; choose another with DAVY_GATEWAY_PORT or stop what uses it"
-        raise SettingError("gateway.port", f"{host}:{port}", remedy) from error
+        remedy = f"{error.strerror}; choose another with --port, or stop what uses it"
+        raise SettingError(f"{section}.port", f"{host}:{port}", remedy) from error
     return listener
