@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
+import re
+from typing import Final
+
+_PASSWORD: Final = re.compile(r"(://[^\s/:@]*):\S*@")
 
 
 def is_loopback(host: str) -> bool:
@@ -13,6 +16,8 @@ def is_loopback(host: str) -> bool:
     >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
     (True, False)
     """
+    import ipaddress  # only servers ask
+
     if host == "localhost":
         return True
     try:
@@ -21,8 +26,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def without_password(url: str) -> str:
-    """Give a URL with its password left out, for messages and pages; other text as it is.
+def without_password(text: str) -> str:
+    """Give a text with the passwords of its URLs left out, for messages, logs and pages.
 
     Examples
     --------
@@ -31,9 +36,4 @@ def without_password(url: str) -> str:
     >>> without_password("sqlite:///.davy")
     'sqlite:///.davy'
     """
-    scheme, separator, rest = url.partition("://")
-    user_and_password, at, host = rest.rpartition("@")
-    if not (separator and at):
-        return url
-    user = user_and_password.partition(":")[0]
-    return f"{scheme}://{user}@{host}" if user else f"{scheme}://{host}"
+    return _PASSWORD.sub(r"\1@", text).replace("://@", "://")

@@ -18,6 +18,8 @@ None of them leaves the SDK: there they are counted, by reason. On a server each
 value and the remedy; the gateway answers 4xx with it, the CLI prints it on one line and exits with 2.
 """
 
+from davy._urls import without_password
+
 
 class DavyError(Exception):
     """The root of the tree: catching it catches everything Davy raises on purpose.
@@ -27,7 +29,7 @@ class DavyError(Exception):
     field
         What was wrong: a setting, a field of an inference, a file.
     value
-        What was found there. Shown shortened; never a payload or a secret.
+        What was found there. Shown shortened, and without the password of a URL; never a payload or a secret.
     remedy
         What to do about it, as an instruction.
 
@@ -39,10 +41,10 @@ class DavyError(Exception):
     """
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
-        shown = repr(value)
+        shown = without_password(repr(value))
         if len(shown) > 120:
             shown = f"{shown[:117]}..."
-        super().__init__(f"{field}: {shown}: {remedy}")
+        super().__init__(f"{field}: {shown}: {without_password(remedy)}")
         self.field = field
         self.value = value
         self.remedy = remedy

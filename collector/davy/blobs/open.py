@@ -1,6 +1,5 @@
 """From a URL to a blob store; adapters are imported when their URL is used."""
 
-from davy._urls import without_password
 from davy.blobs.base import Blobs
 from davy.config import Settings
 from davy.errors import SettingError
@@ -45,8 +44,8 @@ def open_blobs(url: str) -> Blobs:
         try:
             from davy.blobs.objects import ObjectBlobs
         except ModuleNotFoundError as error:
-            raise SettingError("blob_url", without_password(url), "pip install 'davy[s3]'") from error
+            raise SettingError("blob_url", url, "pip install 'davy[s3]'") from error
 
         return ObjectBlobs(url)
     remedy = "a blob store is file:///directory, s3://bucket, gs://bucket, az://container or memory://name"
-    raise SettingError("blob_url", without_password(url), remedy)
+    raise SettingError("blob_url", url, remedy)

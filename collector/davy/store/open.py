@@ -1,6 +1,5 @@
 """From a URL to a store; adapters are imported when their URL is used."""
 
-from davy._urls import without_password
 from davy.errors import SettingError
 from davy.store.base import Store
 
@@ -31,8 +30,8 @@ def open_store(url: str) -> Store:
         try:
             from davy.store.redis import RedisStore
         except ModuleNotFoundError as error:
-            raise SettingError("store_url", without_password(url), "pip install 'davy[redis]'") from error
+            raise SettingError("store_url", url, "pip install 'davy[redis]'") from error
 
         return RedisStore(url)
     remedy = "a store is sqlite:///directory, redis[s]://host or memory://name"
-    raise SettingError("store_url", without_password(url), remedy)
+    raise SettingError("store_url", url, remedy)
