@@ -99,7 +99,10 @@ def doctor(
 
     with open_runtime() as runtime:
         checks = examine(runtime)
-    rows = [{"what": c.what, "state": c.state, "found": without_password(c.found), "remedy": c.remedy} for c in checks]
+    rows = [
+        {"what": c.what, "state": c.state, "found": without_password(c.found), "remedy": c.remedy}
+        for c in checks
+    ]
     console.show(rows, title="davy doctor", as_json=as_json)
     return 1 if any(check.state == "wrong" for check in checks) else 0
 

@@ -266,3 +266,13 @@ def test_the_accounts_balance_whatever_happens() -> None:
     assert balanced(stats)
     assert stats["captured"] + stats["sampled_out"] == 500
     assert stats["sent"] == len(sink.inferences) > 0
+
+
+def test_a_context_may_say_when_it_happened(own_client: str) -> None:
+    predict = davy.watch(lambda x: x[:, 0], "m:1", batched=True)
+    with davy.context(at=7 * 10**18):
+        davy.capture("m:1", {"x": 1.0}, {})
+        davy.capture("m:1", {"x": 1.0}, {}, at=9)
+        predict(np.zeros((2, 2)))
+    davy.flush()
+    assert [one.at for one in inferences_in(own_client)] == [7 * 10**18, 9, 7 * 10**18, 7 * 10**18]

@@ -175,13 +175,15 @@ def context(
     group: str | None = None,
     seq: int | None = None,
     tags: Mapping[str, Any] | None = None,
+    at: int | None = None,
 ) -> ScopeManager:
-    """Give every inference captured inside a ``with`` the same id, group, sequence number and tags.
+    """Give every inference captured inside a ``with`` the same id, group, sequence number, tags and event time.
 
     Contexts nest: tags are merged, the rest is replaced. They follow threads and asyncio tasks as contextvars do.
-    Give an `id` only around one inference: a second one of the same id is taken for a duplicate.
+    Give an `id` only around one inference: a second one of the same id is taken for a duplicate. `at` is for traffic
+    that is played again: when it happened, nanoseconds since the epoch, instead of now.
     """
-    return ScopeManager(id, group, seq, tags)
+    return ScopeManager(id, group, seq, tags, at)
 
 
 def feedback(id: Any, truth: Any, *, kind: str = "truth", model: str = "") -> None:

@@ -129,9 +129,8 @@ class Client:
                 return None
             if model not in self._models:
                 self._check(model)
-            encoded = self._encoding.one(
-                raw, now if at is None else at, sampler.rate, model, inputs, outputs, *more
-            )
+            at = _moment(now) if at is None else at
+            encoded = self._encoding.one(raw, at, sampler.rate, model, inputs, outputs, *more)
             if encoded is None:
                 self.bulk.drop(model, _WITHHELD)
                 return None
@@ -171,9 +170,8 @@ class Client:
             if model not in self._models:
                 self._check(model)
             raws = np.frombuffer(ids, "V16")[kept]
-            encoded = self._encoding.many(
-                raws, now if at is None else at, rate, model, columns(), kept, scope, latency_ms
-            )
+            at = _moment(now) if at is None else at
+            encoded = self._encoding.many(raws, at, rate, model, columns(), kept, scope, latency_ms)
             if withheld := count - sum(chunk.count for chunk, _ in encoded):
                 self.bulk.drop(model, _WITHHELD, withheld)
         except BaseException as error:
@@ -251,6 +249,11 @@ def _exact(field: str, text: Any) -> str:
         kind = InvalidModel if field == "model" else InvalidInference
         raise kind(field, type(text).__name__, "give text")
     return str.__str__(text)  # what an app makes of str may hash and compare as it likes
+
+
+def _moment(now: int) -> int:
+    scope = CURRENT.get()
+    return now if scope is None or scope.at is None else scope.at
 
 
 def _reason(error: BaseException) -> str:

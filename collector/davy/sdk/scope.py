@@ -12,7 +12,7 @@ from davy.sdk.ids import parse
 
 
 class Scope(NamedTuple):
-    """The id, group, sequence number and tags in force."""
+    """The id, group, sequence number, tags and event time in force."""
 
     id: bytes | None = None
     group: str | None = None
@@ -20,6 +20,7 @@ class Scope(NamedTuple):
     tags: Mapping[str, Any] = {}
     pending: list[bytes] | None = None
     """The id of a request, for the first inference made in it; None where `id` holds for all."""
+    at: int | None = None
 
     def take(self) -> bytes | None:
         """Give the id for the next inference; None when it shall have one of its own."""
@@ -40,8 +41,8 @@ class ScopeManager:
 
     __slots__ = ("_given", "_token")
 
-    def __init__(self, id: Any, group: Any, seq: Any, tags: Any) -> None:
-        self._given = (id, group, seq, tags)
+    def __init__(self, id: Any, group: Any, seq: Any, tags: Any, at: Any) -> None:
+        self._given = (id, group, seq, tags, at)
         self._token: Token[Scope | None] | None = None
 
     def __enter__(self) -> None:
@@ -56,11 +57,12 @@ class ScopeManager:
                 CURRENT.reset(self._token)
 
 
-def _merge(outer: Scope, id: Any, group: Any, seq: Any, tags: Any) -> Scope:
+def _merge(outer: Scope, id: Any, group: Any, seq: Any, tags: Any, at: Any) -> Scope:
     return Scope(
         id=outer.id if id is None else parse(id),
         group=outer.group if group is None else str(group),
         seq=outer.seq if seq is None else int(seq),
         tags={**outer.tags, **(tags or {})},
         pending=outer.pending if id is None else None,
+        at=outer.at if at is None else int(at),
     )
