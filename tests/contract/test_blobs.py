@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,23 @@ def test_equal_payloads_are_stored_once(blobs: Blobs) -> None:
 def test_hashes_gives_every_payload(blobs: Blobs) -> None:
     put = {blobs.put(b"%d" % number, "text/plain").hash for number in range(50)}
     assert sorted(blobs.hashes()) == sorted(put)
+
+
+def test_every_payload_is_listed_with_its_length_and_the_time_it_was_put_last(blobs: Blobs) -> None:
+    begun = time.time_ns()
+    first = blobs.put(b"lamp", "text/plain")
+    blobs.put(b"another", "text/plain")
+    before = {stored.hash: stored for stored in blobs.stored()}
+    assert {hash: stored.length for hash, stored in before.items()} == {
+        first.hash: 4,
+        reference(b"another", "").hash: 7,
+    }
+    later = max(stored.at for stored in before.values())
+    while blobs.put(b"lamp", "text/plain") and time.time_ns() <= later + 10**7:
+        pass  # until the clock of the file system has moved
+    after = {stored.hash: stored.at for stored in blobs.stored()}
+    assert after[first.hash] > before[first.hash].at
+    assert all(abs(at - begun) < 60 * 10**9 for at in after.values())
 
 
 def test_a_deleted_payload_is_gone_and_may_be_put_again(blobs: Blobs) -> None:

@@ -1,6 +1,6 @@
 """The blob store: payloads by content, by URL, ``file:///directory`` or ``memory://name``."""
 
-from davy.blobs.base import Blobs, reference
+from davy.blobs.base import Blobs, Stored, reference
 from davy.blobs.open import open_blobs
 
-__all__ = ["Blobs", "open_blobs", "reference"]
+__all__ = ["Blobs", "Stored", "open_blobs", "reference"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from davy._directory import directory_of, make_directory
-from davy.blobs.base import reference
+from davy.blobs.base import Stored, reference
 from davy.errors import BlobError
 from davy.event import BlobRef
 
@@ -46,7 +46,7 @@ class FileBlobs:
                     path.unlink()
 
     def put(self, data: bytes, media_type: str) -> BlobRef:
-        """Store a payload; storing it again changes nothing, or repairs a file that was damaged.
+        """Store a payload; storing it again only renews its time, or repairs a file that was damaged.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class FileBlobs:
         found = reference(data, media_type)
         path = self._path(found.hash)
         try:
-            if not path.exists() or path.read_bytes() != data:
+            if not _renewed(path, data):
                 self._write(path, data)
         except OSError as error:
             remedy = f"cannot be kept ({error.strerror}): free space or give write permission"
@@ -97,6 +97,13 @@ class FileBlobs:
             if _HASH.fullmatch(hash):
                 yield hash
 
+    def stored(self) -> Iterator[Stored]:
+        """Give every payload stored, with the time it was put last."""
+        for hash in self.hashes():
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                found = self._path(hash).stat()
+                yield Stored(hash, found.st_mtime_ns, found.st_size)
+
     def close(self) -> None:
         """Nothing is held between calls."""
 
@@ -119,6 +126,17 @@ class FileBlobs:
             Path(name).unlink(missing_ok=True)
             raise
         _sync_directory(path.parent)
+
+
+def _renewed(path: Path, data: bytes) -> bool:
+    """Give a payload that is there a new time; False when it is not, or is damaged."""
+    try:
+        if path.read_bytes() != data:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _sync_directory(path: Path) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from davy.blobs.base import reference
+from davy.blobs.base import Stored, reference
 from davy.errors import BlobError
 from davy.event import BlobRef
 
 
 class MemoryBlobs:
     """A blob store that lives as long as its process.
+
+    Parameters
+    ----------
+    name
+        What stands behind ``memory://``.
+    clock
+        Nanoseconds since the epoch.
 
     Examples
     --------
@@ -24,9 +32,10 @@ class MemoryBlobs:
     _named: Final[dict[str, MemoryBlobs]] = {}
     _naming: Final = threading.Lock()
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", *, clock: Callable[[], int] = time.time_ns) -> None:
         self.url = f"memory://{name}"
-        self._payloads: dict[str, bytes] = {}
+        self._clock = clock
+        self._payloads: dict[str, tuple[bytes, int]] = {}
 
     @classmethod
     def named(cls, name: str) -> MemoryBlobs:
@@ -35,15 +44,15 @@ class MemoryBlobs:
             return cls._named.setdefault(name, cls(name))
 
     def put(self, data: bytes, media_type: str) -> BlobRef:
-        """Store a payload; storing it again changes nothing."""
+        """Store a payload; storing it again only renews its time."""
         found = reference(data, media_type)
-        self._payloads.setdefault(found.hash, bytes(data))
+        self._payloads[found.hash] = bytes(data), self._clock()
         return found
 
     def get(self, hash: str) -> bytes:
         """Give a payload. Raises BlobError when there is none."""
         try:
-            return self._payloads[hash]
+            return self._payloads[hash][0]
         except KeyError as error:
             raise BlobError("blob", hash, "is not stored here; it was deleted or never put") from error
 
@@ -58,6 +67,11 @@ class MemoryBlobs:
     def hashes(self) -> Iterator[str]:
         """Give the hash of every payload stored when the first was asked for."""
         yield from list(self._payloads)
+
+    def stored(self) -> Iterator[Stored]:
+        """Give every payload stored when the first was asked for, with the time it was put last."""
+        for hash, (data, at) in list(self._payloads.items()):
+            yield Stored(hash, at, len(data))
 
     def close(self) -> None:
         """Leave the payloads to whoever else opened this name."""
