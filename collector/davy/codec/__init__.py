@@ -14,6 +14,19 @@ from davy.codec._encode import Encoder
 from davy.codec._events import dump, load
 from davy.codec._layout import Chunk, Layout
 from davy.codec._plain import dump_any, load_any
+from davy.codec._references import references
 from davy.codec._wire import decode, pack, select
 
-__all__ = ["Chunk", "Encoder", "Layout", "decode", "dump", "dump_any", "load", "load_any", "pack", "select"]
+__all__ = [
+    "Chunk",
+    "Encoder",
+    "Layout",
+    "decode",
+    "dump",
+    "dump_any",
+    "load",
+    "load_any",
+    "pack",
+    "references",
+    "select",
+]
