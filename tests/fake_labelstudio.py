@@ -2,8 +2,8 @@
 
 Always: an import sent twice is stored twice, one bad task refuses the whole import, a prediction of nonsense is stored
 with 201, a page after the last is 404. By switch, once per import in the order of `vices`: no answer, a reset or an
-error, each before or after the tasks are stored, or long after (`commit_late`). By call: expired access tokens, legacy
-tokens off.
+error, each before or after the tasks are stored, or long after (`commit_late`); the same once per deletion in the order
+of `delete_vices`. By call: expired access tokens, legacy tokens off.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class FakeLabelStudio:
         self.projects: dict[int, dict[str, Any]] = {}
         self.tasks: dict[int, dict[str, Any]] = {}
         self.vices: deque[str] = deque()
+        self.delete_vices: deque[str] = deque()
         self.requests: list[tuple[str, str]] = []
         self.before_answer: Callable[[str, str], None] | None = None
         self.legacy_enabled = True
@@ -274,6 +275,10 @@ class _Handler(BaseHTTPRequestHandler):
             if vice == "commit late":
                 fake._late.append((project, body))
             stored = [] if vice.endswith(("before", "late")) else fake._store(project, body)
+        if not self._suffer(vice):
+            self._answer(201, {"task_count": len(stored), "task_ids": stored})
+
+    def _suffer(self, vice: str) -> bool:
         match vice.split():
             case ["reset", _]:
                 self._reset()
@@ -281,8 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(500, {"detail": "database is locked"})
             case ["silence", _] | ["commit", _]:
                 self._stay_silent()
-            case _:
-                self._answer(201, {"task_count": len(stored), "task_ids": stored})
+        return bool(vice)
 
     def _list_tasks(self, _: Any) -> None:
         fake = self.server_state
@@ -304,9 +308,12 @@ class _Handler(BaseHTTPRequestHandler):
             )
 
     def _delete_task(self, _: Any, task: int) -> None:
-        with self.server_state._lock:
-            found = self.server_state.tasks.pop(task, None)
-        self._answer(*((204, None) if found else (404, _gone("Task"))))
+        fake = self.server_state
+        with fake._lock:
+            vice = fake.delete_vices.popleft() if fake.delete_vices else ""
+            found = fake.tasks.get(task) if vice.endswith("before") else fake.tasks.pop(task, None)
+        if not self._suffer(vice):
+            self._answer(*((204, None) if found else (404, _gone("Task"))))
 
     def _page(self, rows: list[Any]) -> list[Any] | None:
         number, size = int(self._query.get("page", 1)), int(self._query.get("page_size", 30))

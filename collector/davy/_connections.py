@@ -40,6 +40,9 @@ class _Connection:
         )
         self.open = True
         self.sqlite.execute("PRAGMA synchronous = NORMAL")
+        self.sqlite.execute(
+            "PRAGMA secure_delete = ON"
+        )  # what is deleted or replaced is overwritten with zeros
 
     def close(self) -> None:
         self.sqlite.close()

@@ -15,6 +15,7 @@ from davy.errors import DavyError
 
 _OPEN_SECONDS: Final = 30.0
 _CHECKPOINT_SECONDS: Final = 1.0
+_SCRUB_SECONDS: Final = 10.0
 _FIRST_WAIT: Final = 0.0003
 _LONGEST_WAIT: Final = 0.004
 _PERMISSION: Final = "give this user write permission on the directory and its files"
@@ -95,11 +96,28 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
-    def checkpoint(self) -> None:
-        """Move the write-ahead file into the database and cut it to nothing, unless readers are in the way."""
+    def checkpoint(self, timeout: float = _CHECKPOINT_SECONDS) -> bool:
+        """Move the write-ahead file into the database and cut it to nothing; False when others were in the way."""
         with self.reading() as connection:
-            _wait_for_locks(connection, _CHECKPOINT_SECONDS)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            _wait_for_locks(connection, timeout)
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
+
+    def compact(self) -> None:
+        """Write the database anew, in time proportional to its size: nothing but what it holds is in it then.
+
+        ``secure_delete`` overwrites what is deleted, but when SQLite moves a record to another page, a copy may stay
+        in the unused part of the old one, out of its reach.
+        """
+        with self.reading() as connection:
+            connection.execute("VACUUM")
+        self.scrub()
+
+    def scrub(self) -> None:
+        """Cut the write-ahead file, which holds older pages; raises when others used the database all the time."""
+        if not self.checkpoint(_SCRUB_SECONDS):
+            busy = f"others read it for {_SCRUB_SECONDS:g} s, so deleted bytes are still in its -wal file"
+            raise self._error("file", str(self.path), f"{busy}; try again")
 
     def close(self) -> None:
         """Close the connections of every thread; calling it twice is harmless."""

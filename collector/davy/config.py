@@ -62,6 +62,9 @@ class LogSettings:
 
     keep_hours: float = _setting(7 * 24.0, "age at which records may be deleted", least=0)
     keep_bytes: int = _setting(20 * 2**30, "size at which the oldest records are deleted", least=2**20)
+    orphan_hours: float = _setting(
+        48.0, "age at which a payload nothing refers to is deleted; more than sdk.spool_hours", least=1
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ position. Everything else that `Role.handle` raises belongs to a record: the rec
 one, each in a transaction of its own, and the one that fails three times in the same way goes to the dead letters.
 
 A role runs in one process at a time: `Loop.run` holds a lease, and a transaction without it is refused. A second
-process waits and takes over when the first leaves, or ten seconds after its death.
+process waits and takes over when the first leaves, or ten seconds after its death. While `davy forget` works a role
+stands aside, and begins again from the stored state.
 """
 
 from __future__ import annotations
@@ -21,23 +22,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from operator import attrgetter
 from typing import Final, Generic, Protocol, TypeVar
 
 from davy import metrics
 from davy.codec import dump_any, load_any
 from davy.errors import DecodeError, LeaseLost, LogError, StoreError
 from davy.event import dead_letters
+from davy.forgetting import asked_aside
+from davy.forgetting.records import OUTBOX
 from davy.log import Consumer, Message, Partition, Position, Record
 from davy.runtime import Runtime
 from davy.store import Batch, Lease
 
 T = TypeVar("T")
 _POSITIONS: Final = "positions"
-_OUTBOX: Final = "outbox"
 _ATTEMPTS: Final = 3
 _PAUSE_SECONDS: Final = 0.5
 _LEASE_SECONDS: Final = 10.0
 _REASONS: Final = 1000
+_HAS_VALUE: Final = attrgetter("value")
 _logger = logging.getLogger("davy.consume")
 
 
@@ -105,7 +109,10 @@ class Loop(Generic[T]):
         while not self._runtime.stop.is_set():
             self._runtime.pulse.beat(self._role.name)
             try:
-                if self._hold_lease():
+                if asked_aside(self._runtime.store, self._runtime.clock()):
+                    self._release()
+                    self._runtime.stop.wait(_PAUSE_SECONDS)
+                elif self._hold_lease():
                     self.step(timeout=0.2)
                 else:
                     self._runtime.stop.wait(_PAUSE_SECONDS)
@@ -140,9 +147,7 @@ class Loop(Generic[T]):
         """Leave the log, and the role to whoever waits for it."""
         self._consumer.close()
         self._producer.close()
-        if self._lease is not None:
-            self._runtime.store.release(self._lease)
-            self._lease = None
+        self._release()
 
     def _step(self, timeout: float) -> int:
         if self._lost:
@@ -180,11 +185,11 @@ class Loop(Generic[T]):
 
     def _take_up(self) -> None:
         self._role.restore()
-        stored = self._runtime.store.get(_OUTBOX, self._role.name)
+        stored = self._runtime.store.get(OUTBOX, self._role.name)
         messages = [Message(*fields) for fields in load_any(stored)] if stored else []
         if messages:
             self._producer.append(messages)
-            self._runtime.store.apply(Batch().delete(_OUTBOX, self._role.name))
+            self._runtime.store.apply(Batch().delete(OUTBOX, self._role.name))
         self._stale = False
 
     def _handle(self, records: Sequence[Record]) -> None:
@@ -216,7 +221,7 @@ class Loop(Generic[T]):
     def _compute(self, records: Sequence[Record]) -> _Work:
         work, items = _Work(), []
         try:
-            for record in records:
+            for record in filter(_HAS_VALUE, records):  # one without was forgotten
                 try:
                     items.append((record, self._role.decode(record)))
                 except DecodeError as error:
@@ -240,7 +245,7 @@ class Loop(Generic[T]):
             work.batch.put(_POSITIONS, self._place(topic, partition), dump_any(offset))
         if work.batch.operations or work.messages:
             packed = [[m.topic, m.key, m.value, dict(m.headers)] for m in work.messages]
-            work.batch.put(_OUTBOX, self._role.name, dump_any(packed))
+            work.batch.put(OUTBOX, self._role.name, dump_any(packed))
             self._apply(work.batch)
         for topic, kind in work.dead:
             self._runtime.meter.add(metrics.DEAD_LETTERS, topic=topic, error=kind)
@@ -266,6 +271,11 @@ class Loop(Generic[T]):
         if self._lease != held:
             self._lost = True  # somebody else may have been at it meanwhile
         return self._lease is not None
+
+    def _release(self) -> None:
+        if self._lease is not None:
+            self._runtime.store.release(self._lease)
+            self._lease = None
 
     def _place(self, topic: str, partition: int) -> str:
         return f"{self._role.name}/{topic}/{partition}"

@@ -70,6 +70,9 @@ DUPLICATES = Metric(
 TASKS = Metric("davy_label_tasks_total", "counter", "Tasks confirmed in the labelling tool.", ("model",))
 LABELS = Metric("davy_labels_total", "counter", "Labels read back, by verdict.", ("model", "verdict"))
 DATASETS = Metric("davy_dataset_versions", "gauge", "Dataset versions built.", ("model",))
+ORPHANS = Metric(
+    "davy_orphaned_payloads_total", "counter", "Payloads deleted because nothing referred to them any more."
+)
 REQUESTS = Metric(
     "davy_gateway_requests_total", "counter", "Requests the gateway answered.", ("route", "status")
 )

@@ -1,36 +1,84 @@
-"""The role that keeps the log within its age and size."""
+"""The role that keeps the log within its age and size, and the blob store within what is referred to."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final
 
 from davy import metrics
-from davy.errors import LogError
+from davy.blobs import Stored
+from davy.errors import DavyError
+from davy.forgetting import Names, collect, keepers
 from davy.runtime import Runtime
 
 _EVERY_SECONDS: Final = 600.0
+_ORPHANS_EVERY_SECONDS: Final = 3600.0
+_PAYLOADS_A_ROUND: Final = 50_000
 _HOUR: Final = 3600 * 10**9
 _logger = logging.getLogger("davy.retention")
 
 
 class RetentionTarget:
-    """Deletes records older than `log.keep_hours`, and the oldest beyond `log.keep_bytes`, every ten minutes."""
+    """Deletes what is due: records, names of forgotten inferences, and payloads that nothing refers to.
+
+    Every ten minutes records older than `log.keep_hours` go, and the oldest beyond `log.keep_bytes`. Every hour up to
+    50,000 payloads are looked at, the next hour those that follow.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._orphans_at = 0
+        self._stored: Iterator[Stored] = iter(())
 
     def run(self) -> None:
         """Work until the runtime's stop signal; what fails is counted and tried again ten minutes later."""
         while not self._runtime.stop.wait(_EVERY_SECONDS):
-            try:
-                self.retain()
-            except LogError as error:
-                self._runtime.meter.add(metrics.ROLE_ERRORS, role="retain", error=type(error).__name__)
-                _logger.warning("retention failed and will be tried again: %s", error)
+            for due in (self.retain, self.drop_names, self.collect_due):
+                self._try(due)
 
     def retain(self) -> int:
         """Delete what is due; give the number of records."""
         settings = self._runtime.settings.log
         before = self._runtime.clock() - int(settings.keep_hours * _HOUR)
         return self._runtime.log.retain(before=before, max_bytes=settings.keep_bytes)
+
+    def drop_names(self) -> int:
+        """Drop the names of what was forgotten so long ago that nothing can bring it back; give their number."""
+        settings = self._runtime.settings.log
+        hours = settings.keep_hours + settings.orphan_hours
+        return Names(self._runtime.store).expire(self._runtime.clock() - int(hours * _HOUR))
+
+    def collect_due(self) -> int:
+        """Collect orphaned payloads once an hour; give their number."""
+        now = self._runtime.clock()
+        if now - self._orphans_at < _ORPHANS_EVERY_SECONDS * 1e9:
+            return 0
+        self._orphans_at = now
+        return self.collect()
+
+    def collect(self) -> int:
+        """Look at the next payloads and delete those that nothing refers to any more; give their number.
+
+        Raises
+        ------
+        SettingError
+            A room is not installed here, so what it refers to is not known: nothing is deleted.
+        """
+        runtime = self._runtime
+        some = list(islice(self._stored, _PAYLOADS_A_ROUND))
+        if len(some) < _PAYLOADS_A_ROUND:
+            self._stored = runtime.blobs.stored()
+            some += islice(self._stored, _PAYLOADS_A_ROUND - len(some))
+        before = runtime.clock() - int(runtime.settings.log.orphan_hours * _HOUR)
+        deleted = collect(runtime.blobs, some, keepers(runtime), before=before)
+        runtime.meter.add(metrics.ORPHANS, deleted)
+        return deleted
+
+    def _try(self, due: Callable[[], int]) -> None:
+        try:
+            due()
+        except DavyError as error:
+            self._runtime.meter.add(metrics.ROLE_ERRORS, role="retain", error=type(error).__name__)
+            _logger.warning("retention failed and will be tried again: %s", error)

@@ -13,7 +13,8 @@ from importlib.metadata import EntryPoint, entry_points
 from davy.blobs import blob_address, open_blobs
 from davy.config import Settings, load
 from davy.errors import SettingError
-from davy.log import open_log
+from davy.forgetting import HidingLog
+from davy.log import Log, open_log
 from davy.meter import Meter
 from davy.runtime import Runtime, Target
 from davy.store import open_store
@@ -37,8 +38,15 @@ def beside_the_log(settings: Settings) -> Settings:
 
 
 @contextmanager
-def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
+def open_runtime(settings: Settings | None = None, *, forgotten: bool = False) -> Iterator[Runtime]:
     """Open log, store and blobs for a command or a server; close them at the end.
+
+    Parameters
+    ----------
+    settings
+        Those of this process by default.
+    forgotten
+        Whether readers of the log see what was forgotten, too.
 
     Raises
     ------
@@ -46,8 +54,9 @@ def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
         A setting or an address is wrong.
     """
     settings = beside_the_log(settings or load())
-    log = open_log(settings.url)
     store = open_store(settings.store_url)
+    opened = open_log(settings.url)
+    log: Log = opened if forgotten else HidingLog(opened, store)
     blobs = open_blobs(settings.blob_url)
     try:
         yield Runtime(settings=settings, log=log, store=store, blobs=blobs, meter=Meter())

@@ -209,6 +209,7 @@ def _version_row(path: Path, manifest: Any) -> dict[str, Any]:
         "rows": len(manifest["rows"]),
         "failures": verdicts["failure"],
         "suite": splits["suite"],
+        "forgotten": manifest.get("forgotten", {"rows": 0})["rows"],
         "parent": manifest["parent"],
         "created_at": manifest["created_at"],
         "path": str(path),

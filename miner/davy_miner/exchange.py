@@ -70,6 +70,11 @@ class Chore(Generic[T]):
         self._failed(error)
         return None
 
+    def abandon(self) -> None:
+        """Take no outcome of what runs; it is due again at once."""
+        if self._future is not None:
+            self._future, self._due = None, 0
+
     def wait(self, timeout: float) -> None:
         """Wait until it has run; for shutdown and tests."""
         if self._future is not None:

@@ -17,6 +17,7 @@ from davy_miner.candidates import Candidate, State
 from davy_miner.select import Estimate, error_rate
 
 COLLECTION: Final = "labels"
+FEEDBACK_NOTES: Final = "feedback"
 Verdict = Literal["failure", "correct", "unknown", "skipped", "deleted"]
 _WRONG: Final = frozenset({"failure", "wrong", "model-wrong"})
 _RIGHT: Final = frozenset({"correct", "right", "model-correct"})

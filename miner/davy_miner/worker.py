@@ -19,13 +19,12 @@ from davy_miner.candidates import State, candidate_id
 from davy_miner.dataset.build import COLLECTION as DATASETS
 from davy_miner.exchange import Exchange, Tool
 from davy_miner.labels import COLLECTION as REVISIONS
-from davy_miner.labels import Revisions, answer_of, state_after, verdict
+from davy_miner.labels import FEEDBACK_NOTES, Revisions, answer_of, state_after, verdict
 from davy_miner.pool import Pool
 from davy_miner.rounds import ROLE, Rounds
 
 Item: TypeAlias = Flag | Label | Feedback
 
-FEEDBACK_NOTES: Final = "feedback"
 _HOUR: Final = 3600 * 10**9
 _ANSWERED: Final[frozenset[State]] = frozenset({"labelled", "skipped", "deleted"})
 _logger = logging.getLogger("davy.mine")
@@ -62,6 +61,8 @@ class Mine:
         """Build the index of candidates and take up what a crash left between an answer and its candidate."""
         self._pool.restore()
         self._rounds.restore()
+        if self.exchange is not None:
+            self.exchange.pull.abandon()
         self._revisions = {}
         answered = {key for key, _ in self._runtime.store.items(REVISIONS)}
         self._unsettled = answered - set(self._pool.ids(_ANSWERED))

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -350,6 +351,28 @@ def test_memory_and_sqlite_show_the_same_after_any_history(
     directory = tmp_path_factory.mktemp("log")
     in_memory = replay(lambda clock: MemoryLog("history", clock=clock), history)
     assert replay(lambda clock: SqliteLog(f"sqlite:///{directory}", clock=clock), history) == in_memory
+
+
+def test_an_erased_record_keeps_everything_but_its_value(log: Log) -> None:
+    append(log, "a", "secret", "c")
+    append(log, "elsewhere", topic=OTHER)
+    before = [*log.read(TOPIC, 0, 0), *log.read(OTHER, 0, 0)]
+    reader = log.consumer([TOPIC], "detect")
+    assert log.erase(TOPIC, 0, {before[1].offset: b"", 999: b"nothing is there"})
+    after = [*log.read(TOPIC, 0, 0), *log.read(OTHER, 0, 0)]
+    assert after == [before[0], replace(before[1], value=b""), *before[2:]]
+    assert reader.lag() == 3
+    assert reader.poll() == after[:3]
+    append(log, "d")
+    assert offsets(log)[-1] > before[-1].offset
+
+
+def test_erasing_an_offset_of_another_topic_or_partition_changes_nothing(log: Log) -> None:
+    append(log, "a")
+    (offset,) = offsets(log)
+    log.erase(OTHER, 0, {offset: b""})
+    log.erase(TOPIC, 1, {offset: b""})
+    assert values(log) == ["a"]
 
 
 def test_memory_logs_of_one_name_are_one_log() -> None:

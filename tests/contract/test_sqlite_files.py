@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import sqlite3
 import stat
 import tempfile
@@ -222,3 +224,83 @@ def test_deleted_bytes_leave_the_write_ahead_file(tmp_path: Path) -> None:
     log.producer().append([Message("davy.flags", "k", bytes(10_000))] * 250)
     log.retain(max_bytes=10**9, before=0)
     assert (tmp_path / "log.db").stat().st_size <= size
+
+
+def _mark(number: int) -> bytes:
+    return b"<%010d>" % number
+
+
+def _value(number: int, size: int) -> bytes:
+    return _mark(number) * (size // 12 + 1)
+
+
+def _marks_in(directory: Path) -> set[bytes]:
+    found = b"".join(path.read_bytes() for path in directory.iterdir())
+    return set(re.findall(rb"<\d{10}>", found))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nothing_that_was_deleted_or_replaced_is_in_the_files_of_a_scrubbed_store(
+    tmp_path: Path, seed: int
+) -> None:
+    rng, kept = random.Random(seed), dict[str, int]()
+    store = SqliteStore(f"sqlite:///{tmp_path}")
+    for number in range(600):
+        key = f"k{rng.randrange(60)}"
+        if rng.random() < 0.35:
+            store.apply(Batch().delete("c", key))
+            kept.pop(key, None)
+        else:
+            size = rng.choice([12, 60, 200, 900, 3000, 20_000])
+            store.apply(Batch().put("c", key, _value(number, size)))
+            kept[key] = number
+    store.scrub()
+    assert _marks_in(tmp_path) == {_mark(number) for number in kept.values()}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nothing_that_was_erased_is_in_the_files_of_a_log(tmp_path: Path, seed: int) -> None:
+    rng, kept = random.Random(seed), set[int]()
+    log = SqliteLog(f"sqlite:///{tmp_path}")
+    producer = log.producer()
+    for number in range(0, 400, 4):
+        sizes = [rng.choice([12, 200, 900, 3000, 20_000]) for _ in range(4)]
+        producer.append([Message("t", "k", _value(number + row, size)) for row, size in enumerate(sizes)])
+        kept.update(range(number, number + 4))
+        if rng.random() < 0.3:
+            records = [record for record in log.read("t", 0, 0) if record.value]
+            some = rng.sample(records, rng.randint(1, 4))
+            log.erase("t", 0, {record.offset: b"" for record in some})
+            kept.difference_update(int(record.value[1:11]) for record in some)
+    assert _marks_in(tmp_path) == set(map(_mark, kept))
+
+
+def test_erasing_says_so_when_a_reader_keeps_old_bytes_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davy._sqlite._SCRUB_SECONDS", 0.1)
+    log = SqliteLog(f"sqlite:///{tmp_path}")
+    log.producer().append([Message("t", "k", b"secret")])
+    (record,) = log.read("t", 0, 0)
+    reader = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM records").fetchone()
+    with pytest.raises(LogError, match="try again"):
+        log.erase("t", 0, {record.offset: b""})
+    reader.close()
+    log.erase("t", 0, {record.offset: b""})
+    assert all(b"secret" not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_log_of_the_first_version_is_read_and_erased_as_any_other(tmp_path: Path) -> None:
+    log = SqliteLog(f"sqlite:///{tmp_path}")
+    log.producer().append([Message("t", "k", b"one"), Message("t", "k", b"secret")])
+    log.close()
+    with sqlite3.connect(tmp_path / "log.db") as older:
+        older.execute("DROP TABLE erased")
+        older.execute("PRAGMA user_version = 1")
+    older.close()
+    log = SqliteLog(f"sqlite:///{tmp_path}")
+    offset = [record.offset for record in log.read("t", 0, 0)][1]
+    log.erase("t", 0, {offset: b"s"})
+    assert [record.value for record in log.read("t", 0, 0)] == [b"one", b"s"]

@@ -71,7 +71,8 @@ def test_every_label_used_belongs_to_a_metric_of_its_expression() -> None:
     labels = {metric.name: set(metric.labels) for metric in CATALOGUE}
     for expression in [*dashboard_expressions(), *(rule.expression for rule in RULES)]:
         known = {"le"}.union(*(labels[name] for name in metrics_in([expression])))
-        used = {label for group in re.findall(r"by \(([^)]*)\)", expression) for label in group.split(", ")}
+        groups = re.findall(r"by \(([^)]+)\)", expression)
+        used = {label for group in groups for label in group.split(", ")}
         assert used <= known, expression
 
 

@@ -11,6 +11,7 @@ from labelstudio_server import needs_label_studio
 from labelstudio_world import SETTLE, Crash, Fuse, World
 
 from davy.errors import LabelError
+from davy.forgetting import Forgetting
 from davy_miner.labelstudio import LocalLabelStudio
 from davy_miner.labelstudio.client import SdkTool
 from davy_miner.labelstudio.templates import chosen
@@ -104,6 +105,27 @@ def test_a_crash_after_the_import_leaves_one_task_each(world: World, api: httpx.
     assert process.push() == 5
     tasks = tasks_of(api, process.project(model))
     assert {key: len(found) for key, found in tasks.items()} == dict.fromkeys(ids, 1)
+
+
+def test_a_forgotten_task_goes_with_its_annotations_and_the_others_stay(
+    world: World, api: httpx.Client
+) -> None:
+    model = "digits:forget"
+    ids = world.select(4, model=model)
+    process = world.process()
+    assert process.push() == 4
+    project = process.project(model)
+    tasks = tasks_of(api, project)
+    gone, *others = ids
+    annotation = annotate(api, tasks[gone][0], ("verdict", "model correct"))
+    annotate(api, tasks[others[0]][0], ("verdict", "model correct"))
+    candidate = world.candidates()[gone]
+    for _ in range(2):
+        assert Forgetting(world.runtime()).forget(frozenset({candidate.inference_id})).problems == []
+    assert api.get(f"/api/tasks/{tasks[gone][0]}/").status_code == 404
+    assert api.get(f"/api/annotations/{annotation}/").status_code == 404
+    assert tasks_of(api, project) == {key: tasks[key] for key in others}
+    assert [label.candidate for label in world.pull(process)] == [others[0]]
 
 
 def test_a_second_task_is_found_and_removed(world: World, api: httpx.Client) -> None:

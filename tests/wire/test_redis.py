@@ -364,3 +364,24 @@ def test_doctor_warns_of_eviction_and_of_missing_persistence(server: RedisServer
     )
     assert found["redis persistence"][0] == "warning"
     assert "appendonly yes" in found["redis persistence"][1]
+
+
+@pytest.mark.parametrize(
+    "options", [SAFE, {"appendonly": "no", "dbfilename": "dump.rdb"}], ids=["aof", "snapshot"]
+)
+def test_nothing_that_was_deleted_stays_in_the_files_of_a_scrubbed_store(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    with RedisServer(tmp_path / "redis", **options) as running:
+        store = RedisStore(running.url)
+        store.apply(Batch().put("vectors", "ann", b"forget me").put("vectors", "bob", b"keep me"))
+        store.scrub()
+        assert b"forget me" in _files(tmp_path)
+        store.apply(Batch().delete("vectors", "ann"))
+        store.scrub()
+        assert b"forget me" not in _files(tmp_path)
+        assert b"keep me" in _files(tmp_path)
+
+
+def _files(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())

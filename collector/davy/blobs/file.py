@@ -56,9 +56,7 @@ class FileBlobs:
         found = reference(data, media_type)
         path = self._path(found.hash)
         try:
-            if path.exists() and path.read_bytes() == data:
-                os.utime(path)
-            else:
+            if not _renewed(path, data):
                 self._write(path, data)
         except OSError as error:
             remedy = f"cannot be kept ({error.strerror}): free space or give write permission"
@@ -123,6 +121,17 @@ class FileBlobs:
             Path(name).unlink(missing_ok=True)
             raise
         _sync_directory(path.parent)
+
+
+def _renewed(path: Path, data: bytes) -> bool:
+    """Give a payload that is there a new time; False when it is not, or is damaged."""
+    try:
+        if path.read_bytes() != data:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _sync_directory(path: Path) -> None:

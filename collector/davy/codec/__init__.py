@@ -14,6 +14,7 @@ from davy.codec._encode import Encoder
 from davy.codec._events import dump, load
 from davy.codec._layout import Chunk, Layout, refer
 from davy.codec._plain import dump_any, load_any
+from davy.codec._references import references
 from davy.codec._wire import decode, pack, select
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "load_any",
     "pack",
     "refer",
+    "references",
     "select",
 ]

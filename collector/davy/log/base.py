@@ -1,7 +1,8 @@
 """The port of the log: append-only topics, read in order by groups.
 
-A log has one writer verb, two reader verbs and no delete but retention. Offsets grow within a partition and
-are never reused, also after retention emptied it. Adapters: memory and SQLite here, Kafka behind its URL.
+A log has one writer verb, two reader verbs and no delete but retention and, where the medium allows it, erasing.
+Offsets grow within a partition and are never reused, also after retention emptied it.
+Adapters: memory and SQLite here, Kafka behind its URL.
 """
 
 from __future__ import annotations
@@ -117,6 +118,24 @@ class Log(Protocol):
             Records appended before this time (nanoseconds since the epoch) go.
         max_bytes
             The oldest go until the values of those kept, over all topics, have at most this many bytes.
+        """
+
+    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> bool:
+        """Replace the values of records, by offset, such that the old bytes are gone from the medium.
+
+        Everything else of a record stays, and so does the order. A record of which nothing is left gets an empty value;
+        readers pass over it. An offset that is not kept is passed over too. Without values it only makes sure that
+        nothing of what was replaced before is left.
+
+        Returns
+        -------
+        bool
+            False when this log cannot change what it holds: nothing was changed, and retention removes it in time.
+
+        Raises
+        ------
+        LogError
+            The log refused, or old bytes are still on the medium; doing it again is harmless.
         """
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Final
 
@@ -137,6 +138,15 @@ class MemoryLog:
             for topic, kept in self._topics.items():
                 self._topics[topic] = kept[self._index(topic, records[stop - 1].offset + 1) if stop else 0 :]
         return stop
+
+    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> bool:
+        """Replace the values of records, by offset."""
+        with self._grown:
+            records = self._topics.get(topic, []) if partition == 0 else []
+            for index, record in enumerate(records):
+                if record.offset in values:
+                    records[index] = replace(record, value=bytes(values[record.offset]))
+        return True
 
     def close(self) -> None:
         """Leave the records to whoever else opened this name."""

@@ -45,8 +45,10 @@ _MIGRATIONS: Final = (
         )
         """,
     ),
+    # How much of an erased value counts; see `erase`.
+    ("CREATE TABLE erased (offset INTEGER PRIMARY KEY, length INTEGER NOT NULL)",),
 )
-_COLUMNS: Final = "topic, offset, key, value, headers, at"
+_COLUMNS: Final = "topic, offset, key, value, headers, at, length"
 _NEXT: Final = "(SELECT seq + 1 FROM sqlite_sequence WHERE name = 'records'), 1"
 _FIRST_WAIT: Final = 0.01
 _LONGEST_WAIT: Final = 0.05
@@ -184,6 +186,19 @@ class SqliteLog:
             self._database.checkpoint()
         return deleted
 
+    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> bool:
+        """Replace the values of records, by offset, and leave nothing of the old ones in the files.
+
+        A value is overwritten in its place, filled up with zeros: if it took less room, SQLite would move records that
+        are kept from page to page, and leave copies of them behind that a later call could not reach.
+        """
+        if partition == 0 and values:
+            with self._database.writing() as connection:
+                for offset, value in values.items():
+                    _overwrite(connection, topic, offset, value)
+        self._database.scrub()
+        return True
+
     def close(self) -> None:
         """Let go of everything; calling it twice is harmless."""
         self._database.close()
@@ -205,6 +220,7 @@ class SqliteLog:
         query = "SELECT offset FROM records WHERE offset < ? ORDER BY offset LIMIT 1 OFFSET ?"
         with self._database.writing() as connection:
             turn = _scalar(connection, query, stop, _DELETED_AT_ONCE) or stop
+            connection.execute("DELETE FROM erased WHERE offset < ?", (turn,))
             return connection.execute("DELETE FROM records WHERE offset < ?", (turn,)).rowcount
 
 
@@ -213,13 +229,25 @@ def _scalar(connection: sqlite3.Connection, query: str, *values: object) -> Any:
     return None if row is None else row[0]
 
 
+def _overwrite(connection: sqlite3.Connection, topic: str, offset: int, value: bytes) -> None:
+    where = "FROM records WHERE topic = ? AND offset = ?"
+    size = _scalar(connection, f"SELECT length(value) {where}", topic, offset)
+    if size is not None:
+        padded = value.ljust(size, b"\0")
+        connection.execute("UPDATE records SET value = ? WHERE offset = ?", (padded, offset))
+        connection.execute("INSERT OR REPLACE INTO erased VALUES (?, ?)", (offset, len(value)))
+
+
 def _between(connection: sqlite3.Connection, topic: str, first: int, last: int, limit: int) -> list[Record]:
     query = (
-        f"SELECT {_COLUMNS} FROM records WHERE topic = ? AND offset BETWEEN ? AND ? ORDER BY offset LIMIT ?"
+        f"SELECT {_COLUMNS} FROM records LEFT JOIN erased USING (offset)"
+        " WHERE topic = ? AND offset BETWEEN ? AND ? ORDER BY offset LIMIT ?"
     )
     return [
-        Record(topic, 0, offset, key, value, json.loads(headers) if headers else {}, at)
-        for topic, offset, key, value, headers, at in connection.execute(query, (topic, first, last, limit))
+        Record(topic, 0, offset, key, value[:length], json.loads(headers) if headers else {}, at)
+        for topic, offset, key, value, headers, at, length in connection.execute(
+            query, (topic, first, last, limit)
+        )
     ]
 
 

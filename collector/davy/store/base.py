@@ -80,5 +80,8 @@ class Store(Protocol):
     def release(self, lease: Lease) -> None:
         """Give a right back; harmless when it is lost already."""
 
+    def scrub(self) -> None:
+        """Let nothing that was deleted or replaced stay on the medium; raises StoreError when some does."""
+
     def close(self) -> None:
         """Let go of everything; calling it twice is harmless."""

@@ -99,6 +99,9 @@ class MemoryStore:
             if self._leases.get(lease.name, (None, 0.0))[0] == lease:
                 self._leases[lease.name] = lease, 0.0
 
+    def scrub(self) -> None:
+        """Nothing that was deleted is kept."""
+
     def close(self) -> None:
         """Leave the records to whoever else opened this name."""
 

@@ -8,9 +8,12 @@ is checked, by the server's clock, in the same step that writes, in one round tr
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
+from redis import Redis
+from redis.cluster import RedisCluster
 from redis.exceptions import ReadOnlyError
 
 from davy.errors import LeaseLost, StoreError
@@ -60,6 +63,9 @@ _RELEASE: Final = """
 local held = redis.call('HMGET', KEYS[1], 'owner', 'fence')
 if held[1] == ARGV[1] and held[2] == ARGV[2] then redis.call('HSET', KEYS[1], 'until', 0) end
 """
+_SCRUB_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.02
+_WRITING: Final = ("aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_progress")
 _READ: Final = """
 local keys = redis.call('ZRANGE', KEYS[2], ARGV[1], '+', 'BYLEX', 'LIMIT', 0, ARGV[2])
 if #keys == 0 then return {keys, keys} end
@@ -169,11 +175,46 @@ class RedisStore:
     def info(self) -> dict[str, Any]:
         """What the server says about itself (the command ``INFO``)."""
         with failures(self._address):
-            return dict(self._client.info())
+            return dict(self._server().info())
+
+    def scrub(self) -> None:
+        """Let nothing that was deleted or replaced stay in the append-only file or the snapshot.
+
+        The server writes them anew, which takes as long as a start of it does.
+
+        Raises
+        ------
+        StoreError
+            The server did not finish within a minute.
+        """
+        self._wait_for_files()
+        with failures(self._address):
+            server = self._server()
+            begin = server.bgrewriteaof if server.info("persistence")["aof_enabled"] else server.bgsave
+            begin()
+        self._wait_for_files()
 
     def close(self) -> None:
         """Let go of everything; calling it twice is harmless."""
         self._client.close()
+
+    def _server(self) -> Redis:
+        """Give a client of the one server that holds the namespace."""
+        if not isinstance(self._client, RedisCluster):
+            return self._client
+        node = self._client.get_node_from_key(f"{self._prefix}:layout")  # type: ignore[no-untyped-call]
+        return self._client.get_redis_connection(node)
+
+    def _wait_for_files(self) -> None:
+        deadline = time.monotonic() + _SCRUB_SECONDS
+        while True:
+            with failures(self._address):
+                found = self._server().info("persistence")
+            if not any(found.get(name) for name in _WRITING):
+                return
+            if time.monotonic() > deadline:
+                raise StoreError("store", self.url, "is still writing its files; try again later")
+            time.sleep(_LOOK_SECONDS)
 
     def _call(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         with failures(self._address):

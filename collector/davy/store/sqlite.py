@@ -132,6 +132,10 @@ class SqliteStore:
         with self._database.writing() as connection:
             connection.execute(statement, (lease.name, lease.owner, lease.fence))
 
+    def scrub(self) -> None:
+        """Let nothing that was deleted or replaced stay in the files."""
+        self._database.compact()
+
     def close(self) -> None:
         """Let go of everything; calling it twice is harmless."""
         self._database.close()

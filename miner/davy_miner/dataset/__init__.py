@@ -1,5 +1,7 @@
 """Dataset versions: immutable directories of labelled inferences, verified whenever they are read.
 
+Only forgetting an inference changes a version: its row leaves the files, and the manifest says so.
+
 A version is a directory ``<model>/v3-1a2b3c4d`` with ``manifest.json`` (what is inside, from which label revision,
 chosen how and with which probability, in which split) and ``rows.npz`` (the arrays). Its name ends in a hash of the
 content.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
@@ -35,6 +35,11 @@ class _Row:
     inference: Inference
 
 
+def lease(model: str) -> str:
+    """Name the lease under which a model's versions are built and changed."""
+    return f"dataset/{model}"
+
+
 def build(runtime: Runtime, model: str, *, suite_share: float = 0.0) -> Path:
     """Write a version with every labelled candidate of a model; give its directory.
 
@@ -55,14 +60,13 @@ def build(runtime: Runtime, model: str, *, suite_share: float = 0.0) -> Path:
     """
     if not 0.0 <= suite_share < 1.0:
         raise DatasetError("suite share", suite_share, "give a number from 0 up to, but not, 1")
-    name, owner = f"dataset/{model}", uuid4().hex
-    lease = runtime.store.acquire(name, owner, seconds=_LEASE_SECONDS)
-    if lease is None:
+    held = runtime.store.acquire(lease(model), uuid4().hex, seconds=_LEASE_SECONDS)
+    if held is None:
         raise DatasetError("dataset", model, "is being built by another process; try again when it is done")
     try:
         return _build(runtime, model, suite_share)
     finally:
-        runtime.store.release(lease)
+        runtime.store.release(held)
 
 
 def _build(runtime: Runtime, model: str, suite_share: float) -> Path:
@@ -96,7 +100,7 @@ def _build(runtime: Runtime, model: str, suite_share: float) -> Path:
     }
     path = model_directory(root, model) / str(manifest["version"])
     write(path, manifest, {ROWS: data})
-    runtime.store.apply(Batch().put(COLLECTION, f"{model}/{manifest['version']}", _summary(manifest, path)))
+    runtime.store.apply(Batch().put(COLLECTION, f"{model}/{manifest['version']}", summary(manifest, path)))
     return path
 
 
@@ -156,7 +160,8 @@ def _fields(inference: Inference) -> dict[str, Any]:
     return found
 
 
-def _summary(manifest: dict[str, Any], path: Path) -> bytes:
+def summary(manifest: Mapping[str, Any], path: Path) -> bytes:
+    """Give what the store keeps of a version."""
     kept = ("model", "version", "number", "content", "parent", "created_at")
     return dump_any(
         {

@@ -1,4 +1,4 @@
-"""One version on disk: written once, whole or not at all; read back only when every hash holds."""
+"""One version on disk: written whole or not at all; read back only when every hash holds."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ MANIFEST: Final = "manifest.json"
 ROWS: Final = "rows.npz"
 TEMPORARY: Final = ".building-"
 FORMAT: Final = 1
+_NEW: Final = ".new-"
 _PACKED: Final = ".msgpack"
 _ENDS: Final = ".ends"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -96,8 +97,7 @@ def write(path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        text = json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n"
-        for name, data in {**files, MANIFEST: text.encode()}.items():
+        for name, data in {**files, MANIFEST: _manifest_bytes(manifest)}.items():
             _write_durably(temporary / name, data)
         _sync_directory(temporary)
         temporary.rename(path)
@@ -106,12 +106,52 @@ def write(path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -
         raise DatasetError("dataset directory", str(path), f"cannot be written: {error.strerror}") from error
 
 
+def rewrite(path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Give a version another manifest and other files, under names of their own.
+
+    At any moment the manifest names files that are there: what it no longer names waits for `tidy`.
+
+    Raises
+    ------
+    DatasetError
+        The directory cannot be written.
+    """
+    try:
+        for name, data in {**files, MANIFEST: _manifest_bytes(manifest)}.items():
+            new = path / f"{_NEW}{name}"
+            new.unlink(missing_ok=True)
+            _write_durably(new, data)
+            new.replace(path / name)
+        _sync_directory(path)
+    except OSError as error:
+        raise DatasetError("dataset directory", str(path), f"cannot be written: {error.strerror}") from error
+
+
+def strays(path: Path, manifest: Mapping[str, Any]) -> list[Path]:
+    """Give the files in a version that its manifest does not name."""
+    return sorted(file for file in path.iterdir() if file.name not in {MANIFEST, *manifest["files"]})
+
+
+def tidy(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Remove what a version's manifest does not name; raises DatasetError when that cannot be done."""
+    try:
+        for file in strays(path, manifest):
+            file.unlink(missing_ok=True)
+        _sync_directory(path)
+    except OSError as error:
+        raise DatasetError("dataset directory", str(path), f"cannot be written: {error.strerror}") from error
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest and check it against its own content hash; raises DatasetError when it is damaged."""
+    """Read a manifest and check it against its own content hash; raises DatasetError when it is damaged.
+
+    A version that forgot rows is checked against the hash of what is left, and keeps the name of its first content.
+    """
     place = path / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-        version, content = str(manifest["version"]), content_hash(manifest)
+        version, content = str(manifest["version"]), str(manifest["content"])
+        found, expected = content_hash(manifest), manifest.get("forgotten", manifest)["content"]
         format_version = int(manifest["format"])
     except FileNotFoundError:
         raise DatasetError("manifest", str(place), "is missing; this is no dataset version") from None
@@ -121,7 +161,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         ) from error
     if format_version > FORMAT:
         raise DatasetError("manifest format", format_version, f"this Davy reads up to {FORMAT}; upgrade it")
-    if not version.endswith(f"-{content[:8]}") or manifest.get("content") != content:
+    if not version.endswith(f"-{content[:8]}") or found != expected:
         raise DatasetError("manifest", str(place), "does not match its own hash; build the version again")
     return manifest
 
@@ -145,7 +185,8 @@ def load(path: Path | str) -> Dataset:
             ) from error
         if len(data) != expected["bytes"] or hash_of(data) != expected["hash"]:
             raise DatasetError("dataset file", str(path / name), "does not match its hash; build it again")
-    with np.load(path / ROWS, allow_pickle=False) as found:
+    (rows,) = manifest["files"]
+    with np.load(path / rows, allow_pickle=False) as found:
         return Dataset(path, manifest, _unpack({name: found[name] for name in found.files}))
 
 
@@ -178,6 +219,10 @@ def _unpack(arrays: Mapping[str, Array]) -> dict[str, Array]:
         elif not (name.endswith(_ENDS) and name.removesuffix(_ENDS) + _PACKED in arrays):
             found[name] = array
     return found
+
+
+def _manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -51,14 +51,21 @@ def versions(root: Path, model: str | None = None) -> list[tuple[Path, dict[str,
     DatasetError
         A manifest is damaged, or two models share a directory.
     """
-    places = [model_directory(root, model)] if model else sorted(root.glob("*"))
-    found = [(path, read_manifest(path)) for place in places for path in place.glob("v*-*")]
+    found = [(path, read_manifest(path)) for path in places(root, model)]
     if model:
         for path, manifest in found:
             if manifest["model"] != model:
                 remedy = f"holds versions of {manifest['model']!r}; set mine.datasets to another directory"
                 raise DatasetError("dataset directory", str(path.parent), remedy)
     return sorted(found, key=lambda item: (item[1]["model"], item[1]["number"]))
+
+
+def places(root: Path | None, model: str | None = None) -> list[Path]:
+    """Give the directory of every version, sorted; none where there is no root."""
+    if root is None:
+        return []
+    parents = [model_directory(root, model)] if model else root.glob("*")
+    return sorted(path for parent in parents for path in parent.glob("v*-*"))
 
 
 def find(root: Path, version: str) -> tuple[Path, dict[str, Any]]:

@@ -24,7 +24,16 @@ from davy.store import Batch, Lease
 from davy_miner.candidates import COLLECTION as CANDIDATES
 from davy_miner.candidates import Candidate
 from davy_miner.labelstudio.projects import Projects
-from davy_miner.labelstudio.records import SWEEPS, TASKS, Sent, candidate_in, put_candidate, put_sent, sent_in
+from davy_miner.labelstudio.records import (
+    SWEEPS,
+    TASKS,
+    Sent,
+    candidate_in,
+    push_lease,
+    put_candidate,
+    put_sent,
+    sent_in,
+)
 from davy_miner.labelstudio.task_data import form_of, task_data
 from davy_miner.labelstudio.templates import Form
 from davy_miner.labelstudio.tool import Refused, Task, Tool, UnknownFate
@@ -120,7 +129,7 @@ class Pusher:
     @contextmanager
     def _lease(self, project: int) -> Iterator[Callable[[], Lease] | None]:
         """Hold the right to push to a project; gives a function that renews it, None while another process has it."""
-        store, name = self._runtime.store, f"labelstudio/push/{project}"
+        store, name = self._runtime.store, push_lease(project)
         seconds = 2 * self._runtime.settings.labelstudio.timeout_seconds + 30
 
         def renew() -> Lease:

@@ -76,6 +76,11 @@ def put_project(batch: Batch, key: str, project: int, at: int) -> None:
     batch.put(PROJECTS, _PROJECT + key, dump_any({"v": 1, "id": project, "at": at}))
 
 
+def push_lease(project: int) -> str:
+    """Name the lease under which tasks are brought to a project."""
+    return f"labelstudio/push/{project}"
+
+
 def projects_in(store: Store) -> Iterator[int]:
     """Give the id of every project Davy has made or found."""
     for key, data in store.items(PROJECTS):

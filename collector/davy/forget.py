@@ -1,0 +1,69 @@
+"""The command ``davy forget``: an inference, and everything that came of it, is gone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from davy import console
+from davy.errors import SettingError
+from davy.forgetting import Forgetting, Outcome
+from davy.runner import open_runtime
+from davy.sdk.ids import parse
+
+
+def forget(
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--id", help="An inference: 32 hexadecimal digits or a UUID. May be repeated."),
+    ] = None,
+    tag: Annotated[
+        str, typer.Option("--tag", help="Every inference with this tag, as NAME=VALUE.", show_default=False)
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be removed; remove nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing what --tag found.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> int:
+    """Remove inferences from log, store, payloads, Label Studio and datasets. Exit code 1 when something is left."""
+    wanted = frozenset(parse(id) for id in ids or ())
+    with open_runtime(forgotten=True) as runtime:
+        work = Forgetting(runtime)
+        if tag:
+            found = work.tagged(*_name_and_value(tag))
+            if not (yes or dry_run):
+                typer.confirm(f"Forget {len(found)} inferences tagged {tag}?", abort=True, err=True)
+            wanted |= found
+        elif not wanted and not work.unfinished:
+            raise SettingError("--id", "", "name an inference, or a tag with --tag NAME=VALUE")
+        outcome = work.preview(wanted) if dry_run else work.forget(wanted)
+    _show(outcome, as_json=as_json, title="would be removed" if dry_run else "removed")
+    return 1 if outcome.problems else 0
+
+
+def _name_and_value(tag: str) -> Sequence[str]:
+    name, equals, value = tag.partition("=")
+    if not name or not equals:
+        raise SettingError("--tag", tag, "write NAME=VALUE")
+    return name, value
+
+
+def _show(outcome: Outcome, *, as_json: bool, title: str) -> None:
+    if as_json:
+        console.show_one(outcome.counts, title=title, as_json=True)
+    else:
+        console.show(
+            [{"what": kind, title: count} for kind, count in outcome.counts.items()], title="davy forget"
+        )
+    if outcome.stays_until is not None:
+        until = datetime.fromtimestamp(outcome.stays_until / 1e9, UTC).isoformat(timespec="minutes")
+        sys.stderr.write(
+            f"davy: the log cannot erase: nothing reads it any more, its bytes go by {until} (log.keep_hours)\n"
+        )
+    for problem in dict.fromkeys(outcome.problems):
+        sys.stderr.write(f"davy: not removed: {problem}\n")

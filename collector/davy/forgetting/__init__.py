@@ -1,0 +1,26 @@
+"""Removing everything that is kept of an inference, wherever a room keeps it.
+
+`Names` lists what is forgotten, `HidingLog` lets no reader of the log see it, a `Keeper` of each room says what the
+room holds of it, `Forgetting` removes that, and `collect` the payloads nothing refers to any more.
+"""
+
+from davy.forgetting.hiding import HidingLog
+from davy.forgetting.keepers import Keeper, Trace, keepers
+from davy.forgetting.names import Ids, Names
+from davy.forgetting.orphans import collect
+from davy.forgetting.rights import asked_aside
+from davy.forgetting.work import KINDS, Forgetting, Outcome
+
+__all__ = [
+    "KINDS",
+    "Forgetting",
+    "HidingLog",
+    "Ids",
+    "Keeper",
+    "Names",
+    "Outcome",
+    "Trace",
+    "asked_aside",
+    "collect",
+    "keepers",
+]

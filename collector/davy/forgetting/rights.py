@@ -1,0 +1,105 @@
+"""Asks roles to stand aside, and holds their leases meanwhile: then nobody else changes what they keep."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from davy.codec import dump_any, load_any
+from davy.errors import LeaseLost, StoreError
+from davy.forgetting.names import STATE
+from davy.runtime import Runtime
+from davy.store import Batch, Lease, Store
+
+_UNTIL: Final = "until"
+_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.05
+
+
+def asked_aside(store: Store, now: int) -> bool:
+    """Whether roles are to give up their leases for now; `now` is in nanoseconds since the epoch."""
+    stored = store.get(STATE, _UNTIL)
+    return stored is not None and bool(load_any(stored) > now)
+
+
+@contextmanager
+def standing_aside(runtime: Runtime, names: Sequence[str], patience: float) -> Iterator[Callable[[], None]]:
+    """Hold the leases `names` while roles stand aside; a killed process holds them for ten seconds at most.
+
+    Gives a function that raises LeaseLost once they are not held any more.
+
+    Raises
+    ------
+    StoreError
+        A lease was not given up within `patience` seconds.
+    """
+    rights = _Rights(runtime)
+    keeping = threading.Thread(target=rights.keep, name="davy-rights")
+    keeping.start()
+    try:
+        rights.take("forget", patience)
+        for name in names:
+            rights.take(name, patience)
+        yield rights.check
+    finally:
+        rights.ended.set()
+        keeping.join()
+        rights.give_back()
+
+
+class _Rights:
+    def __init__(self, runtime: Runtime) -> None:
+        self.ended = threading.Event()
+        self._runtime = runtime
+        self._owner = secrets.token_hex(8)
+        self._leases: dict[str, Lease] = {}
+        self._lock = threading.Lock()
+        self._lost: StoreError | None = None
+        self._ask()
+
+    def take(self, name: str, patience: float) -> None:
+        end = time.monotonic() + patience
+        while True:
+            self.check()
+            with self._lock:
+                lease = self._runtime.store.acquire(name, self._owner, seconds=_SECONDS)
+                if lease is not None:
+                    self._leases[name] = lease
+                    return
+            if time.monotonic() >= end:
+                remedy = f"somebody has held it for {patience:g} s; stop that process, or try again later"
+                raise StoreError("lease", name, remedy)
+            self.ended.wait(_LOOK_SECONDS)
+
+    def keep(self) -> None:
+        """Renew everything until the end; what fails is told by `check`."""
+        while not self.ended.wait(_SECONDS / 4):
+            try:
+                self._renew()
+            except StoreError as error:
+                self._lost = error
+                return
+
+    def check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+    def give_back(self) -> None:
+        for lease in self._leases.values():
+            self._runtime.store.release(lease)
+        self._runtime.store.apply(Batch().delete(STATE, _UNTIL))
+
+    def _renew(self) -> None:
+        with self._lock:
+            self._ask()
+            for name, held in self._leases.items():
+                if self._runtime.store.acquire(name, self._owner, seconds=_SECONDS) != held:
+                    raise LeaseLost("lease", name, "another process took it; run the command again")
+
+    def _ask(self) -> None:
+        until = self._runtime.clock() + int(_SECONDS * 1e9)
+        self._runtime.store.apply(Batch().put(STATE, _UNTIL, dump_any(until)))

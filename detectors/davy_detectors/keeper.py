@@ -1,0 +1,48 @@
+"""What the detectors keep of inferences: their ids, among the samples of incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from davy.codec import dump, load
+from davy.forgetting import Ids, Trace
+from davy.runtime import Runtime
+from davy.store import Batch
+from davy_detectors.alerts import COLLECTION, Incident
+
+
+class IncidentKeeper:
+    """Implements `davy.forgetting.Keeper`. Counts, bins and references are sums over many inferences and stay."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._store = runtime.store
+
+    def leases(self) -> Sequence[str]:
+        """Name the lease of the role that writes incidents."""
+        return ["role/detect"]
+
+    def tagged(self, name: str, text: str) -> Iterator[bytes]:
+        """Give nothing: no inference is kept here."""
+        del name, text
+        return iter(())
+
+    def traces(self, ids: Ids) -> Iterator[Trace]:
+        """Give the incidents that name one of `ids` among their samples."""
+        for key, data in self._store.items(COLLECTION):
+            if not ids.isdisjoint(load(Incident, data).samples):
+                yield Trace({"flags": frozenset({key})}, partial(self._remove, key, ids))
+
+    def payloads(self, ids: Ids) -> Iterator[str]:
+        """Give nothing: an id refers to no payload."""
+        del ids
+        return iter(())
+
+    def _remove(self, key: str, ids: Ids) -> bool:
+        data = self._store.get(COLLECTION, key)
+        if data is not None:
+            incident = load(Incident, data)
+            samples = [sample for sample in incident.samples if sample not in ids]
+            self._store.apply(Batch().put(COLLECTION, key, dump(replace(incident, samples=samples))))
+        return True
