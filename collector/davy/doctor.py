@@ -10,6 +10,7 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Literal
 
+from davy._redact import redacted
 from davy.config import describe
 from davy.errors import DavyError
 from davy.event import INFERENCES, dead_letters
@@ -34,9 +35,9 @@ def examine(runtime: Runtime) -> list[Check]:
     checks = [
         Check("davy", "ok", f"{version('davy')} on Python {sys.version.split()[0]}"),
         *_settings(runtime),
-        _try("log", runtime.settings.url, lambda: _log(runtime)),
-        _try("store", runtime.settings.store_url, lambda: _store(runtime)),
-        _try("blobs", runtime.settings.blob_url, lambda: _blobs(runtime)),
+        _try("log", runtime.log.url, lambda: _log(runtime)),
+        _try("store", redacted(runtime.settings.store_url), lambda: _store(runtime)),
+        _try("blobs", redacted(runtime.settings.blob_url), lambda: _blobs(runtime)),
         _disk(runtime),
         _dead_letters(runtime),
         *_roles(),
@@ -61,19 +62,20 @@ def _try(what: str, where: str, action: Callable[[], str]) -> Check:
 
 def _log(runtime: Runtime) -> str:
     end = runtime.log.end(INFERENCES)
-    return f"{runtime.settings.url}, {INFERENCES} ends at {', '.join(map(str, end.values()))}"
+    ends = ", ".join(map(str, end.values())) or "nothing: the topic is not there yet"
+    return f"{runtime.log.url}, {INFERENCES} ends at {ends}"
 
 
 def _store(runtime: Runtime) -> str:
     models = [key for key, _ in runtime.store.items("detect")]
-    return f"{runtime.settings.store_url}, models seen: {', '.join(models) or 'none'}"
+    return f"{redacted(runtime.settings.store_url)}, models seen: {', '.join(models) or 'none'}"
 
 
 def _blobs(runtime: Runtime) -> str:
     stored = runtime.blobs.put(b"davy doctor", "text/plain")
     runtime.blobs.get(stored.hash)
     runtime.blobs.delete(stored.hash)
-    return runtime.settings.blob_url
+    return redacted(runtime.settings.blob_url)
 
 
 def _disk(runtime: Runtime) -> Check:

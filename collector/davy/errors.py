@@ -7,6 +7,7 @@
     ├── InvalidInference     a captured value cannot travel
     ├── DecodeError          bytes are not an envelope or event we can read
     ├── LogError             the log refused, or cannot say whether it accepted
+    │   └── Refused          the log will never take this message
     ├── StoreError           the store refused
     │   └── LeaseLost        another owner holds the lease; nothing was written
     ├── BlobError            a payload cannot be stored or found
@@ -18,6 +19,8 @@ None of them leaves the SDK: there they are counted, by reason. On a server each
 value and the remedy; the gateway answers 4xx with it, the CLI prints it on one line and exits with 2.
 """
 
+from davy._redact import redacted
+
 
 class DavyError(Exception):
     """The root of the tree: catching it catches everything Davy raises on purpose.
@@ -27,7 +30,7 @@ class DavyError(Exception):
     field
         What was wrong: a setting, a field of an inference, a file.
     value
-        What was found there. Shown shortened; never a payload or a secret.
+        What was found there. Shown shortened, a URL without its password; never a payload or a secret.
     remedy
         What to do about it, as an instruction.
 
@@ -39,6 +42,7 @@ class DavyError(Exception):
     """
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
+        value = redacted(value) if isinstance(value, str) else value
         shown = repr(value)
         if len(shown) > 120:
             shown = f"{shown[:117]}..."
@@ -62,6 +66,10 @@ class DecodeError(DavyError):
 
 class LogError(DavyError):
     """The log refused, or cannot say whether it accepted."""
+
+
+class Refused(LogError):
+    """The log will never take this message: sending it again is of no use."""
 
 
 class StoreError(DavyError):

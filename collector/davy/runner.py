@@ -24,14 +24,28 @@ _log = logging.getLogger("davy.runner")
 def beside_the_log(settings: Settings) -> Settings:
     """Fill in the store and blob addresses that the settings leave to the log's.
 
+    Raises
+    ------
+    SettingError
+        The URL is no log's, or a log on Kafka has no place for them.
+
     Examples
     --------
     >>> beside_the_log(Settings()).blob_url
     'file:///.davy/blobs'
     """
     scheme, _, rest = settings.url.partition("://")
+    if scheme in {"kafka", "kafka+librdkafka"}:
+        for name, example in {
+            "store_url": "sqlite:////var/lib/davy",
+            "blob_url": "file:///var/lib/davy",
+        }.items():
+            if not getattr(settings, name):
+                remedy = f"Kafka keeps the log only: set DAVY_{name.upper()}, {example} for one"
+                raise SettingError(name, "", remedy)
+        return settings
     if scheme not in {"sqlite", "memory"}:
-        remedy = "a server reads its log itself: use sqlite:///directory; http:// is for the SDK"
+        remedy = "a server reads its log itself: use sqlite:///directory or kafka://host:port; http:// is for the SDK"
         raise SettingError("url", settings.url, remedy)
     blobs = f"file://{rest.rstrip('/')}/blobs" if scheme == "sqlite" else f"memory://{rest}"
     return replace(
@@ -49,7 +63,7 @@ def open_runtime(settings: Settings | None = None) -> Iterator[Runtime]:
         A setting or an address is wrong.
     """
     settings = beside_the_log(settings or load())
-    log = open_log(settings.url)
+    log = open_log(settings.url, settings)
     store = open_store(settings.store_url)
     blobs = open_blobs(settings.blob_url)
     try:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from davy.errors import LogError
+
 Partition: TypeAlias = tuple[str, int]
 Position: TypeAlias = Mapping[Partition, int]
 """The next offset to read, by topic and partition."""
@@ -36,6 +38,25 @@ class Record:
     value: bytes
     headers: Mapping[str, str]
     at: int
+
+
+def check_names(messages: Sequence[Message]) -> None:
+    """Refuse messages that some log cannot write down: a topic, key or header name that UTF-8 or C cannot hold.
+
+    Raises
+    ------
+    LogError
+        Names what is wrong.
+    """
+    for message in messages:
+        try:
+            f"{message.topic}{message.key}{''.join(message.headers)}".encode()
+        except UnicodeEncodeError as error:
+            raise LogError(
+                "key", message.key, "give topic, key and headers names that UTF-8 can hold"
+            ) from error
+        if any("\0" in name for name in message.headers):
+            raise LogError("headers", sorted(message.headers), "give names without a zero byte")
 
 
 class Producer(Protocol):

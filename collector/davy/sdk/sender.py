@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from davy.config import SdkSettings
-from davy.errors import DavyError, LogError, SettingError
+from davy.errors import DavyError, LogError, Refused, SettingError
 from davy.event import FEEDBACK, INFERENCES
 from davy.log import Message
 from davy.sdk.forksafe import ForkSafe, abandon, renew_all
 from davy.sdk.guard import Guard, describe, swallowed, warn
 from davy.sdk.lane import SPOOLED, Lane
 from davy.sdk.parcels import Parcel, envelopes, feedback_parcels
-from davy.sdk.sink import Refused, Sink
+from davy.sdk.sink import Sink
 
 if TYPE_CHECKING:
     from davy.sdk.journal import Entry

@@ -11,7 +11,12 @@ from davy.config import Settings
 from davy.errors import LogError, SettingError
 from davy.log import Message, open_log
 
-_ADAPTERS: Final = {"memory": "davy.log.memory", "sqlite": "davy.log.sqlite"}
+_ADAPTERS: Final = {
+    "memory": "davy.log.memory",
+    "sqlite": "davy.log.sqlite",
+    "kafka": "davy.log.kafka",
+    "kafka+librdkafka": "davy.log.librdkafka",
+}
 
 
 class Sink(Protocol):
@@ -22,10 +27,6 @@ class Sink(Protocol):
 
     def close(self, *, timeout: float = 5.0) -> None:
         """Let go of everything."""
-
-
-class Refused(LogError):
-    """The sink will never take this message: sending it again is of no use."""
 
 
 class Later(LogError):
@@ -54,14 +55,22 @@ def prepare(settings: Settings) -> Callable[[], Sink]:
         open_sink()  # looks at the address, and connects to nothing
         return open_sink
     if scheme not in _ADAPTERS or (scheme == "sqlite" and not rest):
-        raise SettingError("url", settings.url, "use sqlite:///directory, memory://name or http://host:port")
-    import_module(_ADAPTERS[scheme])
-    return partial(_LogSink, settings.url)
+        known = "sqlite:///directory, kafka://host:port, memory://name or http://host:port"
+        raise SettingError("url", settings.url, f"use {known}")
+    try:
+        import_module(_ADAPTERS[scheme])
+    except ImportError as error:
+        extra = scheme.rpartition("+")[2]
+        remedy = f"needs {error.name}: pip install 'davy[{extra}]'"
+        raise SettingError("url", settings.url, remedy) from error
+    if scheme.startswith("kafka"):
+        open_log(settings.url, settings)  # looks at the address, and connects to nothing
+    return partial(_LogSink, settings)
 
 
 class _LogSink:
-    def __init__(self, url: str) -> None:
-        self._log = open_log(url)
+    def __init__(self, settings: Settings) -> None:
+        self._log = open_log(settings.url, settings)
         self._producer = self._log.producer()
         self.append = self._producer.append
 
