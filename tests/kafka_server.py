@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import shutil
 import signal
 import socket
@@ -195,6 +196,19 @@ def kafka_cluster(_kafka_cluster: Cluster) -> Iterator[Cluster]:
     """Three brokers; what a test kills is started again for the next one."""
     yield _kafka_cluster
     _kafka_cluster.heal()
+
+
+@pytest.fixture
+def leaving_sockets() -> Iterator[None]:
+    """Collect the sockets that kafka-python leaves open when it cannot connect."""
+    yield
+    gc.collect()
+
+
+def cannot_connect(test: Any) -> Any:
+    """Mark a test in which kafka-python cannot connect: it leaves the sockets to the garbage collector."""
+    test = pytest.mark.usefixtures("leaving_sockets")(test)
+    return pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")(test)
 
 
 def fresh_prefix() -> str:

@@ -110,7 +110,6 @@ def _serve(
     overrides = {key: value for key, value in given.items() if value is not None}
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line a request
-    logging.getLogger("kafka").setLevel(logging.ERROR)  # it tells of every connection and every rebalance
     with open_runtime(load(overrides=overrides)) as runtime:
         roles, gateway = make_roles(names, runtime), runtime.settings.gateway
         where = f"http://{gateway.host}:{gateway.port}" if "gateway" in names else "no address"

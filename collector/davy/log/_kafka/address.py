@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -112,6 +113,10 @@ def _checked(settings: KafkaSettings) -> KafkaSettings:
         value = getattr(settings, name)
         if value not in choices and not (name == "security" and not value):
             raise SettingError(f"kafka.{name}", value, f"use one of {', '.join(choices)}")
+    for name in ("ca_file", "cert_file", "key_file"):
+        file = getattr(settings, name)
+        if file and not os.access(file, os.R_OK):
+            raise SettingError(f"kafka.{name}", file, "cannot be read")
     if settings.security.startswith("SASL") and not (settings.user and settings.password):
         remedy = "needs DAVY_KAFKA_USER and DAVY_KAFKA_PASSWORD"
         raise SettingError("kafka.security", settings.security, remedy)

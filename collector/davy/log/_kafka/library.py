@@ -17,6 +17,8 @@ from davy.log.base import Message, Partition, Position, Record
 OLDEST: Final = -2
 NEWEST: Final = -1
 """Instead of a time: before the oldest record kept, after the newest one."""
+SESSION_SECONDS: Final = 10.0
+"""After this time the group gives the partitions of a dead member to others: as long as a role's lease."""
 TOO_LARGE: Final = 10
 """Code of Kafka's protocol, as in `failure`."""
 
@@ -136,7 +138,8 @@ def failure(address: Address, code: int, text: str) -> LogError:
         remedy = "is larger than the topic's max.message.bytes: raise that, or lower DAVY_KAFKA_MESSAGE_BYTES"
         return Refused("message", address.shown, remedy)
     said = " ".join(text.split())[:200]
-    default = f"failed; are the brokers up and within reach? ({said})"
+    login = ", and user and password right" if address.settings.user else ""
+    default = f"failed; are the brokers up and within reach{login}? ({said})"
     return LogError("log", address.shown, f"{_REMEDIES[code]} ({said})" if code in _REMEDIES else default)
 
 
