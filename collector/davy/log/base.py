@@ -1,7 +1,8 @@
 """The port of the log: append-only topics, read in order by groups.
 
 A log has one writer verb, two reader verbs and no delete but retention. Offsets grow within a partition and
-are never reused, also after retention emptied it. Adapters: memory and SQLite here, Kafka behind its URL.
+are never reused, also after retention emptied it. Order holds within a partition, and so within a key; over
+partitions and topics there is none. Adapters: memory and SQLite, which have one partition a topic, and Kafka.
 """
 
 from __future__ import annotations
@@ -96,18 +97,21 @@ class Consumer(Protocol):
         """Tell the log how far the group is: a hint for a group that lost its stored position."""
 
     def lag(self) -> int:
-        """How many records stand between the position and the end, over all partitions held."""
+        """How many records stand between the position and the end, over all partitions held, as of the last poll."""
 
     def close(self) -> None:
         """Leave the group; calling it twice is harmless."""
 
 
 Assigned: TypeAlias = Callable[[Sequence[Partition]], Position]
-"""Called with partitions just given to a consumer; returns the stored position, empty where there is none."""
+"""Called with partitions just given to a consumer; returns the stored position, empty where there is none.
+
+It is called by the thread that opens or polls the consumer, before the first record of these partitions.
+"""
 
 
 class Log(Protocol):
-    """One log, by URL."""
+    """One log, by URL; `url` is without its password."""
 
     url: str
 
@@ -121,10 +125,10 @@ class Log(Protocol):
         """
 
     def start(self, topic: str) -> Position:
-        """The oldest offset kept, by partition."""
+        """The oldest offset kept, by partition; empty where the log has not heard of the topic."""
 
     def end(self, topic: str) -> Position:
-        """The offset after the newest record, by partition."""
+        """The offset after the newest record, by partition; empty where the log has not heard of the topic."""
 
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> Iterator[Record]:
         """Give the records with ``start <= offset < stop``, outside any group, in order."""
@@ -137,7 +141,8 @@ class Log(Protocol):
         before
             Records appended before this time (nanoseconds since the epoch) go.
         max_bytes
-            The oldest go until the values of those kept, over all topics, have at most this many bytes.
+            The oldest go until the values of those kept, over all topics, have at most this many bytes; a log that
+            does not know sizes estimates them.
         """
 
     def close(self) -> None:

@@ -19,6 +19,8 @@ NEWEST: Final = -1
 """Instead of a time: before the oldest record kept, after the newest one."""
 SESSION_SECONDS: Final = 10.0
 """After this time the group gives the partitions of a dead member to others: as long as a role's lease."""
+FETCH_WAIT_MS: Final = 100
+"""Longest wait of a broker for new records. Partitions whose records ran out meanwhile are asked for after it."""
 TOO_LARGE: Final = 10
 """Code of Kafka's protocol, as in `failure`."""
 

@@ -15,7 +15,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.structs import MemberState
 
 from davy.log._kafka.address import Address
-from davy.log._kafka.library import SESSION_SECONDS, Begin, Forget, failure, left
+from davy.log._kafka.library import FETCH_WAIT_MS, SESSION_SECONDS, Begin, Forget, failure, left
 from davy.log._kafka_python.client import (
     METADATA_MS,
     UNKNOWN,
@@ -182,6 +182,7 @@ def _open_consumer(address: Address, **config: Any) -> Any:
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         fetch_max_bytes=_FETCH_BYTES,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
         max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
         metadata_max_age_ms=METADATA_MS,
         **config,

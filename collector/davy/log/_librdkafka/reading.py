@@ -10,7 +10,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from davy.log._kafka.address import Address
-from davy.log._kafka.library import SESSION_SECONDS, Begin, Forget, left
+from davy.log._kafka.library import FETCH_WAIT_MS, SESSION_SECONDS, Begin, Forget, left
 from davy.log._librdkafka.client import ANSWER_SECONDS, Holder, partition_of, place_of
 from davy.log.base import Partition, Position, Record
 
@@ -173,8 +173,10 @@ def _reading(address: Address, group: str) -> dict[str, Any]:
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
         "fetch.message.max.bytes": 4 * 2**20,
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
         "fetch.max.bytes": 16 * 2**20,
         "queued.max.messages.kbytes": 16 * 1024,
+        "fetch.queue.backoff.ms": 10,  # how long it rests when it has that much
     }
 
 
