@@ -103,4 +103,4 @@ lock: $(UV) ## Pin every dependency again
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/hosts.in -o requirements/hosts.txt
 
 clean: ## Remove the environments and everything the demo wrote
-	rm -rf $(VENV) $(LABELSTUDIO) $(PEERS) $(HOSTS) .integrations .davy .davy-demo
+	rm -rf $(VENV) $(LABELSTUDIO) $(PEERS) $(HOSTS) .integrations .kafka .davy .davy-demo

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 MODULES = ("codec", "log", "detectors", "sdk", "gateway")
-ON_REQUEST = {"sdk-peers": "benchmarks.peers"}
-"""Only run when named: they need an environment of their own."""
+ON_REQUEST = {"sdk-peers": "benchmarks.peers", "kafka": "benchmarks.kafka"}
+"""Only run when named: they need an environment of their own, or brokers."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -31,7 +31,7 @@ def main(names: list[str]) -> int:
         figures = module.run()
         found = {
             "benchmark": module.NAME,
-            "command": "make bench-sdk" if name in ON_REQUEST else f"make bench ARGS={module.NAME}",
+            "command": "make bench-sdk" if name == "sdk-peers" else f"make bench ARGS={module.NAME}",
             "figures": figures,
             "seconds": round(time.perf_counter() - begun, 1),
             "machine": machine(),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_server import PrometheusServer
 
-pytest_plugins = ["labelstudio_server", "redis_server", "s3_server"]
+pytest_plugins = ["kafka_server", "labelstudio_server", "redis_server", "s3_server"]
 RULES = Path(__file__).parents[1] / "dashboards" / "alerts" / "davy.yml"
 
 

@@ -1,11 +1,69 @@
-"""Tests that need a real service: skipped with the reason where it is missing, an error where it must be there."""
+"""Tests that need a real service: where it comes from, and what happens when it is missing."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+@dataclass(frozen=True)
+class Service:
+    """A real service: the one that is given, else a container, else a process of this machine.
+
+    Parameters
+    ----------
+    name
+        What `DAVY_REQUIRE_SERVICES` and the marker ``service`` call it. ``DAVY_TEST_<NAME>`` gives one that runs
+        already, by its address.
+    container
+        Starts it with testcontainers and gives its address; asked only where a container engine answers.
+    missing
+        Why no process can be started here; empty when one can.
+    """
+
+    name: str
+    container: Callable[[], AbstractContextManager[str]]
+    missing: str
+
+    def marks(self) -> Any:
+        """Give the marks of a test, class or module that needs the service."""
+        present = bool(self._given) or engine_answers() or not self.missing
+        return service_or_skip(self.name, present, self.missing)
+
+    @contextmanager
+    def running(self, process: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+        """Give the address of the service; `process` starts it where nothing else is there. Stopped at the end."""
+        if self._given:
+            yield self._given
+            return
+        with self.container() if engine_answers() else process() as address:
+            yield address
+
+    @property
+    def _given(self) -> str:
+        return os.environ.get(f"DAVY_TEST_{self.name.upper()}", "")
+
+
+@cache
+def engine_answers() -> bool:
+    """Whether containers can be started here."""
+    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
+        return False
+    from docker import from_env
+    from docker.errors import DockerException
+
+    try:
+        from_env(timeout=5).close()
+    except DockerException:
+        return False
+    return True
 
 
 def service_or_skip(name: str, present: bool, reason: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_PASSWORD: Final = re.compile(r"(://[^\s/:@]*):\S*@")
+_PASSWORD: Final = re.compile(r"(?<=://)([^/?#\s:@]*):[^/?#\s]*(?=@)")
 
 
 def is_loopback(host: str) -> bool:
@@ -36,4 +36,4 @@ def without_password(text: str) -> str:
     >>> without_password("sqlite:///.davy")
     'sqlite:///.davy'
     """
-    return _PASSWORD.sub(r"\1@", text).replace("://@", "://")
+    return _PASSWORD.sub(r"\1", text).replace("://@", "://")

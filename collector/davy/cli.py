@@ -97,7 +97,7 @@ def doctor(
         return 0
     from davy.doctor import examine
 
-    with open_runtime() as runtime:
+    with open_runtime(forgotten=True) as runtime:  # the log as it is, not a view of it
         checks = examine(runtime)
     rows = [
         {"what": c.what, "state": c.state, "found": without_password(c.found), "remedy": c.remedy}
@@ -122,8 +122,7 @@ def _serve(
         if section == "health":
             roles["health"] = HealthTarget(runtime)
         where = next(role.address for role in roles.values() if isinstance(role, HttpRole))
-        on = without_password(runtime.settings.url)
-        console.say(f"davy: {', '.join(names)} on {on}, {where}; Ctrl-C stops it")
+        console.say(f"davy: {', '.join(names)} on {runtime.log.url}, {where}; Ctrl-C stops it")
         sys.stdout.flush()
         return run_roles(roles, runtime)
 

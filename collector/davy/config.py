@@ -12,10 +12,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from davy._urls import without_password
 from davy.errors import SettingError
+
+T = TypeVar("T")
 
 
 def _setting(
@@ -65,6 +67,30 @@ class LogSettings:
     orphan_hours: float = _setting(
         48.0, "age at which a payload nothing refers to is deleted; more than sdk.spool_hours", least=1
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSettings:
+    """How to speak to Kafka, when the log is one; each may stand in the URL's query instead, but for passwords."""
+
+    partitions: int = _setting(8, "partitions of a topic that Davy creates", least=1)
+    replication: int = _setting(
+        0, "copies of a topic that Davy creates; 0 leaves it to the cluster", least=0, most=32767
+    )
+    message_bytes: int = _setting(
+        32 * 2**20, "largest message; topics that Davy creates take it", least=1024, most=10**9
+    )
+    compression: str = _setting("lz4", "how producers compress: none, gzip, lz4 or zstd")
+    security: str = _setting(
+        "", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; empty is SASL_SSL with a user, else PLAINTEXT"
+    )
+    mechanism: str = _setting("PLAIN", "how the user logs in: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+    user: str = _setting("", "who logs in; better than in the URL")
+    password: str = _setting("", "the user's password; better than in the URL", secret=True)
+    ca_file: str = _setting("", "certificates to trust, PEM; empty trusts the system's")
+    cert_file: str = _setting("", "certificate of this client, PEM, where brokers ask for one")
+    key_file: str = _setting("", "key of that certificate, PEM")
+    key_password: str = _setting("", "password of that key", secret=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +204,8 @@ class Settings:
     """All settings of Davy; frozen, so what a process started with is what it runs with."""
 
     url: str = _setting(
-        "sqlite:///.davy", "the log: sqlite:///directory, memory:// or http(s)://gateway (SDK only)"
+        "sqlite:///.davy",
+        "the log: sqlite:///directory, kafka://host:port,…/prefix, memory:// or http(s)://gateway (SDK only)",
     )
     store_url: str = _setting(
         "", "the state store: sqlite:///directory, redis[s]://host or memory://; empty puts it beside the log"
@@ -189,6 +216,7 @@ class Settings:
     )
     sdk: SdkSettings = field(default_factory=SdkSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
     detect: DetectSettings = field(default_factory=DetectSettings)
     mine: MineSettings = field(default_factory=MineSettings)
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
@@ -198,7 +226,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One setting as the documentation and `davy doctor` show it."""
+    """One setting as the documentation and `davy doctor` show it: a URL without its password."""
 
     key: str
     variable: str
@@ -259,13 +287,32 @@ def load(
     return settings
 
 
+def amend(section: T, values: Mapping[str, Any], name: str) -> T:
+    """Give a section with some of its values replaced, converted and checked as `load` does.
+
+    Examples
+    --------
+    >>> amend(KafkaSettings(), {"partitions": "3"}, "kafka").partitions
+    3
+    """
+    known = {item.name for item in fields(section)}  # type: ignore[arg-type]
+    for key, value in values.items():
+        if key not in known:
+            raise SettingError(
+                f"{name}.{key}", value, f"no such setting; known are {', '.join(sorted(known))}"
+            )
+    amended: T = _build(section, {f"{name}.{key}": value for key, value in values.items()}, f"{name}.")
+    return amended
+
+
 def describe(settings: Settings) -> list[Described]:
     """List every setting with its variable, value, default and help, in order of declaration."""
     return list(_walk(settings, Settings(), ""))
 
 
 def _refuse_unknown_variable(variable: str, known: Mapping[str, Described]) -> None:
-    if not variable.startswith("DAVY_") or variable.startswith(("DAVY_TEST_", "DAVY_REQUIRE_SERVICES")):
+    of_tests = variable == "DAVY_REQUIRE_SERVICES" or variable.startswith("DAVY_TEST_")
+    if not variable.startswith("DAVY_") or of_tests:
         return
     if variable not in {described.variable for described in known.values()}:
         raise SettingError(variable, "", "no such setting; `davy doctor --settings` lists all of them")

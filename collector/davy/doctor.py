@@ -34,7 +34,7 @@ def examine(runtime: Runtime) -> list[Check]:
     checks = [
         Check("davy", "ok", f"{version('davy')} on Python {sys.version.split()[0]}"),
         *_settings(runtime),
-        _try("log", runtime.settings.url, lambda: _log(runtime)),
+        _try("log", runtime.log.url, lambda: _log(runtime)),
         _try("store", runtime.store.url, lambda: _store(runtime)),
         _try("blobs", runtime.blobs.url, lambda: _blobs(runtime)),
         _disk(runtime),
@@ -61,7 +61,8 @@ def _try(what: str, where: str, action: Callable[[], str]) -> Check:
 
 def _log(runtime: Runtime) -> str:
     end = runtime.log.end(INFERENCES)
-    return f"{runtime.settings.url}, {INFERENCES} ends at {', '.join(map(str, end.values()))}"
+    ends = ", ".join(map(str, end.values())) or "nothing: the topic is not there yet"
+    return f"{runtime.log.url}, {INFERENCES} ends at {ends}"
 
 
 def _store(runtime: Runtime) -> str:

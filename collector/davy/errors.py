@@ -7,6 +7,7 @@
     ├── InvalidInference     a captured value cannot travel
     ├── DecodeError          bytes are not an envelope or event we can read
     ├── LogError             the log refused, or cannot say whether it accepted
+    │   └── Refused          the log will never take this message
     ├── StoreError           the store refused
     │   └── LeaseLost        another owner holds the lease; nothing was written
     ├── BlobError            a payload cannot be stored or found
@@ -41,6 +42,7 @@ class DavyError(Exception):
     """
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
+        value = without_password(value) if isinstance(value, str) else value
         shown = without_password(repr(value))
         if len(shown) > 120:
             shown = f"{shown[:117]}..."
@@ -64,6 +66,10 @@ class DecodeError(DavyError):
 
 class LogError(DavyError):
     """The log refused, or cannot say whether it accepted."""
+
+
+class Refused(LogError):
+    """The log will never take this message: sending it again is of no use."""
 
 
 class StoreError(DavyError):

@@ -25,14 +25,28 @@ _log = logging.getLogger("davy.runner")
 def beside_the_log(settings: Settings) -> Settings:
     """Fill in the store and blob addresses that the settings leave to the log's.
 
+    Raises
+    ------
+    SettingError
+        The URL is no log's, or a log on Kafka has no place for them.
+
     Examples
     --------
     >>> beside_the_log(Settings()).blob_url
     'file:///.davy/blobs'
     """
     scheme = settings.url.partition("://")[0]
+    if scheme in {"kafka", "kafka+librdkafka"}:
+        for name, example in {
+            "store_url": "sqlite:////var/lib/davy",
+            "blob_url": "file:///var/lib/davy",
+        }.items():
+            if not getattr(settings, name):
+                remedy = f"Kafka keeps the log only: set DAVY_{name.upper()}, {example} for one"
+                raise SettingError(name, "", remedy)
+        return settings
     if scheme not in {"sqlite", "memory"}:
-        remedy = "a server reads its log itself: use sqlite:///directory; http:// is for the SDK"
+        remedy = "a server reads its log itself: use sqlite:///directory or kafka://host:port; http:// is for the SDK"
         raise SettingError("url", settings.url, remedy)
     return replace(settings, store_url=settings.store_url or settings.url, blob_url=blob_address(settings))
 
@@ -55,7 +69,7 @@ def open_runtime(settings: Settings | None = None, *, forgotten: bool = False) -
     """
     settings = beside_the_log(settings or load())
     store = open_store(settings.store_url)
-    opened = open_log(settings.url)
+    opened = open_log(settings.url, settings)
     log: Log = opened if forgotten else HidingLog(opened, store)
     blobs = open_blobs(settings.blob_url)
     try:

@@ -13,13 +13,13 @@ from sdk_rig import balanced, http_server, inferences_in
 import davy
 from davy.codec import load
 from davy.config import GatewaySettings, Settings
-from davy.errors import LogError, SettingError
+from davy.errors import LogError, Refused, SettingError
 from davy.event import FEEDBACK, INFERENCES, Feedback
 from davy.gateway import GatewayTarget
 from davy.log import Message
 from davy.runner import open_runtime
 from davy.sdk.http_sink import HttpSink
-from davy.sdk.sink import Later, Refused
+from davy.sdk.sink import Later
 
 pytestmark = pytest.mark.fast
 

@@ -17,10 +17,10 @@ from sdk_rig import Store, inferences_in, start
 import davy
 from davy.blobs import open_blobs, reference
 from davy.codec import Encoder, decode, pack, refer
-from davy.errors import LogError
+from davy.errors import LogError, Refused
 from davy.event import BlobRef
 from davy.sdk.claims import PLACEHOLDER
-from davy.sdk.sink import PAYLOADS, Refused
+from davy.sdk.sink import PAYLOADS
 
 pytestmark = pytest.mark.fast
 RNG = np.random.default_rng(0)

@@ -12,11 +12,11 @@ import pytest
 from sdk_rig import ALWAYS_IN, Store, balanced, refuse, start
 
 import davy
-from davy.errors import LogError
+from davy.errors import LogError, Refused
 from davy.sdk.lane import Lane
 from davy.sdk.outlet import Outlet
 from davy.sdk.report import ClientReport
-from davy.sdk.sink import Later, Refused
+from davy.sdk.sink import Later
 
 pytestmark = pytest.mark.fast
 

@@ -67,7 +67,7 @@ def test_no_error_prints_the_password_of_an_address(where: str, arguments: list[
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("where", ["log", "log of another kind", "gateway"])
+@pytest.mark.parametrize("where", ["log of another kind", "gateway"])
 def test_the_sdk_logs_no_password(
     where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

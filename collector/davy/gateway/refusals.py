@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from davy.errors import BlobError, DavyError, InvalidInference, LogError, StoreError
+from davy.errors import BlobError, DavyError, InvalidInference, LogError, Refused, StoreError
 
 _AGAIN_SECONDS: Final = 1.0
 _SHOWN: Final = 200
@@ -128,6 +128,8 @@ def _status(error: DavyError) -> HTTPStatus:
     match error:
         case Refusal():
             return error.status
+        case Refused():
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         case LogError() | StoreError():
             return HTTPStatus.SERVICE_UNAVAILABLE
         case BlobError():

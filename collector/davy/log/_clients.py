@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from davy.errors import LogError
-from davy.log.base import Assigned, Message, Position, Record
+from davy.log.base import Assigned, Message, Position, Record, check_names
 
 
 class Records(Protocol):
@@ -47,11 +47,7 @@ class LogProducer:
         """Append in order; on return every message is durable."""
         if self._closed:
             raise LogError("producer", self._records.url, "is closed; open another one")
-        for message in messages:
-            try:
-                f"{message.topic}{message.key}".encode()
-            except UnicodeEncodeError as error:
-                raise LogError("key", message.key, "give text that UTF-8 can hold") from error
+        check_names(messages)
         if messages:
             self._records.append(messages, timeout)
 

@@ -1,8 +1,9 @@
 """The port of the log: append-only topics, read in order by groups.
 
 A log has one writer verb, two reader verbs and no delete but retention and, where the medium allows it, erasing.
-Offsets grow within a partition and are never reused, also after retention emptied it.
-Adapters: memory and SQLite here, Kafka behind its URL.
+Offsets grow within a partition and are never reused, also after retention emptied it. Order holds within a partition,
+and so within a key; over partitions and topics there is none. Adapters: memory and SQLite, which have one partition a
+topic, and Kafka.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
+
+from davy.errors import LogError
 
 Partition: TypeAlias = tuple[str, int]
 Position: TypeAlias = Mapping[Partition, int]
@@ -37,6 +40,25 @@ class Record:
     value: bytes
     headers: Mapping[str, str]
     at: int
+
+
+def check_names(messages: Sequence[Message]) -> None:
+    """Refuse messages that some log cannot write down: a topic, key or header name that UTF-8 or C cannot hold.
+
+    Raises
+    ------
+    LogError
+        Names what is wrong.
+    """
+    for message in messages:
+        try:
+            f"{message.topic}{message.key}{''.join(message.headers)}".encode()
+        except UnicodeEncodeError as error:
+            raise LogError(
+                "key", message.key, "give topic, key and headers names that UTF-8 can hold"
+            ) from error
+        if any("\0" in name for name in message.headers):
+            raise LogError("headers", sorted(message.headers), "give names without a zero byte")
 
 
 class Producer(Protocol):
@@ -76,18 +98,21 @@ class Consumer(Protocol):
         """Tell the log how far the group is: a hint for a group that lost its stored position."""
 
     def lag(self) -> int:
-        """How many records stand between the position and the end, over all partitions held."""
+        """How many records stand between the position and the end, over all partitions held, as of the last poll."""
 
     def close(self) -> None:
         """Leave the group; calling it twice is harmless."""
 
 
 Assigned: TypeAlias = Callable[[Sequence[Partition]], Position]
-"""Called with partitions just given to a consumer; returns the stored position, empty where there is none."""
+"""Called with partitions just given to a consumer; returns the stored position, empty where there is none.
+
+It is called by the thread that opens or polls the consumer, before the first record of these partitions.
+"""
 
 
 class Log(Protocol):
-    """One log, by URL."""
+    """One log, by URL; `url` is without its password."""
 
     url: str
 
@@ -101,10 +126,10 @@ class Log(Protocol):
         """
 
     def start(self, topic: str) -> Position:
-        """The oldest offset kept, by partition."""
+        """The oldest offset kept, by partition; empty where the log has not heard of the topic."""
 
     def end(self, topic: str) -> Position:
-        """The offset after the newest record, by partition."""
+        """The offset after the newest record, by partition; empty where the log has not heard of the topic."""
 
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> Iterator[Record]:
         """Give the records with ``start <= offset < stop``, outside any group, in order."""
@@ -117,7 +142,8 @@ class Log(Protocol):
         before
             Records appended before this time (nanoseconds since the epoch) go.
         max_bytes
-            The oldest go until the values of those kept, over all topics, have at most this many bytes.
+            The oldest go until the values of those kept, over all topics, have at most this many bytes; a log that
+            does not know sizes estimates them.
         """
 
     def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> bool:

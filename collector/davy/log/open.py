@@ -1,11 +1,12 @@
 """From a URL to a log; adapters are imported when their URL is used."""
 
+from davy.config import Settings
 from davy.errors import SettingError
 from davy.log.base import Log
 
 
-def open_log(url: str) -> Log:
-    """Open the log at `url`.
+def open_log(url: str, settings: Settings | None = None) -> Log:
+    """Open the log at `url`; `settings` are those of adapters that have some, the defaults when left out.
 
     Examples
     --------
@@ -13,12 +14,25 @@ def open_log(url: str) -> Log:
     'memory://example'
     """
     scheme, _, rest = url.partition("://")
-    if scheme == "memory":
-        from davy.log.memory import MemoryLog
+    try:
+        if scheme == "memory":
+            from davy.log.memory import MemoryLog
 
-        return MemoryLog.named(rest)
-    if scheme == "sqlite":
-        from davy.log.sqlite import SqliteLog
+            return MemoryLog.named(rest)
+        if scheme == "sqlite":
+            from davy.log.sqlite import SqliteLog
 
-        return SqliteLog(url)
-    raise SettingError("url", url, "a log is sqlite:///directory or memory://name")
+            return SqliteLog(url)
+        if scheme == "kafka":
+            from davy.log.kafka import KafkaLog
+
+            return KafkaLog(url, settings)
+        if scheme == "kafka+librdkafka":
+            from davy.log.librdkafka import LibrdkafkaLog
+
+            return LibrdkafkaLog(url, settings)
+    except ImportError as error:
+        extra = scheme.rpartition("+")[2]
+        raise SettingError("url", url, f"needs {error.name}: pip install 'davy[{extra}]'") from error
+    known = "sqlite:///directory, kafka://host:port,…/prefix or memory://name"
+    raise SettingError("url", url, f"a log is {known}")

@@ -9,10 +9,10 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
 from urllib.parse import urlsplit
 
-from davy.errors import LogError, SettingError
+from davy.errors import LogError, Refused, SettingError
 from davy.event import FEEDBACK, INFERENCES
 from davy.log import Message
-from davy.sdk.sink import PAYLOADS, Later, Refused
+from davy.sdk.sink import PAYLOADS, Later
 
 _ROUTES: Final = {INFERENCES: "/v1/envelopes", FEEDBACK: "/v1/feedback", PAYLOADS: "/v1/payloads"}
 _MEDIA_TYPES: Final = {

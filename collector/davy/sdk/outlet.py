@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from davy.errors import DavyError, LogError
+from davy.errors import DavyError, LogError, Refused
 from davy.log import Message
 from davy.sdk.forksafe import ForkSafe, abandon
 from davy.sdk.guard import describe, swallowed, warn
-from davy.sdk.sink import Refused, Sink
+from davy.sdk.sink import Sink
 
 REFUSED: Final = "refused"
 _FIRST_BACK_OFF, _LONGEST_BACK_OFF = 0.25, 30.0

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 PAYLOADS: Final = "davy.payloads"
 """Not a topic of the log: a message of this name is a payload for the blob store, its key the media type."""
-_ADAPTERS: Final = {"memory": "davy.log.memory", "sqlite": "davy.log.sqlite"}
+_ADAPTERS: Final = {
+    "memory": "davy.log.memory",
+    "sqlite": "davy.log.sqlite",
+    "kafka": "davy.log.kafka",
+    "kafka+librdkafka": "davy.log.librdkafka",
+}
 _BLOBS: Final = {
     "memory": "davy.blobs.memory",
     "file": "davy.blobs.file",
@@ -36,10 +41,6 @@ class Sink(Protocol):
 
     def close(self, *, timeout: float = 5.0) -> None:
         """Let go of everything."""
-
-
-class Refused(LogError):
-    """The sink will never take this message: sending it again is of no use."""
 
 
 class Later(LogError):
@@ -68,16 +69,15 @@ def prepare(settings: Settings) -> Callable[[], Sink]:
         open_sink()  # looks at the address, and connects to nothing
         return open_sink
     if scheme not in _ADAPTERS or (scheme == "sqlite" and not rest):
-        raise SettingError("url", settings.url, "use sqlite:///directory, memory://name or http://host:port")
+        known = "sqlite:///directory, kafka://host:port, memory://name or http://host:port"
+        raise SettingError("url", settings.url, f"use {known}")
+    _load("url", scheme, _ADAPTERS[scheme], extra=scheme.rpartition("+")[2])
     blobs = blob_address(settings).partition("://")[0]
-    for module in filter(None, ("hashlib", _ADAPTERS[scheme], _BLOBS.get(blobs))):
-        try:
-            import_module(module)
-        except ModuleNotFoundError as error:
-            raise SettingError(
-                scheme, error.name, "install the extra of Davy that this address needs"
-            ) from error
-    return partial(_LogSink, settings.url, blob_address(settings))
+    _load("blob_url", blobs, _BLOBS.get(blobs, "davy.blobs"), extra="s3")
+    import_module("hashlib")
+    if scheme.startswith("kafka"):
+        open_log(settings.url, settings)  # looks at the address, and connects to nothing
+    return partial(_LogSink, settings)
 
 
 def takes_payloads(settings: Settings) -> bool:
@@ -85,13 +85,21 @@ def takes_payloads(settings: Settings) -> bool:
     return settings.url.startswith(("http://", "https://")) or bool(blob_address(settings))
 
 
+def _load(setting: str, scheme: str, module: str, *, extra: str) -> None:
+    try:
+        import_module(module)
+    except ImportError as error:
+        remedy = f"needs {error.name}: pip install 'davy[{extra}]'"
+        raise SettingError(setting, f"{scheme}://", remedy) from error
+
+
 class _LogSink:
     together = 16
 
-    def __init__(self, url: str, blob_url: str) -> None:
-        self._log = open_log(url)
+    def __init__(self, settings: Settings) -> None:
+        self._log = open_log(settings.url, settings)
         self._producer = self._log.producer()
-        self._blob_url = blob_url
+        self._blob_url = blob_address(settings)
         self._blobs: Blobs | None = None
 
     def append(self, messages: Sequence[Message], *, timeout: float = 30.0) -> None:

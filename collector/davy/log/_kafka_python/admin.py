@@ -1,0 +1,87 @@
+"""Topics, offsets and deletion by kafka-python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import kafka
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from davy.log._kafka.address import Address
+from davy.log._kafka.library import Topic, failure
+from davy.log._kafka_python.client import explained, open_client, place_of
+from davy.log.base import Partition
+
+_ALREADY_THERE: Final = 36
+
+
+class Admin:
+    """See `davy.log._kafka.library.Admin`."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self._address = address
+        self._client = open_client(kafka.KafkaAdminClient, address, timeout)
+
+    def brokers(self) -> int:
+        with self._asking():
+            return len(self._client.describe_cluster()["brokers"])
+
+    def topics(self, names: Sequence[str] | None = None) -> dict[str, Topic]:
+        asked = None if names is None else [self._address.topic(name) for name in names]
+        with self._asking():
+            found = self._client.describe_topics(asked)
+        return {
+            self._address.plain(each["name"]): Topic(
+                len(each["partitions"]), min(len(one["replica_nodes"]) for one in each["partitions"])
+            )
+            for each in found
+            if _is_there(each) and (names is not None or self._address.owns(each["name"]))
+        }
+
+    def settings_of(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        asked = [ConfigResource(ConfigResourceType.TOPIC, self._address.topic(name)) for name in names]
+        if not asked:
+            return {}
+        with self._asking():
+            found = self._client.describe_configs(asked, config_filter="all")["topic"]
+        return {
+            self._address.plain(topic): {name: one["value"] for name, one in settings.items()}
+            for topic, settings in found.items()
+        }
+
+    def create(self, names: Sequence[str], partitions: int, copies: int, settings: Mapping[str, str]) -> None:
+        wanted = {"num_partitions": partitions, "replication_factor": copies, "configs": dict(settings)}
+        with self._asking():
+            told = self._client.create_topics(
+                {self._address.topic(name): wanted for name in names}, raise_errors=False
+            )
+        for each in told["topics"]:
+            if each["error_code"] not in {0, _ALREADY_THERE}:
+                text = f"{each['name']}: {each['error_message']}"
+                raise failure(self._address, each["error_code"], text)
+
+    def offsets(self, partitions: Sequence[Partition], at: int) -> dict[Partition, int]:
+        places = {one: place_of(self._address, one) for one in partitions}
+        with self._asking():
+            found = self._client.list_partition_offsets(dict.fromkeys(places.values(), at))
+        offsets = {one: found[place].offset for one, place in places.items()}
+        return {one: offset for one, offset in offsets.items() if offset >= 0}
+
+    def delete(self, before: Mapping[Partition, int]) -> None:
+        with self._asking():
+            self._client.delete_records(
+                {place_of(self._address, one): offset for one, offset in before.items()}
+            )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _asking(self) -> AbstractContextManager[None]:
+        return explained(self._address)
+
+
+def _is_there(topic: Mapping[str, Any]) -> bool:
+    partitions = topic["partitions"]
+    return topic["error_code"] == 0 and bool(partitions) and all(one["leader_id"] >= 0 for one in partitions)

@@ -1,0 +1,111 @@
+"""Topics, offsets and deletion by confluent-kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from davy.log._kafka.address import Address
+from davy.log._kafka.library import NEWEST, OLDEST, Topic
+from davy.log._librdkafka.client import Holder, partition_of, place_of
+from davy.log.base import Partition
+
+
+class Admin(Holder[AdminClient]):
+    """See `davy.log._kafka.library.Admin`."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self._timeout = timeout
+        super().__init__(address, AdminClient, {})
+
+    def brokers(self) -> int:
+        with self._asking():
+            return len(self._held.list_topics(timeout=self._timeout).brokers)
+
+    def topics(self, names: Sequence[str] | None = None) -> dict[str, Topic]:
+        if names is None:
+            with self._asking():
+                found = self._held.list_topics(timeout=self._timeout).topics
+            names = [self._address.plain(topic) for topic in found if self._address.owns(topic)]
+        if not names:
+            return {}
+        asked = TopicCollection([self._address.topic(name) for name in names])
+        told = self._held.describe_topics(asked, request_timeout=self._timeout)
+        topics = {name: self._topic(told[self._address.topic(name)]) for name in names}
+        return {name: topic for name, topic in topics.items() if topic is not None}
+
+    def settings_of(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
+        if not names:
+            return {}
+        asked = [ConfigResource(ResourceType.TOPIC, self._address.topic(name)) for name in names]
+        told = self._held.describe_configs(asked, request_timeout=self._timeout)
+        return {
+            self._address.plain(resource.name): {
+                name: entry.value for name, entry in self._result(future).items()
+            }
+            for resource, future in told.items()
+        }
+
+    def create(self, names: Sequence[str], partitions: int, copies: int, settings: Mapping[str, str]) -> None:
+        wanted = [
+            NewTopic(
+                self._address.topic(name),
+                num_partitions=partitions,
+                replication_factor=copies,
+                config=dict(settings),
+            )
+            for name in names
+        ]
+        for future in self._held.create_topics(wanted, request_timeout=self._timeout).values():
+            self._result(future, KafkaError.TOPIC_ALREADY_EXISTS)
+
+    def offsets(self, partitions: Sequence[Partition], at: int) -> dict[Partition, int]:
+        if not partitions:
+            return {}
+        asked = dict.fromkeys((place_of(self._address, one) for one in partitions), _spec(at))
+        told = self._held.list_offsets(asked, request_timeout=self._timeout)
+        offsets = {
+            partition_of(self._address, place): self._result(future).offset for place, future in told.items()
+        }
+        return {one: offsets[one] for one in partitions if offsets[one] >= 0}
+
+    def delete(self, before: Mapping[Partition, int]) -> None:
+        asked = [place_of(self._address, one, offset) for one, offset in before.items()]
+        for future in self._held.delete_records(asked, request_timeout=self._timeout).values():
+            self._result(future)
+
+    def close(self) -> None:
+        """It ends when nobody refers to it."""
+
+    def _topic(self, future: Future[Any]) -> Topic | None:
+        """Give a topic, none when it is not there or without a leader yet."""
+        found = self._result(future, KafkaError.UNKNOWN_TOPIC_OR_PART)
+        if found is None or not found.partitions or any(one.leader is None for one in found.partitions):
+            return None
+        return Topic(len(found.partitions), min(len(one.replicas) for one in found.partitions))
+
+    def _result(self, future: Future[Any], harmless: int | None = None) -> Any:
+        with self._asking():
+            try:
+                found = future.result(self._timeout + 1)
+            except KafkaException as error:
+                if error.args[0].code() == harmless:
+                    return None
+                raise
+        self._heard.clear()  # the login works
+        return found
+
+
+def _spec(at: int) -> OffsetSpec:
+    special: dict[int, OffsetSpec] = {OLDEST: OffsetSpec.earliest(), NEWEST: OffsetSpec.latest()}
+    return special.get(at) or OffsetSpec.for_timestamp(at)

@@ -1,0 +1,73 @@
+"""Brokers that die: what was acknowledged is there, and a group reads it once and in order."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from contextlib import closing
+from itertools import count
+
+import pytest
+from kafka_server import Cluster, cannot_connect, fresh_prefix, needs_brokers
+
+from davy.log import Log, Message, Record, open_log
+
+pytestmark = needs_brokers()
+
+TOPIC = "davy.inferences"
+KEYS = [f"m:{number}" for number in range(6)]
+
+
+class Writer(threading.Thread):
+    """Appends numbers to every key until it is stopped; remembers what was acknowledged."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+        self._stop_it = threading.Event()
+        self._grown = threading.Condition()
+        self.acknowledged = 0
+
+    def run(self) -> None:
+        with closing(self._log.producer()) as producer:
+            for number in count():
+                if self._stop_it.is_set():
+                    return
+                producer.append([Message(TOPIC, key, b"%d" % number) for key in KEYS], timeout=60)
+                with self._grown:
+                    self.acknowledged = number + 1
+                    self._grown.notify_all()
+
+    def wait_for(self, more: int) -> None:
+        """Wait until this many more were acknowledged."""
+        with self._grown:
+            goal = self.acknowledged + more
+            assert self._grown.wait_for(lambda: self.acknowledged >= goal, 90)
+
+    def stop(self) -> None:
+        self._stop_it.set()
+        self.join()
+
+
+@cannot_connect
+@pytest.mark.parametrize("scheme", ["kafka", "kafka+librdkafka"])
+def test_nothing_acknowledged_is_lost_or_stored_twice_when_a_broker_is_killed(
+    kafka_cluster: Cluster, scheme: str
+) -> None:
+    url = f"{scheme}://{kafka_cluster.servers}/{fresh_prefix()}?partitions=6&replication=3"
+    with closing(open_log(url)) as log, closing(log.consumer([TOPIC], "detect")) as consumer:
+        writer = Writer(log)
+        writer.start()
+        writer.wait_for(50)
+        kafka_cluster.brokers[0].kill()
+        writer.wait_for(50)
+        writer.stop()
+        seen = defaultdict(list)
+        found: list[Record] = []
+        while len(found) < writer.acknowledged * len(KEYS):
+            records = consumer.poll(timeout=30)
+            assert records, f"{len(found)} of {writer.acknowledged * len(KEYS)} records came"
+            found += records
+    for record in found:
+        seen[record.key].append(int(record.value))
+    assert dict(seen) == {key: list(range(writer.acknowledged)) for key in KEYS}
