@@ -148,7 +148,7 @@ def _health() -> list[Any]:
                      (quantile(metrics.BATCH_SECONDS, 0.95), "{{role}} 95 %"), unit="s", width=8),
         panels.lines("Role errors a second", "Failures a role recovered from, by kind.",
                      (per_second(metrics.ROLE_ERRORS), "{{role}} {{error}}"), unit="ops", width=8),
-        panels.bars("Dead letters", "Records set aside in the time shown; `davy doctor` names the topic.",
+        panels.bars("Dead letters", "Records set aside in the time shown; `davy dlq list` groups them.",
                     (in_range(metrics.DEAD_LETTERS), "{{topic}} {{error}}"), width=8,
                     steps=((None, RED),)),
         panels.lines("Gateway requests a second", "By route and status.",
