@@ -7,14 +7,14 @@ from typing import Final
 
 from davy import metrics
 from davy.errors import LogError
-from davy.runtime import Runtime
+from davy.runtime import Runtime, Target
 
 _EVERY_SECONDS: Final = 600.0
 _HOUR: Final = 3600 * 10**9
 _logger = logging.getLogger("davy.retention")
 
 
-class RetentionTarget:
+class RetentionTarget(Target):
     """Deletes records older than `log.keep_hours`, and the oldest beyond `log.keep_bytes`, every ten minutes."""
 
     def __init__(self, runtime: Runtime) -> None:

@@ -155,6 +155,9 @@ def _health() -> list[Any]:
                      (per_second(metrics.REQUESTS), "{{route}} {{status}}"), unit="ops", width=8),
         panels.lines("Gateway inferences a second", "Written to the log over HTTP, by model.",
                      (per_second(metrics.RECEIVED), "{{model}}"), unit="ops", width=8),
+        panels.lines("Archived rows a second", "Written as Parquet, and left out for an id that came twice, by topic.",
+                     (per_second(metrics.ARCHIVED), "{{topic}}"),
+                     (per_second(metrics.REPEATED_IN_ARCHIVE), "{{topic}} repeated"), unit="ops", width=8),
     ]  # fmt: skip
 
 

@@ -11,10 +11,10 @@ from davy.errors import SettingError
 from davy.gateway.app import make_app
 from davy.gateway.keys import KeyRing
 from davy.gateway.loopback import is_loopback
-from davy.runtime import Runtime
+from davy.runtime import Runtime, Target
 
 
-class GatewayTarget:
+class GatewayTarget(Target):
     """Serves the gateway's routes on `gateway.host` and `gateway.port`.
 
     Raises
