@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from davy.errors import DavyError, SettingError
 
+UNFINISHED: Final = ".put-"
+_ABANDONED_SECONDS: Final = 3600.0
 _MOUNTS: Final = Path("/proc/self/mounts")
 _NETWORK: Final = re.compile(
     r"9p|afs|beegfs|gpfs|lustre|ncpfs|nfs4?|smb2|smb3|smbfs|(fuse\.)?(ceph|cephfs|cifs|glusterfs)"
@@ -43,6 +48,44 @@ def make_directory(path: Path, error: type[DavyError]) -> Path:
         remedy = f"choose a directory this user may write to ({failure.strerror})"
         raise error("directory", str(path), remedy) from failure
     return path
+
+
+def write_whole(path: Path, data: bytes, *, beside: Path) -> None:
+    """Write a file such that whoever finds its name finds all of its bytes, also after a power failure.
+
+    Parameters
+    ----------
+    path
+        The file; folders that are missing are made, for their owner only.
+    data
+        Its bytes.
+    beside
+        Where the file is until it is whole: a directory on the same file system. What a process that was killed
+        leaves there begins with ``.put-``.
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync(folder.parent)
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=beside)  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def remove_abandoned(directory: Path, *, now: float) -> None:
+    """Remove what processes left unfinished in `directory` an hour before `now`, seconds since the epoch."""
+    for path in directory.glob(f"{UNFINISHED}*"):
+        with suppress(FileNotFoundError):  # another process removed or finished it
+            if path.stat().st_mtime < now - _ABANDONED_SECONDS:
+                path.unlink()
 
 
 def filesystem_type(path: Path, mounts: str | None = None) -> str:
@@ -84,6 +127,14 @@ def is_network(filesystem: str) -> bool:
     (True, True, False)
     """
     return _NETWORK.fullmatch(filesystem) is not None
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _unescape(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,7 +16,7 @@ from davy._urls import without_password
 from davy.config import Settings, describe, load
 from davy.errors import DavyError
 from davy.labelstudio import LocalLabelStudio
-from davy.runner import beside_the_log, make_roles, open_runtime, targets
+from davy.runner import beside_the_log, make_roles, open_runtime, wanted
 from davy.runner import run as run_roles
 
 app = typer.Typer(
@@ -67,23 +67,23 @@ def load_commands() -> None:
 def up(host: Host = None, port: Port = None, label_studio: WithLabelStudio = False) -> int:
     """Start everything in one process: gateway, detectors, miner, metrics and status page. Ctrl-C stops it."""
     if not label_studio:
-        return _serve(sorted(targets()), host, port)
+        return _serve(wanted, "gateway", host, port)
     console.say("davy: starting Label Studio")
     with LocalLabelStudio(_LABEL_STUDIO) as server:
         found = server.found
         console.say(f"davy: Label Studio on {found['url']} ({found['user']} / {found['password']})")
         settings = {"labelstudio.url": found["url"], "labelstudio.api_key": found["api_key"]}
-        return _serve(sorted(targets()), host, port, settings)
+        return _serve(wanted, "gateway", host, port, settings)
 
 
 @app.command()
 def run(
-    target: Annotated[str, typer.Argument(help="The role: gateway, detect, mine or retain.")],
+    target: Annotated[str, typer.Argument(help="The role: gateway, detect, mine, retain or archive.")],
     host: Host = None,
     port: Port = None,
 ) -> int:
     """Start one role in this process."""
-    return _serve([target], host, port)
+    return _serve(lambda _: [target], "gateway" if target == "gateway" else "health", host, port)
 
 
 @app.command()
@@ -108,18 +108,22 @@ def doctor(
 
 
 def _serve(
-    names: Sequence[str], host: str | None, port: int | None, more: Mapping[str, str] = _NOTHING
+    choose: Callable[[Settings], Sequence[str]],
+    server: str,
+    host: str | None,
+    port: int | None,
+    more: Mapping[str, str] = _NOTHING,
 ) -> int:
-    section = "gateway" if "gateway" in names else "health"
-    given = {f"{section}.host": host, f"{section}.port": port, **more}
+    given = {f"{server}.host": host, f"{server}.port": port, **more}
     overrides = {key: value for key, value in given.items() if value is not None}
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line a request
     with open_runtime(load(overrides=overrides)) as runtime:
         from davy.gateway import HealthTarget, HttpRole
 
+        names = choose(runtime.settings)
         roles = make_roles(names, runtime)
-        if section == "health":
+        if "gateway" not in names:
             roles["health"] = HealthTarget(runtime)
         where = next(role.address for role in roles.values() if isinstance(role, HttpRole))
         console.say(f"davy: {', '.join(names)} on {runtime.log.url}, {where}; Ctrl-C stops it")

@@ -200,6 +200,19 @@ class LabelStudioSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveSettings:
+    """Whether inferences, feedback and flags are kept as Parquet, and how large the files are."""
+
+    url: str = _setting(
+        "", "where Parquet files go: file:///directory or s3://bucket/prefix; empty keeps no archive"
+    )
+    rows: int = _setting(100_000, "rows of one partition that are written at once", least=1)
+    seconds: float = _setting(
+        600.0, "longest time a record waits for its file; keep it well below log.keep_hours", least=0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of Davy; frozen, so what a process started with is what it runs with."""
 
@@ -222,6 +235,7 @@ class Settings:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     labelstudio: LabelStudioSettings = field(default_factory=LabelStudioSettings)
+    archive: ArchiveSettings = field(default_factory=ArchiveSettings)
 
 
 @dataclass(frozen=True, slots=True)

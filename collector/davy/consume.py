@@ -21,12 +21,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from operator import attrgetter
 from typing import Final, Generic, Protocol, TypeVar
 
 from davy import metrics
 from davy.codec import dump_any, load_any
+from davy.dead_letters import attempts as attempts_before
+from davy.dead_letters import explain
 from davy.errors import DecodeError, LeaseLost, LogError, StoreError
 from davy.event import dead_letters
 from davy.forgetting import asked_aside
@@ -298,16 +299,12 @@ class Loop(Generic[T]):
         if self._is_news(f"{record.topic}: {kind}"):
             place = f"{record.topic}/{record.partition}/{record.offset}"
             _logger.warning("%s: %s and others like it are set aside: %s", self._role.name, place, error)
+        total = attempts_before(record.headers) + attempts
         headers = {
             **record.headers,
-            "davy.error": kind,
-            "davy.message": str(error)[:1000],
-            "davy.component": self._role.name,
-            "davy.version": version("davy"),
-            "davy.topic": record.topic,
+            **explain(error, topic=record.topic, component=self._role.name, attempts=total),
             "davy.partition": str(record.partition),
             "davy.offset": str(record.offset),
-            "davy.attempts": str(attempts),
         }
         work.messages.append(Message(dead_letters(record.topic), record.key, record.value, headers))
         work.dead.append((record.topic, kind))

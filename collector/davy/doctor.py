@@ -12,7 +12,7 @@ from typing import Literal
 
 from davy.config import describe
 from davy.errors import DavyError
-from davy.event import INFERENCES, dead_letters
+from davy.event import INFERENCES
 from davy.runner import targets
 from davy.runtime import Runtime
 
@@ -38,7 +38,6 @@ def examine(runtime: Runtime) -> list[Check]:
         _try("store", runtime.store.url, lambda: _store(runtime)),
         _try("blobs", runtime.blobs.url, lambda: _blobs(runtime)),
         _disk(runtime),
-        _dead_letters(runtime),
         *_roles(),
     ]
     for point in sorted(entry_points(group="davy.checks"), key=lambda point: point.name):
@@ -85,15 +84,6 @@ def _disk(runtime: Runtime) -> Check:
     state: Literal["ok", "warning"] = "ok" if free > _LOW_DISK else "warning"
     remedy = "" if state == "ok" else "free space, or lower DAVY_LOG_KEEP_BYTES"
     return Check("disk", state, f"{free / 2**30:.1f} GiB free", remedy)
-
-
-def _dead_letters(runtime: Runtime) -> Check:
-    topic = dead_letters(INFERENCES)
-    start, end = runtime.log.start(topic), runtime.log.end(topic)
-    if all(start[partition] == offset for partition, offset in end.items()):
-        return Check("dead letters", "ok", "none")
-    remedy = "records could not be read; they are kept unchanged in the log with the reason in their headers"
-    return Check("dead letters", "warning", f"some in {topic}", remedy)
 
 
 def _roles() -> Iterator[Check]:

@@ -11,6 +11,7 @@
     ├── StoreError           the store refused
     │   └── LeaseLost        another owner holds the lease; nothing was written
     ├── BlobError            a payload cannot be stored or found
+    ├── ArchiveError         a file of the archive cannot be written
     ├── ReferenceInvalid     a reference cannot be fitted, found or applied
     ├── LabelError           the labelling tool refused or answered nonsense
     └── DatasetError         a dataset version cannot be built or read
@@ -82,6 +83,10 @@ class LeaseLost(StoreError):
 
 class BlobError(DavyError):
     """A payload cannot be stored or found."""
+
+
+class ArchiveError(DavyError):
+    """A file of the archive cannot be written."""
 
 
 class ReferenceInvalid(DavyError):

@@ -87,6 +87,11 @@ UNJOINED = Metric(
     "davy_gateway_unjoined_total", "counter",
     "Logged requests and responses written without their other half.", ("half",),
 )  # fmt: skip
+ARCHIVED = Metric("davy_archived_total", "counter", "Rows written to the archive.", ("topic",))
+REPEATED_IN_ARCHIVE = Metric(
+    "davy_archive_repeated_total", "counter",
+    "Rows left out of a file of the archive because the file has their id already.", ("topic",),
+)  # fmt: skip
 
 CATALOGUE: Final[tuple[Metric, ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Metric)

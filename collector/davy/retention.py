@@ -11,7 +11,7 @@ from davy import metrics
 from davy.blobs import Stored
 from davy.errors import DavyError
 from davy.forgetting import Names, collect, keepers
-from davy.runtime import Runtime
+from davy.runtime import Runtime, Target
 
 _EVERY_SECONDS: Final = 600.0
 _ORPHANS_EVERY_SECONDS: Final = 3600.0
@@ -20,7 +20,7 @@ _HOUR: Final = 3600 * 10**9
 _logger = logging.getLogger("davy.retention")
 
 
-class RetentionTarget:
+class RetentionTarget(Target):
     """Deletes what is due: records, names of forgotten inferences, and payloads that nothing refers to.
 
     Every ten minutes records older than `log.keep_hours` go, and the oldest beyond `log.keep_bytes`. Every hour up to

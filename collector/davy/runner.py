@@ -85,6 +85,17 @@ def targets() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group="davy.targets")}
 
 
+def wanted(settings: Settings) -> list[str]:
+    """Name the roles that `davy up` starts with these settings.
+
+    Raises
+    ------
+    SettingError
+        The extra of a role is not installed.
+    """
+    return [name for name in sorted(targets()) if _load(name).wanted(settings)]
+
+
 def make_roles(names: Sequence[str], runtime: Runtime) -> dict[str, Target]:
     """Make roles by name.
 
@@ -119,12 +130,23 @@ def _make(name: str, runtime: Runtime) -> Target:
     known = targets()
     if name not in known:
         raise SettingError("target", name, f"no such role; installed are {', '.join(sorted(known))}")
+    target = _load(name)
     try:
-        target: type[Target] = known[name].load()
         return target(runtime)
     except ImportError as error:
-        remedy = f"needs {error.name}: pip install 'davy[all]'"
-        raise SettingError("target", name, remedy) from error
+        raise _without(name, error) from error
+
+
+def _load(name: str) -> type[Target]:
+    try:
+        target: type[Target] = targets()[name].load()
+    except ImportError as error:
+        raise _without(name, error) from error
+    return target
+
+
+def _without(name: str, error: ImportError) -> SettingError:
+    return SettingError("target", name, f"needs {error.name}: pip install 'davy[all]'")
 
 
 def _guard(name: str, role: Target, runtime: Runtime, failed: list[str]) -> None:

@@ -57,9 +57,15 @@ class Runtime:
 
 
 class Target(Protocol):
-    """A role of `davy up` and `davy run`: found by the entry point group ``davy.targets``."""
+    """A role of `davy up` and `davy run`: a subclass, found by the entry point group ``davy.targets``."""
 
     def __init__(self, runtime: Runtime) -> None: ...
+
+    @staticmethod
+    def wanted(settings: Settings) -> bool:
+        """Whether `davy up` starts this role; it starts every role that does not say otherwise."""
+        del settings
+        return True
 
     def run(self) -> None:
         """Work until `runtime.stop` is set, then finish what is in hand and return."""

@@ -148,13 +148,16 @@ def _health() -> list[Any]:
                      (quantile(metrics.BATCH_SECONDS, 0.95), "{{role}} 95 %"), unit="s", width=8),
         panels.lines("Role errors a second", "Failures a role recovered from, by kind.",
                      (per_second(metrics.ROLE_ERRORS), "{{role}} {{error}}"), unit="ops", width=8),
-        panels.bars("Dead letters", "Records set aside in the time shown; `davy doctor` names the topic.",
+        panels.bars("Dead letters", "Records set aside in the time shown; `davy dlq list` groups them.",
                     (in_range(metrics.DEAD_LETTERS), "{{topic}} {{error}}"), width=8,
                     steps=((None, RED),)),
         panels.lines("Gateway requests a second", "By route and status.",
                      (per_second(metrics.REQUESTS), "{{route}} {{status}}"), unit="ops", width=8),
         panels.lines("Gateway inferences a second", "Written to the log over HTTP, by model.",
                      (per_second(metrics.RECEIVED), "{{model}}"), unit="ops", width=8),
+        panels.lines("Archived rows a second", "Written as Parquet, and left out for an id that came twice, by topic.",
+                     (per_second(metrics.ARCHIVED), "{{topic}}"),
+                     (per_second(metrics.REPEATED_IN_ARCHIVE), "{{topic}} repeated"), unit="ops", width=8),
     ]  # fmt: skip
 
 

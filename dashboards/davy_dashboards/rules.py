@@ -78,7 +78,7 @@ RULES: Final[tuple[Rule, ...]] = (
         summary="Records of {{ $labels.topic }} were set aside unread ({{ $labels.error }})",
         description="{{ $value | humanize }} records could not be read in the last ten minutes."
         " Their bytes are kept and can be replayed.",
-        run="davy doctor",
+        run="davy dlq list",
     ),
     Rule(
         name="DavyLagGrowing",

@@ -1,4 +1,4 @@
-"""Reads reference inferences: from NPZ, CSV and Parquet files, and from the log. The only file that knows pyarrow."""
+"""Reads reference inferences: from NPZ, CSV and Parquet files, and from the log. Only this file here knows pyarrow."""
 
 from __future__ import annotations
 

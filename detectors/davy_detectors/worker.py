@@ -9,7 +9,7 @@ from davy.codec import decode
 from davy.consume import Loop
 from davy.event import INFERENCES, Envelope
 from davy.log import Message, Record
-from davy.runtime import Runtime
+from davy.runtime import Runtime, Target
 from davy.store import Batch as Changes
 from davy_detectors._references import References
 from davy_detectors._shown import Shown
@@ -68,7 +68,7 @@ class Detect:
         return [message for watch in self._watches.values() for message in watch.look_around(batch)]
 
 
-class DetectTarget:
+class DetectTarget(Target):
     """The role `detect` of `davy up` and `davy run`."""
 
     def __init__(self, runtime: Runtime) -> None:

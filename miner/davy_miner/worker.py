@@ -13,7 +13,7 @@ from davy.codec import decode, dump, load
 from davy.consume import Loop
 from davy.event import FEEDBACK, FLAGS, LABELS, Feedback, Flag, Label
 from davy.log import Message, Record
-from davy.runtime import Runtime
+from davy.runtime import Runtime, Target
 from davy.store import Batch
 from davy_miner.candidates import State, candidate_id
 from davy_miner.dataset.build import COLLECTION as DATASETS
@@ -187,7 +187,7 @@ class Mine:
             self._runtime.meter.set(metrics.DATASETS, count, model=model)
 
 
-class MineTarget:
+class MineTarget(Target):
     """The miner as a role of ``davy up`` and ``davy run mine``."""
 
     def __init__(self, runtime: Runtime) -> None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from davy._directory import directory_of, make_directory
+from davy._directory import directory_of, make_directory, remove_abandoned, write_whole
 from davy.blobs.base import Stored, reference
 from davy.errors import BlobError
 from davy.event import BlobRef
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
-_UNFINISHED: Final = ".put-"
-_ABANDONED_SECONDS: Final = 3600.0
 
 
 class FileBlobs:
@@ -40,10 +37,7 @@ class FileBlobs:
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
         self.url = url
         self._directory = make_directory(directory_of(url), BlobError).resolve()
-        for path in self._directory.glob(f"{_UNFINISHED}*"):
-            with suppress(FileNotFoundError):  # another process removed or finished it
-                if path.stat().st_mtime < clock() - _ABANDONED_SECONDS:
-                    path.unlink()
+        remove_abandoned(self._directory, now=clock())
 
     def put(self, data: bytes, media_type: str) -> BlobRef:
         """Store a payload; again, its time is renewed, or a file that was damaged repaired.
@@ -57,7 +51,7 @@ class FileBlobs:
         path = self._path(found.hash)
         try:
             if not _renewed(path, data):
-                self._write(path, data)
+                write_whole(path, data, beside=self._directory)
         except OSError as error:
             remedy = f"cannot be kept ({error.strerror}): free space or give write permission"
             raise BlobError("blob", str(path), remedy) from error
@@ -105,23 +99,6 @@ class FileBlobs:
     def _path(self, hash: str) -> Path:
         return self._directory / hash[:2] / hash[2:]
 
-    def _write(self, path: Path, data: bytes) -> None:
-        """Write beside, then rename: whoever finds the name finds all of the bytes, also after a power failure."""
-        if not path.parent.exists():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            _sync_directory(self._directory)
-        handle, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=self._directory)  # mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
-
 
 def _renewed(path: Path, data: bytes) -> bool:
     """Give a payload that is there a new time; False when it is not, or is damaged."""
@@ -132,11 +109,3 @@ def _renewed(path: Path, data: bytes) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from davy import metrics
 from davy.codec import Encoder, decode, dump, load, select
+from davy.dead_letters import explain
 from davy.errors import DavyError, DecodeError, InvalidInference
 from davy.event import FEEDBACK, INFERENCES, Envelope, Feedback, dead_letters
 from davy.gateway import bodies
@@ -107,16 +108,9 @@ class Ingest:
         return ids, parcels(zip(ids, chunks, strict=True), source="gateway")
 
     async def _set_aside(self, topic: str, data: bytes, error: DavyError) -> None:
-        kind = type(error).__name__
-        headers = {
-            "davy.error": kind,
-            "davy.message": str(error)[:1000],
-            "davy.component": "gateway",
-            "davy.topic": topic,
-            "davy.attempts": "1",
-        }
+        headers = explain(error, topic=topic, component="gateway")
         await self._writer.write([Parcel(dead_letters(topic), "", partial(_whole, data), headers=headers)])
-        self._meter.add(metrics.DEAD_LETTERS, topic=topic, error=kind)
+        self._meter.add(metrics.DEAD_LETTERS, topic=topic, error=type(error).__name__)
 
 
 def ingest_routes(runtime: Runtime, writer: Writer) -> APIRouter:

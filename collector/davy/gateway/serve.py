@@ -12,10 +12,10 @@ from davy._urls import is_loopback
 from davy.errors import SettingError
 from davy.gateway.app import make_app, make_health_app
 from davy.gateway.keys import KeyRing
-from davy.runtime import Runtime
+from davy.runtime import Runtime, Target
 
 
-class HttpRole:
+class HttpRole(Target):
     """A role that is an HTTP server, at `address`."""
 
     def __init__(self, runtime: Runtime, app: FastAPI, section: str, host: str, port: int) -> None:

@@ -1,0 +1,124 @@
+"""The role: takes note of records, seals ranges of them, and writes the files of sealed ranges."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from davy import metrics
+from davy.archive.places import Place
+from davy.archive.spans import Ledger, Span
+from davy.archive.tables import SHELVES, by_day, folder_of, once, to_parquet
+from davy.errors import DecodeError
+from davy.event import Envelope
+from davy.log import Message, Partition, Record
+from davy.runtime import Runtime
+from davy.store import Batch
+
+_COLLECTION: Final = "archive"
+_SPAN_BYTES: Final = 32 * 2**20
+"""Bytes of records at which a span is sealed, so that memory stays within a few times as much."""
+_SECOND: Final = 10**9
+_logger = logging.getLogger("davy.archive")
+
+
+class Archive:
+    """Implements `davy.consume.Role`: memory holds which records wait, and the log their contents.
+
+    A span of offsets is sealed when it has enough rows or bytes, or is old enough. Its files are written from the log
+    once the seal is in the store; the transaction that follows forgets the span.
+
+    Parameters
+    ----------
+    runtime
+        Settings (section ``archive``), log, store, meter and clock.
+    place
+        Where the files go.
+    """
+
+    name: str = "archive"
+    topics: Sequence[str] = tuple(SHELVES)
+
+    def __init__(self, runtime: Runtime, place: Place) -> None:
+        self._runtime = runtime
+        self._place = place
+        self._ledgers: dict[Partition, Ledger] = {}
+
+    def restore(self) -> None:
+        """Take up which records wait for their files."""
+        self._ledgers = {}
+        for key, data in self._runtime.store.items(_COLLECTION):
+            topic, partition = key.rsplit("/", 1)
+            self._ledgers[topic, int(partition)] = Ledger.from_bytes(data)
+
+    def decode(self, record: Record) -> int:
+        """Read a record whole; give its number of rows."""
+        found = SHELVES[record.topic].load(record.value)
+        return found.count if isinstance(found, Envelope) else 1
+
+    def handle(self, items: Sequence[tuple[Record, int]], batch: Batch) -> list[Message]:
+        """Take note of records; where a span ends depends on them alone, not on how they were polled."""
+        settings, now = self._runtime.settings.archive, self._runtime.clock()
+        touched: set[Partition] = set()
+        for record, rows in items:
+            place = record.topic, record.partition
+            ledger = self._ledgers.setdefault(place, Ledger())
+            span = ledger.take_in(record.offset, rows=rows, size=len(record.value), now=now)
+            if span.rows >= settings.rows or span.size >= _SPAN_BYTES:
+                ledger.seal()
+            touched.add(place)
+        for place in touched:
+            self._keep(place, batch)
+        return []
+
+    def idle(self, batch: Batch) -> list[Message]:
+        """Write the files of sealed spans, whose seals are in the store, then seal the spans that are old enough."""
+        age = int(self._runtime.settings.archive.seconds * _SECOND)
+        for place, ledger in self._ledgers.items():
+            for span in ledger.sealed:
+                self._write(place, span)
+            due = ledger.growing is not None and self._runtime.clock() - ledger.growing.opened_at >= age
+            if ledger.sealed or due:
+                ledger.sealed.clear()
+                if due:
+                    ledger.seal()
+                self._keep(place, batch)
+        return []
+
+    def _keep(self, place: Partition, batch: Batch) -> None:
+        topic, partition = place
+        batch.put(_COLLECTION, f"{topic}/{partition}", self._ledgers[place].to_bytes())
+
+    def _write(self, place: Partition, span: Span) -> None:
+        topic, partition = place
+        self._notice_loss(place, span)
+        shelf = SHELVES[topic]
+        for model, found in self._read(place, span).items():
+            table = shelf.table(found)
+            rows = table.num_rows
+            if shelf.unique:
+                table = once(table)
+            for day, part in by_day(table):
+                path = f"{shelf.folder}/{folder_of(model)}/day={day}/{partition}-{span.first}-{span.last}.parquet"
+                self._place.put(path, to_parquet(part, model=model))
+            self._runtime.meter.add(metrics.ARCHIVED, table.num_rows, topic=topic)
+            self._runtime.meter.add(metrics.REPEATED_IN_ARCHIVE, rows - table.num_rows, topic=topic)
+
+    def _read(self, place: Partition, span: Span) -> dict[str, list[Any]]:
+        load = SHELVES[place[0]].load
+        found: dict[str, list[Any]] = {}
+        for record in self._runtime.log.read(*place, span.first, span.last + 1):
+            try:
+                item = load(record.value)
+            except DecodeError:
+                continue  # set aside when it was taken note of
+            found.setdefault(item.model, []).append(item)
+        return found
+
+    def _notice_loss(self, place: Partition, span: Span) -> None:
+        start = self._runtime.log.start(place[0]).get(place, span.first)
+        if start > span.first:
+            self._runtime.meter.add(metrics.ROLE_ERRORS, role=self.name, error="Retained")
+            where = f"{place[0]}/{place[1]}, offsets {span.first} to {min(start, span.last + 1) - 1}"
+            _logger.error("retention removed records before they were archived: %s", where)

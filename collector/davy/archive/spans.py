@@ -1,0 +1,50 @@
+"""Which offsets of a partition wait for their files: one span that grows, and those that are sealed."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, field, replace
+from typing import Self
+
+from davy.codec import dump_any, load_any
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Records from `first` to `last`, both included, with their rows and bytes; `opened_at` in nanoseconds."""
+
+    first: int
+    last: int
+    opened_at: int
+    rows: int = 0
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The spans of one partition; bytes in the store."""
+
+    growing: Span | None = None
+    sealed: list[Span] = field(default_factory=list)
+
+    def take_in(self, offset: int, *, rows: int, size: int, now: int) -> Span:
+        """Let the growing span reach to a record; give the span."""
+        span = self.growing or Span(offset, offset, now)
+        self.growing = replace(span, last=offset, rows=span.rows + rows, size=span.size + size)
+        return self.growing
+
+    def seal(self) -> None:
+        """Let the span that grew grow no more."""
+        if self.growing is not None:
+            self.sealed.append(self.growing)
+            self.growing = None
+
+    def to_bytes(self) -> bytes:
+        """Give what `from_bytes` reads."""
+        growing = None if self.growing is None else astuple(self.growing)
+        return dump_any([growing, [astuple(span) for span in self.sealed]])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read what `to_bytes` gave."""
+        growing, sealed = load_any(data)
+        return cls(None if growing is None else Span(*growing), [Span(*span) for span in sealed])

@@ -1,0 +1,264 @@
+"""Dead letters: the records that roles and the gateway set aside, and what was done about them.
+
+A letter lies in ``<topic>.dlq`` with its bytes unchanged and the reason in its headers. The log only appends, so what
+became of a letter is a mark in the store, under the letter's own place. Whoever puts a letter back appends first and
+marks after: a crash in between can put the record back a second time, never lose it, and readers drop what comes twice
+by its id.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from itertools import chain
+from typing import Final, Literal, TypeAlias
+
+from davy.codec import dump_any, load_any
+from davy.errors import SettingError, StoreError
+from davy.event import TOPICS, dead_letters
+from davy.log import Message, Record
+from davy.runtime import Runtime
+from davy.store import Batch, Lease
+
+State: TypeAlias = Literal["waiting", "replayed", "dropped"]
+
+_COLLECTION: Final = "dead_letters"
+_OWN: Final = "davy."
+_ATTEMPTS: Final = "davy.attempts"
+_BATCH: Final = 64
+_BATCH_BYTES: Final = 16 * 2**20
+_LEASE_SECONDS: Final = 30.0
+
+
+def explain(error: Exception, *, topic: str, component: str, attempts: int = 1) -> dict[str, str]:
+    """Give the headers of a dead letter that say why it is one.
+
+    Examples
+    --------
+    >>> explain(ValueError("too deep"), topic="davy.flags", component="mine")["davy.error"]
+    'ValueError'
+    """
+    return {
+        "davy.error": type(error).__name__,
+        "davy.message": str(error)[:1000],
+        "davy.component": component,
+        "davy.version": version("davy"),
+        "davy.topic": topic,
+        _ATTEMPTS: str(attempts),
+    }
+
+
+def attempts(headers: Mapping[str, str]) -> int:
+    """Give how often the record with these headers failed before it was put back; 0 for any other record."""
+    counted = headers.get(_ATTEMPTS, "")
+    return int(counted) if counted.isdecimal() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter: the record in ``<topic>.dlq`` and what became of it."""
+
+    record: Record
+    state: State = "waiting"
+    dealt_at: int = 0
+
+    @property
+    def topic(self) -> str:
+        """The topic it was meant for."""
+        return self.record.topic.removesuffix(dead_letters(""))
+
+    @property
+    def error(self) -> str:
+        """The kind of the error."""
+        return self.record.headers.get("davy.error", "")
+
+    @property
+    def component(self) -> str:
+        """The role that set it aside, or the gateway."""
+        return self.record.headers.get("davy.component", "")
+
+    @property
+    def place(self) -> str:
+        """Where the letter lies."""
+        return _place(self.record.topic, self.record.partition, self.record.offset)
+
+    @property
+    def source(self) -> str:
+        """Where the record was read: several roles may set one aside. What the gateway refused never was in a log."""
+        headers = self.record.headers
+        if "davy.offset" not in headers:
+            return self.place
+        return _place(self.topic, headers.get("davy.partition", ""), headers["davy.offset"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which letters are meant: all of those that match everything that is not None.
+
+    Raises
+    ------
+    SettingError
+        There is no such topic.
+    """
+
+    topic: str | None = None
+    error: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.topic is not None and self.topic not in TOPICS:
+            raise SettingError("--topic", self.topic, f"no such topic; there are {', '.join(TOPICS)}")
+
+    def __contains__(self, letter: Letter) -> bool:
+        record = letter.record
+        found = (letter.topic, letter.error, record.partition, record.offset)
+        wanted = (self.topic, self.error, self.partition, self.offset)
+        return all(one is None or one == other for one, other in zip(wanted, found, strict=True))
+
+
+class DeadLetters:
+    """The dead letters of a log.
+
+    Parameters
+    ----------
+    runtime
+        Log, store and clock.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._owner = secrets.token_hex(8)
+
+    def waiting(self, selection: Selection) -> Iterator[Letter]:
+        """Give the letters nothing was done about, as `every` does."""
+        return (letter for letter in self.every(selection) if letter.state == "waiting")
+
+    def every(self, selection: Selection) -> Iterator[Letter]:
+        """Give the letters that are there now, dealt with or not, topic by topic, each partition in order.
+
+        Raises
+        ------
+        SettingError
+            An offset is asked for that is found in several places.
+        """
+        found = (letter for letter in self._read(selection) if letter in selection)
+        if selection.offset is None:
+            return found
+        exact = list(found)
+        if len(exact) > 1:
+            places = ", ".join(letter.place for letter in exact)
+            raise SettingError("offset", selection.offset, f"means {places}; give --topic and --partition")
+        return iter(exact)
+
+    def replay(self, letters: Iterable[Letter]) -> list[Letter]:
+        """Put the records of `letters` back on their topics, a record once however many roles set it aside.
+
+        Bytes, key and headers are the record's own; ``davy.attempts`` goes with it, so that a record that fails again
+        counts on. Gives the letters, without their bytes.
+
+        Raises
+        ------
+        StoreError
+            Another process replays or drops letters.
+        """
+        producer, sent = self._runtime.log.producer(), set[str]()
+
+        def put_back(batch: Sequence[Letter]) -> None:
+            messages = {letter.source: _original(letter) for letter in batch if letter.source not in sent}
+            producer.append(list(messages.values()))
+            sent.update(messages)
+
+        try:
+            return self._deal_with(letters, "replayed", put_back)
+        finally:
+            producer.close()
+
+    def drop(self, letters: Iterable[Letter]) -> list[Letter]:
+        """Mark `letters` as dealt with; their bytes stay in the log until retention. Gives them without their bytes.
+
+        Raises
+        ------
+        StoreError
+            Another process replays or drops letters.
+        """
+        return self._deal_with(letters, "dropped", lambda _: None)
+
+    def _deal_with(
+        self, letters: Iterable[Letter], state: State, first: Callable[[Sequence[Letter]], None]
+    ) -> list[Letter]:
+        lease, dealt = self._lease(), list[Letter]()
+        mark = dump_any([state, self._runtime.clock()])
+        try:
+            self._forget_outlived()
+            for batch in _batches(letters):
+                lease = self._lease()
+                first(batch)
+                marks = Batch()
+                for letter in batch:
+                    marks.put(_COLLECTION, letter.place, mark)
+                self._runtime.store.apply(marks, lease=lease)
+                dealt += map(_bare, batch)
+        finally:
+            self._runtime.store.release(lease)
+        return dealt
+
+    def _lease(self) -> Lease:
+        lease = self._runtime.store.acquire(_COLLECTION, self._owner, seconds=_LEASE_SECONDS)
+        if lease is None:
+            remedy = f"another process replays or drops letters, or died doing so: wait {_LEASE_SECONDS:g} s"
+            raise StoreError("dead letters", self._runtime.store.url, remedy)
+        return lease
+
+    def _forget_outlived(self) -> None:
+        """Delete the marks whose letters retention has removed."""
+        starts = dict(chain.from_iterable(self._runtime.log.start(dead_letters(t)).items() for t in TOPICS))
+        outlived = Batch()
+        for place in self._marks():
+            topic, partition, offset = place.rsplit("/", 2)
+            if int(offset) < starts.get((topic, int(partition)), 0):
+                outlived.delete(_COLLECTION, place)
+        self._runtime.store.apply(outlived)
+
+    def _read(self, selection: Selection) -> Iterator[Letter]:
+        log, marks = self._runtime.log, self._marks()
+        for topic in map(dead_letters, TOPICS if selection.topic is None else (selection.topic,)):
+            ends = log.end(topic)
+            for (_, partition), start in log.start(topic).items():
+                for record in log.read(topic, partition, start, ends[topic, partition]):
+                    state, at = marks.get(_place(topic, partition, record.offset), ("waiting", 0))
+                    yield Letter(record, state, at)
+
+    def _marks(self) -> dict[str, tuple[State, int]]:
+        return {place: tuple(load_any(mark)) for place, mark in self._runtime.store.items(_COLLECTION)}
+
+
+def _place(topic: str, partition: int | str, offset: int | str) -> str:
+    return f"{topic}/{partition}/{offset}"
+
+
+def _original(letter: Letter) -> Message:
+    record = letter.record
+    headers = {name: value for name, value in record.headers.items() if not name.startswith(_OWN)}
+    return Message(
+        letter.topic, record.key, record.value, {**headers, _ATTEMPTS: str(attempts(record.headers))}
+    )
+
+
+def _bare(letter: Letter) -> Letter:
+    return replace(letter, record=replace(letter.record, value=b""))
+
+
+def _batches(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
+    batch: list[Letter] = []
+    size = 0
+    for letter in letters:
+        batch.append(letter)
+        size += len(letter.record.value)
+        if len(batch) == _BATCH or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

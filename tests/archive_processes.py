@@ -1,0 +1,53 @@
+"""A process that archives until it is killed: ``archive_processes.py LOG ARCHIVE``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from davy.archive.places import Place, open_place
+from davy.archive.role import Archive
+from davy.config import ArchiveSettings, Settings
+from davy.consume import Loop
+from davy.runner import open_runtime
+
+
+@contextmanager
+def archiving(log: Path, root: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run this file; it says a line before and after every file. What still runs at the end is killed."""
+    command = [sys.executable, __file__, str(log), str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+class Told:
+    """A place that says what it does."""
+
+    def __init__(self, inner: Place) -> None:
+        self._inner = inner
+
+    def put(self, path: str, data: bytes) -> None:
+        sys.stdout.write("begins\n")
+        sys.stdout.flush()
+        self._inner.put(path, data)
+        sys.stdout.write("ends\n")
+        sys.stdout.flush()
+
+
+def main(log: str, root: str) -> None:
+    """Archive for ever, without the lease of a role: the next process need not wait for it to run out."""
+    settings = Settings(url=f"sqlite:///{log}", archive=ArchiveSettings(rows=300, seconds=0.3))
+    with open_runtime(settings) as runtime:
+        loop = Loop(runtime, Archive(runtime, Told(open_place(f"file:///{root}"))), max_records=3)
+        while True:
+            loop.step(timeout=0.05)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,101 @@
+"""What an archive holds, as its tests read it, and what they fill it with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyarrow import parquet
+from streams import Clock, id_of, make_runtime
+
+from davy.archive.places import Place, open_place
+from davy.archive.role import Archive
+from davy.codec import Encoder, dump, pack
+from davy.config import ArchiveSettings, DetectSettings, Settings
+from davy.consume import Loop
+from davy.event import FEEDBACK, FLAGS, INFERENCES, Draw, Feedback, Flag
+from davy.log import Message
+from davy.runtime import Runtime
+
+DAY = 86_400 * 10**9
+
+
+def runtime_of(adapter: str, directory: Path, *, clock: Clock | None = None, **archive: Any) -> Runtime:
+    """Give a runtime with these settings of the archive."""
+    made = make_runtime(adapter, directory, DetectSettings(), clock)
+    return replace(made, settings=Settings(archive=ArchiveSettings(**archive)))
+
+
+def loop_of(runtime: Runtime, place: Place | Path, *, max_records: int = 64) -> Loop[int]:
+    """Give the loop of an archive at a place."""
+    where = open_place(f"file:///{place}") if isinstance(place, Path) else place
+    return Loop(runtime, Archive(runtime, where), max_records=max_records)
+
+
+def envelope(first: int, count: int, *, model: str = "fraud:3", at: int | None = None) -> bytes:
+    """Give an envelope of inferences numbered from `first`; one a second unless a time is given."""
+    ids = b"".join(id_of(first + row) for row in range(count))
+    numbers = np.arange(first, first + count)
+    encoder = Encoder()
+    if at is not None:
+        return pack([encoder.encode_batch(model, ids, at, {"n": numbers}, {"probs": np.ones((count, 2))})])
+    chunks = [
+        encoder.encode(model, id_of(n), n * 10**9, {"n": n}, {"probs": np.ones(2)}) for n in numbers.tolist()
+    ]
+    return pack(chunks)
+
+
+def send(runtime: Runtime, values: Sequence[bytes], *, topic: str = INFERENCES, key: str = "fraud:3") -> None:
+    """Append records."""
+    producer = runtime.log.producer()
+    producer.append([Message(topic, key, value) for value in values])
+    producer.close()
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """Give every file of an archive."""
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def ids(root: Path, folder: str = "inferences") -> Counter[str]:
+    """Count every id in the files of a folder."""
+    found: Counter[str] = Counter()
+    for path in (root / folder).rglob("*.parquet"):
+        found.update(parquet.ParquetFile(path).read(columns=["id"])["id"].to_pylist())
+    return found
+
+
+def numbered(count: int) -> Counter[str]:
+    """Give the ids that `envelope` made, each once."""
+    return Counter(id_of(number).hex() for number in range(count))
+
+
+def fraud_archive(directory: Path) -> Path:
+    """Fill an archive of a model whose fields come, go and change their kind over two days; give its directory."""
+    runtime = runtime_of("memory", directory, rows=100)
+    root, rng, encoder = directory / "archive", np.random.default_rng(3), Encoder()
+    loop, day = loop_of(runtime, root), 20_000 * DAY
+    for number in range(200):
+        later = number >= 100
+        inputs: dict[str, Any] = {"amount": float(rng.exponential()) if later else number, "country": "nz"}
+        probs = rng.dirichlet([1, 1]).astype(np.float64 if later else np.float32)
+        if later:
+            inputs["age"] = int(rng.integers(18, 90)) if number % 3 else None
+        outputs = {"label": "fraud" if probs[1] > 0.5 else "fine", "probs": probs}
+        at = day + (number // 100) * DAY + number * 10**9
+        chunk = encoder.encode("fraud:3", id_of(number), at, inputs, outputs, tags={"shop": "web"})
+        send(runtime, [pack([chunk])])
+        truth = Feedback(id_of(number), "fraud" if number % 7 == 0 else "fine", at + DAY, model="fraud:3")
+        send(runtime, [dump(truth)], topic=FEEDBACK)
+        flag = Flag(f"f{number}", id_of(number), "fraud:3", at, [Draw("msp", 1.0)], {"msp": 0.5}, b"")
+        send(runtime, [dump(flag)], topic=FLAGS)
+    loop.drain()
+    return root
