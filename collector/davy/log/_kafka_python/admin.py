@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import kafka
+from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from davy.log._kafka.address import Address
-from davy.log._kafka.library import Topic, failure
+from davy.log._kafka.library import Topic, failure, left
 from davy.log._kafka_python.client import explained, open_client, place_of
 from davy.log.base import Partition
 
 _ALREADY_THERE: Final = 36
+_LOOK_AGAIN_SECONDS: Final = 0.05
+_LEADER_CHANGES: Final = (kafka_errors.InvalidMetadataError, kafka_errors.UnknownBrokerIdError)
 
 
 class Admin:
@@ -22,6 +26,7 @@ class Admin:
 
     def __init__(self, address: Address, timeout: float) -> None:
         self._address = address
+        self._timeout = timeout
         self._client = open_client(kafka.KafkaAdminClient, address, timeout)
 
     def brokers(self) -> int:
@@ -64,19 +69,28 @@ class Admin:
 
     def offsets(self, partitions: Sequence[Partition], at: int) -> dict[Partition, int]:
         places = {one: place_of(self._address, one) for one in partitions}
-        with self._asking():
-            found = self._client.list_partition_offsets(dict.fromkeys(places.values(), at))
+        found = self._again(lambda: self._client.list_partition_offsets(dict.fromkeys(places.values(), at)))
         offsets = {one: found[place].offset for one, place in places.items()}
         return {one: offset for one, offset in offsets.items() if offset >= 0}
 
     def delete(self, before: Mapping[Partition, int]) -> None:
-        with self._asking():
-            self._client.delete_records(
-                {place_of(self._address, one): offset for one, offset in before.items()}
-            )
+        asked = {place_of(self._address, one): offset for one, offset in before.items()}
+        self._again(lambda: self._client.delete_records(asked))
 
     def close(self) -> None:
         self._client.close()
+
+    def _again(self, ask: Callable[[], Any]) -> Any:
+        """Ask leaders of partitions; again while they change, which the library does only in part."""
+        deadline = time.monotonic() + self._timeout
+        with self._asking():
+            while True:
+                try:
+                    return ask()
+                except _LEADER_CHANGES:
+                    if not left(deadline):
+                        raise
+                time.sleep(_LOOK_AGAIN_SECONDS)
 
     def _asking(self) -> AbstractContextManager[None]:
         return explained(self._address)

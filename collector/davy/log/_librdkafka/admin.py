@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
@@ -16,9 +17,19 @@ from confluent_kafka.admin import (
 )
 
 from davy.log._kafka.address import Address
-from davy.log._kafka.library import NEWEST, OLDEST, Topic
+from davy.log._kafka.library import NEWEST, OLDEST, Topic, left
 from davy.log._librdkafka.client import Holder, partition_of, place_of
 from davy.log.base import Partition
+
+_LOOK_AGAIN_SECONDS: Final = 0.05
+_LEADER_CHANGES: Final = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,  # to a broker that has not heard of it yet
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+}
 
 
 class Admin(Holder[AdminClient]):
@@ -73,16 +84,13 @@ class Admin(Holder[AdminClient]):
         if not partitions:
             return {}
         asked = dict.fromkeys((place_of(self._address, one) for one in partitions), _spec(at))
-        told = self._held.list_offsets(asked, request_timeout=self._timeout)
-        offsets = {
-            partition_of(self._address, place): self._result(future).offset for place, future in told.items()
-        }
+        told = self._results(lambda: self._held.list_offsets(asked, request_timeout=self._timeout))
+        offsets = {partition_of(self._address, place): found.offset for place, found in told.items()}
         return {one: offsets[one] for one in partitions if offsets[one] >= 0}
 
     def delete(self, before: Mapping[Partition, int]) -> None:
         asked = [place_of(self._address, one, offset) for one, offset in before.items()]
-        for future in self._held.delete_records(asked, request_timeout=self._timeout).values():
-            self._result(future)
+        self._results(lambda: self._held.delete_records(asked, request_timeout=self._timeout))
 
     def close(self) -> None:
         """It ends when nobody refers to it."""
@@ -94,6 +102,16 @@ class Admin(Holder[AdminClient]):
             return None
         return Topic(len(found.partitions), min(len(one.replicas) for one in found.partitions))
 
+    def _results(self, ask: Callable[[], Mapping[TopicPartition, Future[Any]]]) -> dict[TopicPartition, Any]:
+        """Give the answers of partitions; asked again while their leaders change, which the library leaves to us."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            told = ask()
+            wait([*told.values()], self._timeout + 1)
+            if not left(deadline) or not any(map(_leader_changes, told.values())):
+                return {place: self._result(future) for place, future in told.items()}
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
     def _result(self, future: Future[Any], harmless: int | None = None) -> Any:
         with self._asking():
             try:
@@ -104,6 +122,11 @@ class Admin(Holder[AdminClient]):
                 raise
         self._heard.clear()  # the login works
         return found
+
+
+def _leader_changes(future: Future[Any]) -> bool:
+    error = future.exception() if future.done() else None
+    return isinstance(error, KafkaException) and error.args[0].code() in _LEADER_CHANGES
 
 
 def _spec(at: int) -> OffsetSpec:
