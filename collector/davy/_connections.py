@@ -39,7 +39,11 @@ class _Connection:
             check_same_thread=False,  # `close` and a fork close them from another thread
         )
         self.open = True
-        self.sqlite.execute("PRAGMA synchronous = NORMAL")
+        try:
+            self.sqlite.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.Error:
+            self.close()
+            raise
 
     def close(self) -> None:
         self.sqlite.close()
