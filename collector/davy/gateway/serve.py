@@ -9,6 +9,7 @@ import uvicorn
 
 from davy.errors import SettingError
 from davy.gateway.app import make_app
+from davy.gateway.connections import BACKLOG, bounded
 from davy.gateway.keys import KeyRing
 from davy.gateway.loopback import is_loopback
 from davy.runtime import Runtime
@@ -20,7 +21,8 @@ class GatewayTarget:
     Raises
     ------
     SettingError
-        The address is not loopback and there is no API key, or the port is taken.
+        The address is not loopback and there is no API key, the port is taken, or the system does not allow as many
+        connections.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -30,10 +32,17 @@ class GatewayTarget:
                 "set DAVY_GATEWAY_API_KEY, or make a key with `davy keys create`, to listen beyond loopback"
             )
             raise SettingError("gateway.host", settings.host, remedy)
+        connection = bounded(runtime)
         self._stop = runtime.stop
         self._socket = _listen(settings.host, settings.port)
         config = uvicorn.Config(
-            make_app(runtime), log_level="warning", access_log=False, timeout_graceful_shutdown=5
+            make_app(runtime),
+            http=connection,
+            ws="none",
+            backlog=BACKLOG,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=5,
         )
         self._server = uvicorn.Server(config)
 
