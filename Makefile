@@ -6,15 +6,21 @@ UV := $(BIN)/uv
 STAMP := $(VENV)/.installed
 LABELSTUDIO := .labelstudio
 INTEGRATIONS ?= tabular pytorch keras_tensorflow web serving
+PYENV_ROOT ?= $(HOME)/.pyenv
+CPYTHON_314 := .pythons/cpython-3.14
+EMPTY :=
+INTERPRETERS := $(subst $(EMPTY) ,:,$(strip $(PATH) $(CURDIR)/$(CPYTHON_314)/bin $(wildcard $(PYENV_ROOT)/versions/*/bin)))
+# By minor version, without pre-releases and free-threaded builds, whose names differ; uv warns of pyenv's shims.
+PYTHONS ?= $(shell PATH="$(INTERPRETERS)" $(UV) python list --only-installed '>=3.11' 2>/dev/null | sed -nE 's/^cpython-(3\.[0-9]+)\.[0-9]+-.*/\1/p' | sort -uV)
 PEERS := .peers
 HOSTS := .hosts
 SOURCES := collector detectors miner dashboards tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo up check format test test-integrations bench bench-demo generate lock clean bench-sdk test-hosts
+.PHONY: help dev demo up check format test test-integrations bench bench-demo generate lock clean bench-sdk test-hosts test-pythons pythons python-3.14
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(UV):
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +41,19 @@ $(LABELSTUDIO)/.installed: $(UV) requirements/labelstudio.txt
 	$(UV) pip install --quiet --python .integrations/$*/bin/python -r requirements/integrations/$*.txt
 	$(UV) pip install --quiet --python .integrations/$*/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
+
+.pythons/%/.installed: $(UV) requirements/dev.txt
+	@PATH="$(INTERPRETERS)" $(UV) venv --quiet --allow-existing --python $* .pythons/$*
+	$(UV) pip install --quiet --python .pythons/$*/bin/python -r requirements/dev.txt
+	$(UV) pip install --quiet --python .pythons/$*/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(CPYTHON_314)/bin/python3.14:
+	mvn -q -B dependency:unpack -Dartifact=org.bytedeco:cpython:3.14.3-1.5.13:jar:linux-x86_64 -Dmdep.unpack.includes='org/**' -DoutputDirectory=.pythons/unpacked
+	rm -rf $(CPYTHON_314)
+	mv .pythons/unpacked/org/bytedeco/cpython/linux-x86_64 $(CPYTHON_314)
+	rm -rf .pythons/unpacked
+	chmod +x $@
 
 $(PEERS)/.installed: $(STAMP) requirements/peers.txt
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(PEERS)
@@ -78,6 +97,20 @@ test-integrations: $(INTEGRATIONS:%=.integrations/%/.installed) ## Test the SDK 
 	for name in $(INTEGRATIONS); do printf '%-18s %s\n' $$name "$$(tail -n 1 .integrations/$$name.log)"; done; \
 	test -z "$$failed"
 
+test-pythons: $(UV) ## Fast tests on every CPython >= 3.11 of this machine, an environment each (PYTHONS="3.12 3.13")
+	@$(MAKE) --no-print-directory $(PYTHONS:%=.pythons/%/.installed)
+	@failed=; for version in $(PYTHONS); do \
+	  .pythons/$$version/bin/python -m pytest -q -p no:cacheprovider -m fast $(ARGS) \
+	    > .pythons/$$version.log 2>&1 || { failed="$$failed $$version"; cat .pythons/$$version.log; }; \
+	done; \
+	for version in $(PYTHONS); do printf '%-6s %s\n' $$version "$$(tail -n 1 .pythons/$$version.log)"; done; \
+	test -z "$$failed"
+
+pythons: $(UV) ## List the CPythons that test-pythons finds
+	@printf '%s\n' $(PYTHONS)
+
+python-3.14: $(CPYTHON_314)/bin/python3.14 ## Bring a CPython 3.14 for test-pythons from Maven Central (Linux on x86-64; needs mvn)
+
 test-hosts: $(STAMP) $(HOSTS)/.installed ## The SDK inside gunicorn, uvicorn, Celery and gevent
 	$(HOSTS)/bin/python -m pytest --noconftest -p no:cacheprovider tests/promises/hosts
 
@@ -103,4 +136,4 @@ lock: $(UV) ## Pin every dependency again
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/hosts.in -o requirements/hosts.txt
 
 clean: ## Remove the environments and everything the demo wrote
-	rm -rf $(VENV) $(LABELSTUDIO) $(PEERS) $(HOSTS) .integrations .kafka .davy .davy-demo
+	rm -rf $(VENV) $(LABELSTUDIO) $(PEERS) $(HOSTS) .integrations .pythons .kafka .davy .davy-demo

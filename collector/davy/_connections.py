@@ -39,10 +39,13 @@ class _Connection:
             check_same_thread=False,  # `close` and a fork close them from another thread
         )
         self.open = True
-        self.sqlite.execute("PRAGMA synchronous = NORMAL")
-        self.sqlite.execute(
-            "PRAGMA secure_delete = ON"
-        )  # what is deleted or replaced is overwritten with zeros
+        try:
+            self.sqlite.execute("PRAGMA synchronous = NORMAL")
+            # What is deleted or replaced is overwritten with zeros.
+            self.sqlite.execute("PRAGMA secure_delete = ON")
+        except sqlite3.Error:
+            self.close()
+            raise
 
     def close(self) -> None:
         self.sqlite.close()

@@ -159,11 +159,16 @@ class GatewaySettings:
     requests_per_second: float = _setting(
         0.0, "writing requests accepted from one key, or one address without a key; 0 sets no limit", least=0
     )
+    connections: int = _setting(
+        1_000, "connections held at once; those beyond get 503 and are closed", least=1
+    )
     requests_at_once: int = _setting(256, "requests being read and written; those beyond get 503", least=1)
     bytes_at_once: int = _setting(
         64 * 2**20, "bytes of requests being read and written; those beyond get 503", least=1024
     )
-    read_seconds: float = _setting(30.0, "longest time a request body may take to arrive", least=0.01)
+    read_seconds: float = _setting(
+        30.0, "longest time the head of a request may take to arrive, and its body", least=0.01
+    )
     recent_ids: int = _setting(
         200_000, "ids remembered, so that an inference sent again is stored once; 0 remembers none", least=0
     )

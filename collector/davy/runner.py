@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
+from typing import Final
 
 from davy.blobs import blob_address, open_blobs
 from davy.config import Settings, load
@@ -20,6 +21,7 @@ from davy.runtime import Runtime, Target
 from davy.store import open_store
 
 _log = logging.getLogger("davy.runner")
+_SIGNAL_SECONDS: Final = 0.5
 
 
 def beside_the_log(settings: Settings) -> Settings:
@@ -117,7 +119,8 @@ def run(roles: Mapping[str, Target], runtime: Runtime) -> int:
     with _stopping_on_signals(runtime.stop):
         for thread in threads:
             thread.start()
-        runtime.stop.wait()
+        while not runtime.stop.wait(_SIGNAL_SECONDS):
+            pass  # the system may give a signal to any thread; its handler runs when this one wakes
         for thread in threads:
             thread.join(timeout=30)
     stuck = [thread.name for thread in threads if thread.is_alive()]

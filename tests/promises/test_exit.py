@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sdk_rig import http_server
+from bad_sinks import BAD, Sink, good, refused, unread
 
 from davy.codec import decode
 from davy.event import INFERENCES
@@ -54,26 +50,8 @@ def run(code: str, url: str, **env: str) -> tuple[float, str]:
     assert done.returncode == 0, done.stderr
     *printed, moment = done.stdout.splitlines()
     assert "Traceback" not in done.stderr, done.stderr
+    assert "Exception ignored" not in done.stderr, done.stderr
     return ended - float(moment), "\n".join(printed)
-
-
-@contextmanager
-def refused() -> Iterator[str]:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{unused.getsockname()[1]}"
-
-
-@contextmanager
-def silent() -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-@contextmanager
-def good() -> Iterator[str]:
-    with http_server() as server:
-        yield server.url
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +60,20 @@ def usual() -> float:
     return statistics.median(run("", "memory://x")[0] for _ in range(3))
 
 
-@pytest.mark.parametrize(("sink", "most"), [(refused, 0.3), (silent, 1.0), (good, 0.3)])
+@pytest.mark.parametrize("sink", [good, *BAD])
 @pytest.mark.parametrize("wait", [0.0, 0.5])
-def test_the_exit_is_not_held_up(sink: Callable[[], Any], most: float, wait: float, usual: float) -> None:
-    with sink() as url:
-        took = min(run(f"{CAPTURE}\nimport time; time.sleep({wait})", url)[0] for _ in range(2))
-    assert took - usual <= most + NOISE_SECONDS
+def test_the_exit_is_not_held_up(sink: Sink, wait: float, usual: float) -> None:
+    most = 0.3 if sink in {good, refused} else 1.0
+    program = f"{CAPTURE}\nimport time; time.sleep({wait})"
+    with sink() as url:  # once more, if need be: a busy machine holds things up as well
+        assert any(run(program, url)[0] - usual <= most + NOISE_SECONDS for _ in range(2))
+
+
+def test_a_sink_that_stops_reading_in_a_large_envelope_does_not_hold_up_the_exit(usual: float) -> None:
+    large = "import numpy; x = numpy.zeros(30_000)\nfor _ in range(200): davy.capture('m:1', {'x': x}, {})"
+    with unread() as url:
+        took = run(f"{large}\nimport time; time.sleep(0.5)", url)[0]
+    assert took - usual <= 1.0 + NOISE_SECONDS
 
 
 def test_a_log_that_is_locked_does_not_hold_up_the_exit(tmp_path: Path, usual: float) -> None:
@@ -112,7 +98,7 @@ def test_what_was_captured_before_the_exit_is_stored(tmp_path: Path) -> None:
 
 
 def test_the_settings_say_how_long_the_exit_may_be_held_up(usual: float) -> None:
-    with silent() as url:
+    with unread() as url:
         took = run(CAPTURE, url, DAVY_SDK_EXIT_SECONDS="0")[0]
     assert took - usual <= 0.1 + NOISE_SECONDS
 
@@ -136,7 +122,8 @@ atexit.register(tell)
     ["{later}", "{capture}; {later}", "{last}", "{capture}\n{last}", "{forever}"],
     ids=["atexit", "atexit after a capture", "finaliser", "finaliser after a capture", "daemon thread"],
 )
-def test_capturing_while_the_interpreter_goes_down_is_silent(code: str) -> None:
-    with good() as url:
+@pytest.mark.parametrize("sink", [good, unread])
+def test_capturing_while_the_interpreter_goes_down_is_silent(sink: Sink, code: str) -> None:
+    with sink() as url:
         took, _ = run(code.format(**LATE), url)
     assert took < 10

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 import time
 import tracemalloc
-from typing import Any
 
 import numpy as np
 import pytest
@@ -126,30 +124,6 @@ def test_an_array_may_change_right_after_it_was_captured() -> None:
     assert first.inputs["n"] == {"a": [1, 2]}
     assert first.outputs["value"].tolist() == [0]
     assert [one.inputs["x"].tolist() for one in rest] == [[0, 1], [2, 3], [4, 5]]
-
-
-def test_the_event_loop_is_never_held_up() -> None:
-    @davy.watch("m:1")
-    async def predict(x: int) -> dict[str, Any]:
-        await asyncio.sleep(0)
-        return {"value": float(x)}
-
-    async def serve() -> tuple[list[dict[str, Any]], float]:
-        loop, late = asyncio.get_running_loop(), 0.0
-        answers = []
-        for first in range(0, 5_000, 100):
-            due = loop.time()
-            answers += await asyncio.gather(*(predict(x) for x in range(first, first + 100)))
-            late = max(late, loop.time() - due)
-        return answers, late
-
-    with stuck() as sink:
-        start(sink, exit_seconds=0.0)
-        answers, late = asyncio.run(serve())
-        assert [answer["value"] for answer in answers] == list(range(5_000))
-        assert late < 1.0
-        assert davy.stats()["captured"] == 5_000
-        davy.shutdown()
 
 
 def test_everything_captured_is_sent_or_counted_whatever_the_gateway_answers() -> None:

@@ -64,7 +64,7 @@ monsters = st.one_of(
     ),
     st.sampled_from(
         [
-            np.datetime64("NaT"),
+            np.datetime64("NaT", "s"),
             np.timedelta64(1, "s"),
             np.array([object()]),
             np.zeros(2, "c8"),

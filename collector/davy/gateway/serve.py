@@ -11,12 +11,20 @@ from fastapi import FastAPI
 from davy._urls import is_loopback
 from davy.errors import SettingError
 from davy.gateway.app import make_app, make_health_app
+from davy.gateway.connections import BACKLOG, bounded
 from davy.gateway.keys import KeyRing
 from davy.runtime import Runtime, Target
 
 
 class HttpRole(Target):
-    """A role that is an HTTP server, at `address`."""
+    """A role that is an HTTP server, at `address`.
+
+    Raises
+    ------
+    SettingError
+        The address is not loopback and there is no API key, the port is taken, or the system does not allow as many
+        connections.
+    """
 
     def __init__(self, runtime: Runtime, app: FastAPI, section: str, host: str, port: int) -> None:
         if not is_loopback(host) and not (runtime.settings.gateway.api_key or _has_key(runtime)):
@@ -24,11 +32,20 @@ class HttpRole(Target):
                 "set DAVY_GATEWAY_API_KEY, or make a key with `davy keys create`, to listen beyond loopback"
             )
             raise SettingError(f"{section}.host", host, remedy)
+        connection = bounded(runtime)
         self._stop = runtime.stop
         self._socket = _listen(section, host, port)
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            app,
+            http=connection,
+            ws="none",
+            backlog=BACKLOG,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=5,
+        )
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:
@@ -84,7 +101,7 @@ def _listen(section: str, host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen()  # who comes before the server runs waits instead of being turned away
+        listener.listen(BACKLOG)  # who comes before the server runs waits instead of being turned away
     except OSError as error:
         listener.close()
         remedy = f"{error.strerror}; choose another with --port, or stop what uses it"

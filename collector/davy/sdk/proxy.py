@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from davy.sdk.guard import Guard
 from davy.sdk.watching import Options, Watch, wrap
 
-_SLOTS: Final = ("_davy_given", "_davy_methods", "_davy_target", "_davy_watches")
+_SLOTS: Final = ("_davy_given", "_davy_target", "_davy_watches")
 _KEPT: Final = {
     "__class__", "__new__", "__init__", "__del__", "__getattribute__", "__getattr__", "__setattr__", "__delattr__",
     "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__",
@@ -21,34 +21,16 @@ _KEPT: Final = {
 _GUARD: Final = Guard("watch")
 
 
-class Plan:
-    """What of an object is watched and how its calls are read; integrations have plans of their own."""
-
-    def methods(self, target: Any) -> tuple[str, ...]:
-        """Name the methods whose calls are captured."""
-        return tuple(name for name in ("predict", "predict_proba") if hasattr(target, name)) or ("__call__",)
-
-    def watch(
-        self, target: Any, name: str, method: Callable[..., Any], model: str, options: Options
-    ) -> Watch:
-        """Say how calls of one of them are read."""
-        output = None
-        if name == "predict_proba":
-            output = "probs"
-        elif hasattr(target, "classes_"):
-            output = "label"
-        return Watch(
-            method,
-            model,
-            options,
-            batched=hasattr(target, "fit") or hasattr(target, "predict_proba"),
-            columns=getattr(target, "feature_names_in_", None),
-            output=output,
-            classes=getattr(target, "classes_", None) if name == "predict_proba" else None,
-        )
+Reader: TypeAlias = Callable[[Any, Callable[..., Any], str, Options], Watch]
+"""From an object, its method, the model's name and the app's options to how calls of the method are read."""
+Plan: TypeAlias = Mapping[str, Reader]
+"""Which methods of an object are captured, and how their calls are read."""
 
 
-PLAIN: Final = Plan()
+class _Given(NamedTuple):
+    model: str
+    options: Options
+    plan: Plan
 
 
 class WatchedObject:
@@ -62,13 +44,12 @@ class WatchedObject:
 
     def __init__(self, target: Any, model: str, options: Options, plan: Plan) -> None:
         object.__setattr__(self, "_davy_target", target)
-        object.__setattr__(self, "_davy_given", (model, options, plan))
-        object.__setattr__(self, "_davy_methods", plan.methods(target))
+        object.__setattr__(self, "_davy_given", _Given(model, options, plan))
         object.__setattr__(self, "_davy_watches", {})
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._davy_target, name)
-        return _watched(self, name, value) if name in self._davy_methods and callable(value) else value
+        return _watched(self, name, value) if name in self._davy_given.plan and callable(value) else value
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._davy_target, name, value)
@@ -89,10 +70,34 @@ class WatchedObject:
         return watch_object, (self._davy_target, *self._davy_given)
 
 
-def watch_object(target: Any, model: str, options: Options, plan: Plan = PLAIN) -> Any:
-    """Give a stand-in for `target`."""
+def watch_object(target: Any, model: str, options: Options, plan: Plan | None = None) -> Any:
+    """Give a stand-in for `target`, by default one whose predictions are captured, or its calls when it has none."""
+    if plan is None:
+        plan = _PREDICTS if hasattr(target, "predict") or hasattr(target, "predict_proba") else _CALLED
     kind: type = type(target)
     return _class_for(kind)(target, model, options, plan)
+
+
+def _read_answers(target: Any, method: Callable[..., Any], model: str, options: Options) -> Watch:
+    output = "label" if hasattr(target, "classes_") else None
+    return _read_rows(target, method, model, options, output=output)
+
+
+def _read_probabilities(target: Any, method: Callable[..., Any], model: str, options: Options) -> Watch:
+    classes = getattr(target, "classes_", None)
+    return _read_rows(target, method, model, options, output="probs", classes=classes)
+
+
+def _read_rows(
+    target: Any, method: Callable[..., Any], model: str, options: Options, **outputs: Any
+) -> Watch:
+    batched = hasattr(target, "fit") or hasattr(target, "predict_proba")
+    columns = getattr(target, "feature_names_in_", None)
+    return Watch(method, model, options, batched=batched, columns=columns, **outputs)
+
+
+_PREDICTS: Final[Plan] = {"predict": _read_answers, "predict_proba": _read_probabilities}
+_CALLED: Final[Plan] = {"__call__": _read_answers}
 
 
 @lru_cache(maxsize=256)
@@ -111,7 +116,7 @@ def _class_for(kind: type) -> type[WatchedObject]:
 def _forward(name: str) -> Callable[..., Any]:
     def special(self: Any, *args: Any, **kwargs: Any) -> Any:
         value = getattr(self._davy_target, name)
-        if name in self._davy_methods:
+        if name in self._davy_given.plan:
             value = _watched(self, name, value)
         return value(*args, **kwargs)
 
@@ -124,7 +129,7 @@ def _watched(proxy: Any, name: str, method: Callable[..., Any]) -> Callable[...,
         watch = proxy._davy_watches.get(name)
         if watch is None:
             model, options, plan = proxy._davy_given
-            watch = plan.watch(proxy._davy_target, name, method, model, options.for_method(name))
+            watch = plan[name](proxy._davy_target, method, model, options.for_method(name))
             proxy._davy_watches[name] = watch
         return wrap(method, watch)
     return method

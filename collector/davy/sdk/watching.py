@@ -124,7 +124,7 @@ class Watch:
             else:
                 client.capture_batch(self.model, rows, reading, latency_ms)
 
-    def answers(
+    def shadow_outputs(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, rows: int | None
     ) -> Mapping[str, Any]:
         """Read what another model answered to the same call."""
@@ -141,7 +141,7 @@ class Watch:
                 client.bulk.note(self.model, reason, rows or 1)
             else:
                 with _SHADOW:
-                    answered = self.answers(call.args, call.kwargs, answer, rows)
+                    answered = self.shadow_outputs(call.args, call.kwargs, answer, rows)
                     alternatives = {self._shadow_name: answered}
                 if not alternatives:
                     client.bulk.note(self.model, "shadow_failed", rows or 1)

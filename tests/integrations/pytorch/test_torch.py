@@ -6,6 +6,8 @@ import copy
 import io
 import pickle
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,7 @@ def test_the_module_stays_the_module(net: Net, x: torch.Tensor) -> None:
     before = set(net.state_dict())
     watched = davy.watch(net, "net:1", embedding="fc1")
     assert watched is net
+    assert isinstance(watched, Net)
     assert set(net.state_dict()) == before
     answer = watched(x)
     assert answer.requires_grad
@@ -149,6 +152,8 @@ def test_a_module_compiled_before_or_after_is_captured(
     after(x)
     before = davy.watch(compiler(Net().eval(), fullgraph=True), "net:2")
     before(x)
+    assert isinstance(before, torch._dynamo.OptimizedModule)
+    assert before.state_dict().keys() == {f"_orig_mod.{name}" for name in net.state_dict()}
     davy.flush()
     models = [one.model for one in inferences_in(own_client)]
     assert (models.count("net:1"), models.count("net:2")) == (12, 6)
@@ -164,9 +169,43 @@ def test_a_graph_compiled_whole_works_and_is_said_to_be_unseen(
     assert davy.stats()["integration_failed"] == 1
 
 
-def test_exporting_captures_nothing(net: Net, x: torch.Tensor) -> None:
-    torch.export.export(davy.watch(net, "net:1"), (x,))
-    assert davy.stats()["captured"] == 0
+@pytest.mark.parametrize(
+    "export",
+    [
+        lambda net, x: torch.export.export(net, (x,)),
+        pytest.param(
+            lambda net, x: torch.jit.trace(net, x, check_trace=False),
+            marks=pytest.mark.filterwarnings("error::torch.jit.TracerWarning"),
+        ),
+        lambda net, x: torch.fx.symbolic_trace(net),
+        lambda net, x: copy.deepcopy(net).to("meta")(x.to("meta")),
+    ],
+    ids=["export", "trace", "fx", "meta"],
+)
+def test_exporting_captures_nothing_and_counts_no_failure(export: Any, net: Net, x: torch.Tensor) -> None:
+    export(davy.watch(net, "net:1", embedding="fc1"), x.detach())
+    stats = davy.stats()
+    assert (stats["captured"], stats["integration_failed"]) == (0, 0)
+
+
+def test_calls_at_once_keep_their_own_embedding(net: Net, own_client: str) -> None:
+    """Eight threads meet inside the module, between the layer and the answer."""
+    meeting = Barrier(8)
+
+    def meet(*_: Any) -> None:
+        meeting.wait(10)
+
+    net.relu.register_forward_hook(meet)
+    davy.watch(net, "net:1", embedding="fc1")
+    xs = torch.eye(8, 4)
+    with ThreadPoolExecutor(8) as pool, torch.no_grad():
+        list(pool.map(net, xs))
+    davy.flush()
+    found = inferences_in(own_client)
+    assert len(found) == 8
+    for one in found:
+        expected = net.fc1(torch.from_numpy(one.inputs["x"].copy())).detach()
+        np.testing.assert_array_equal(one.embedding, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

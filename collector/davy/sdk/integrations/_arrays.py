@@ -62,19 +62,6 @@ def canonical(fields: Mapping[str, Array], name: str | None) -> dict[str, Array]
     return {found[given]: array for given, array in fields.items()}
 
 
-def scores(array: Array, objective: str, name: str | None) -> dict[str, Array]:
-    """Name the answers of boosted trees by their objective: a lone probability becomes those of both classes."""
-    if name is not None:
-        return {name: array}
-    if array.ndim == 1 and objective in {"binary:logistic", "binary", "cross_entropy"}:
-        return {"probs": np.stack([1 - array, array], axis=1)}
-    if objective == "binary:logitraw":
-        return {"logit": array}
-    if objective == "multi:softmax":
-        return {"label": array.astype(np.int64)}
-    return {output_name(array): array}
-
-
 def _known(name: str) -> str | None:
     return name if name in {"probs", "logits", "label", "value", "boxes", "scores", "classes"} else None
 

@@ -11,7 +11,7 @@ import numpy as np
 from davy.event import Array
 from davy.sdk.fields import Columns, input_columns
 from davy.sdk.integrations._arrays import as_rows, canonical, shared_rows
-from davy.sdk.proxy import Plan, watch_object
+from davy.sdk.proxy import watch_object
 from davy.sdk.watching import Options, Watch
 
 _METHODS: Final = ("predict", "predict_on_batch", "__call__")
@@ -24,32 +24,13 @@ def matches(target: Any) -> bool:
 
 def watch(target: Any, model: str, options: Options) -> Any:
     """Give a stand-in whose predictions and calls are captured."""
-    return watch_object(target, model, options, _ModelPlan())
-
-
-class _ModelPlan(Plan):
-    def methods(self, target: Any) -> tuple[str, ...]:
-        del target
-        return _METHODS
-
-    def watch(
-        self, target: Any, name: str, method: Callable[..., Any], model: str, options: Options
-    ) -> Watch:
-        del name
-        return _ModelWatch(method, model, options, _names(target, "inputs"), _names(target, "outputs"))
+    return watch_object(target, model, options, dict.fromkeys(_METHODS, _ModelWatch))
 
 
 class _ModelWatch(Watch):
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        model: str,
-        options: Options,
-        inputs: Sequence[str],
-        outputs: Sequence[str],
-    ) -> None:
-        super().__init__(function, model, options)
-        self._names = inputs, outputs
+    def __init__(self, target: Any, method: Callable[..., Any], model: str, options: Options) -> None:
+        super().__init__(method, model, options)
+        self._names = _names(target, "inputs"), _names(target, "outputs")
 
     def rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
         answered = list(_flat(result, self._names[1]).values())

@@ -11,7 +11,7 @@ import numpy as np
 from davy.event import Array
 from davy.sdk.fields import Columns, input_columns
 from davy.sdk.integrations._arrays import as_rows, canonical, column, shared_rows
-from davy.sdk.proxy import Plan, watch_object
+from davy.sdk.proxy import watch_object
 from davy.sdk.watching import Options, Watch
 
 
@@ -22,27 +22,13 @@ def matches(target: Any) -> bool:
 
 def watch(target: Any, model: str, options: Options) -> Any:
     """Give a stand-in whose ``run`` is captured; `embedding` names the output that is the embedding."""
-    return watch_object(target, model, options, _SessionPlan())
-
-
-class _SessionPlan(Plan):
-    def methods(self, target: Any) -> tuple[str, ...]:
-        del target
-        return ("run",)
-
-    def watch(
-        self, target: Any, name: str, method: Callable[..., Any], model: str, options: Options
-    ) -> Watch:
-        del name
-        return _SessionWatch(method, model, options, [each.name for each in target.get_outputs()])
+    return watch_object(target, model, options, {"run": _SessionWatch})
 
 
 class _SessionWatch(Watch):
-    def __init__(
-        self, function: Callable[..., Any], model: str, options: Options, outputs: Sequence[str]
-    ) -> None:
-        super().__init__(function, model, options)
-        self._outputs = outputs
+    def __init__(self, target: Any, method: Callable[..., Any], model: str, options: Options) -> None:
+        super().__init__(method, model, options)
+        self._outputs = [each.name for each in target.get_outputs()]
         self._embedding = options.embedding
 
     def rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:

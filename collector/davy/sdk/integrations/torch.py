@@ -72,7 +72,7 @@ class _Layer(_Hook):
 
 class _End(_Hook):
     def __call__(self, _module: Any, args: Any, kwargs: Any, result: Any) -> None:
-        if not _traced():
+        if not _compiled():
             self.call.observe_now(args, kwargs, result)
         elif _may_break():
             self.call.unseen(args, kwargs, result)
@@ -108,7 +108,7 @@ class _Call(Watch):
 
     def keep_embedding(self, result: Any) -> None:
         """Keep what the layer answered: what follows it may work in place."""
-        if not self.now.busy:
+        if not self.now.busy and not any(map(_unreal, _tensors(result))):
             self.now.embedding = _vectors(_numpy(result, copy=True))
 
     def rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
@@ -134,7 +134,7 @@ class _Call(Watch):
             dict(self._alternatives(args, kwargs, rows)),
         )
 
-    def answers(
+    def shadow_outputs(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, rows: int | None
     ) -> Mapping[str, Any]:
         del rows
@@ -194,6 +194,13 @@ class _Now(threading.local):
 
 
 def _traced() -> bool:
+    """Whether the call serves no one: a compiler or exporter looks at what the module does."""
+    import torch
+
+    return _compiled() or bool(torch.jit.is_tracing())
+
+
+def _compiled() -> bool:
     import torch
 
     return bool(torch.compiler.is_compiling())
@@ -202,8 +209,11 @@ def _traced() -> bool:
 def _may_break() -> bool:
     """Whether the compiler may leave its graph here: it calls this once while it traces a module under watch."""
     try:
+        import torch
         from torch._dynamo.symbolic_convert import InstructionTranslator
 
+        if torch.compiler.is_exporting():
+            return False  # nothing is missed: the call serves no one
         whole = bool(InstructionTranslator.current_tx().one_graph)
     except (ImportError, AttributeError, AssertionError, RuntimeError):  # internals of PyTorch move
         whole = True

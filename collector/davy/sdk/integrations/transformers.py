@@ -11,7 +11,7 @@ import numpy as np
 from davy.event import Array
 from davy.sdk.fields import Columns
 from davy.sdk.integrations._arrays import column
-from davy.sdk.proxy import Plan, watch_object
+from davy.sdk.proxy import watch_object
 from davy.sdk.watching import Options, Watch
 
 
@@ -22,34 +22,14 @@ def matches(target: Any) -> bool:
 
 def watch(target: Any, model: str, options: Options) -> Any:
     """Give a stand-in whose calls are captured."""
-    return watch_object(target, model, options, _PipelinePlan())
-
-
-class _PipelinePlan(Plan):
-    def methods(self, target: Any) -> tuple[str, ...]:
-        del target
-        return ("__call__",)
-
-    def watch(
-        self, target: Any, name: str, method: Callable[..., Any], model: str, options: Options
-    ) -> Watch:
-        del name
-        numbers = getattr(target.model.config, "label2id", None) or {}
-        return _PipelineWatch(method, model, options, str(target.task), dict(numbers))
+    return watch_object(target, model, options, {"__call__": _PipelineWatch})
 
 
 class _PipelineWatch(Watch):
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        model: str,
-        options: Options,
-        task: str,
-        numbers: Mapping[str, int],
-    ) -> None:
-        super().__init__(function, model, options)
-        self._task = task
-        self._numbers = numbers
+    def __init__(self, target: Any, method: Callable[..., Any], model: str, options: Options) -> None:
+        super().__init__(method, model, options)
+        self._task = str(target.task)
+        self._numbers: dict[str, int] = dict(getattr(target.model.config, "label2id", None) or {})
 
     def rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
         given = _given(args, kwargs)

@@ -1,0 +1,49 @@
+"""Roles end when they are told to, whichever thread of the process the system tells."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from gateway_rig import opened
+
+from davy import runner
+
+pytestmark = pytest.mark.fast
+
+
+class Stop(threading.Event):
+    """A stop signal that says when somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaited = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.awaited.set()
+        return super().wait(timeout)
+
+
+class Told:
+    """A role whose own thread is told to end, as one may be when a stopped process goes on."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+
+    def run(self) -> None:
+        self._stop.awaited.wait(10)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        self._stop.wait(30)
+
+    def close(self) -> None: ...
+
+
+def test_a_signal_that_reaches_the_thread_of_a_role_ends_all_roles() -> None:
+    with opened() as runtime:
+        stop = Stop()
+        begun = time.monotonic()
+        assert runner.run({"told": Told(stop)}, replace(runtime, stop=stop)) == 0
+        assert time.monotonic() - begun < 10
