@@ -257,3 +257,20 @@ def test_sampling_holds_for_modules(net: Net, x: torch.Tensor) -> None:
     davy.watch(net, "net:1")(x)
     assert davy.stats()["sampled_out"] == 6
     assert davy.stats()["captured"] == 0
+
+
+def test_a_shadow_answers_beside_the_module_and_the_embedding_stays(
+    own_client: str, net: Net, x: torch.Tensor
+) -> None:
+    torch.manual_seed(3)
+    other = Net().eval()
+    watched = davy.watch(net, "net:1", embedding="fc1", output="logits", shadow={"net:2": other})
+    answer = watched(x)
+    assert davy.flush()
+    found = inferences_in(own_client)
+    with torch.no_grad():
+        expected, embedding = other(x).numpy(), net.fc1(x).numpy()
+    np.testing.assert_array_equal([one.outputs["logits"] for one in found], answer.detach().numpy())
+    np.testing.assert_allclose([one.alternatives["net:2"]["logits"] for one in found], expected, rtol=1e-5)
+    np.testing.assert_allclose([one.embedding for one in found], embedding, rtol=1e-5)
+    assert other.fc1.weight.grad is None

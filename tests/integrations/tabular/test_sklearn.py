@@ -60,3 +60,13 @@ def test_several_targets_have_probabilities_each(own_client: str) -> None:
     assert len(found) == len(FRAME)
     np.testing.assert_array_equal([one.outputs["probs_0"] for one in found], kind)
     np.testing.assert_array_equal([one.outputs["probs_1"] for one in found], large)
+
+
+def test_a_shadow_answers_with_the_method_that_was_called(own_client: str) -> None:
+    old, new = (LogisticRegression(C=c, max_iter=500).fit(FRAME, NAMES) for c in (1.0, 0.01))
+    davy.watch(old, "iris:1", shadow={"iris:2": new}).predict_proba(FRAME)
+    davy.flush()
+    found = inferences_in(own_client)
+    shadow = [one.alternatives["iris:2"]["probs"] for one in found]
+    np.testing.assert_allclose(shadow, new.predict_proba(FRAME))
+    np.testing.assert_allclose([one.outputs["probs"] for one in found], old.predict_proba(FRAME))
