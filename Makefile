@@ -17,7 +17,7 @@ HOSTS := .hosts
 SOURCES := collector detectors miner dashboards tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo up check format test test-integrations bench bench-demo generate lock clean bench-sdk test-hosts test-pythons pythons python-3.14
+.PHONY: help dev demo demo-scale up check format test test-integrations bench bench-demo generate lock clean bench-sdk test-hosts test-pythons pythons python-3.14
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ dev: $(STAMP) ## Make .venv with everything for development
 
 demo: $(STAMP) $(LABELSTUDIO)/.installed ## Run the whole loop once and print what it found (ARGS="--keep --seed 1")
 	$(BIN)/davy demo $(ARGS)
+
+demo-scale: $(STAMP) $(LABELSTUDIO)/.installed ## The demo over real Kafka, Redis and S3, every role a process; needs Java, Maven, redis-server
+	$(BIN)/python -m benchmarks.services $(BIN)/davy demo --apart $(ARGS)
 
 up: $(STAMP) $(LABELSTUDIO)/.installed ## Start Davy and a Label Studio on this machine (Ctrl-C stops them)
 	$(BIN)/davy up --label-studio $(ARGS)

@@ -57,3 +57,21 @@ def test_the_loop_closes_through_a_real_label_studio(tmp_path: Path) -> None:
     assert run["label_studio"]["duplicates"] == 0
     assert run["label_studio"]["tasks"] == run["label_studio"]["labels_read_back"] == run["mined"]["labels"]
     assert_the_loop_was_worth_it(run)
+
+
+@pytest.mark.fast
+def test_roles_apart_need_places_that_processes_share(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "davy",
+        "demo",
+        "--no-label-studio",
+        "--apart",
+        "--directory",
+        str(tmp_path),
+    ]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DAVY_")}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "DAVY_URL" in done.stderr

@@ -28,6 +28,13 @@ UseLabelStudio = Annotated[
     bool, typer.Option("--label-studio/--no-label-studio", help="Label through a real Label Studio.")
 ]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running, with the addresses to open.")]
+Apart = Annotated[
+    bool,
+    typer.Option(
+        "--apart",
+        help="Run each role in a process of its own, on DAVY_URL, DAVY_STORE_URL and DAVY_BLOB_URL.",
+    ),
+]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
 Directory = Annotated[Path, typer.Option(help="Where runs keep their data.")]
 
@@ -37,6 +44,7 @@ def demo(
     seeds: Seeds = 1,
     label_studio: UseLabelStudio = True,
     keep: Keep = False,
+    apart: Apart = False,
     json: Json = None,
     directory: Directory = Path(".davy-demo"),
 ) -> int:
@@ -51,7 +59,7 @@ def demo(
         for number in range(seed, seed + seeds):
             where = directory / f"seed-{number}"
             shutil.rmtree(where, ignore_errors=True)
-            with stage(where, annotator.env) as here:
+            with stage(where, annotator.env, apart=apart) as here:
                 runs.append(run_once(number, here, annotator))
                 _write(json, runs, begun)
                 if keep:

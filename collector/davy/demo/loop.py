@@ -20,7 +20,7 @@ from davy.demo.figures import Labels, Run, count_failures, judge_accuracy, judge
 from davy.demo.model import DigitModel, retrain, train
 from davy.demo.processes import davy_command, free_port, wait_until
 from davy.demo.stage import Stage
-from davy.demo.traffic import frame_id, send, send_many
+from davy.demo.traffic import begin, frame_id, send, send_many
 
 MODEL: Final = "digits:1"
 CLEAN_MODEL: Final = "digits-clean:1"
@@ -84,7 +84,7 @@ def _fit_reference(seed: int, world: World, model: DigitModel, here: Stage) -> N
 
 
 def _start(here: Stage) -> None:
-    here.start("up", sys.executable, "-m", "davy", "up", ready=f"{here.gateway}/readyz")
+    here.start_davy()
     port = free_port()
     here.serving = f"http://127.0.0.1:{port}"
     here.start(
@@ -95,16 +95,16 @@ def _start(here: Stage) -> None:
 
 
 def _traffic(seed: int, world: World, here: Stage) -> Frames:
-    rng = np.random.default_rng([seed, 6])
+    rng, begun = np.random.default_rng([seed, 6]), begin()
     clean = clean_traffic(world.pool, CLEAN_BEFORE, rng)
     bad = bad_traffic(world.pool, BAD, rng)
     quiet = clean_traffic(world.pool, CLEAN_BEFORE + BAD, rng)
     with console.progress("clean traffic", len(clean)) as advance:
-        send(here.serving, clean, seed, first=0, progress=advance)
+        send(here.serving, clean, seed, first=0, begun=begun, progress=advance)
     with console.progress("traffic with a failing source", len(bad)) as advance:
-        send(here.serving, bad, seed, first=len(clean), progress=advance)
+        send(here.serving, bad, seed, first=len(clean), begun=begun, progress=advance)
     with console.progress("an equally long clean run", len(quiet)) as advance:
-        send_many(here.serving, quiet, progress=advance)
+        send_many(here.serving, quiet, begun=begun, progress=advance)
     total = len(clean) + len(bad)
     for name in (MODEL, CLEAN_MODEL):
         wait_until(partial(_all_counted, here, name, total), f"{total} inferences of {name} to be counted")
@@ -116,7 +116,7 @@ def _all_counted(here: Stage, model: str, total: int) -> bool:
 
 
 def _counted(here: Stage, model: str) -> int:
-    text = httpx.get(f"{here.gateway}/metrics", timeout=10).text
+    text = httpx.get(f"{here.counts}/metrics", timeout=10).text
     found = re.search(rf'^davy_inferences_total{{model="{re.escape(model)}"}} (\S+)$', text, re.MULTILINE)
     return int(float(found[1])) if found else 0
 

@@ -17,6 +17,9 @@ import davy
 from davy.demo.data import Images
 from davy.demo.model import DigitModel
 
+Text = Annotated[str | None, Header()]
+Time = Annotated[int | None, Header()]
+
 
 def make_app(model: DigitModel) -> FastAPI:
     """Serve a model: one image a request, or many."""
@@ -33,13 +36,14 @@ def make_app(model: DigitModel) -> FastAPI:
     predict_many = davy.watch(predict_many, "digits-clean:1", batched=True)
 
     @app.post("/predict")
-    def one(image: list[list[float]], x_davy_id: Annotated[str | None, Header()] = None) -> dict[str, int]:
-        with davy.context(id=x_davy_id):
+    def one(image: list[list[float]], x_davy_id: Text = None, x_taken_at: Time = None) -> dict[str, int]:
+        with davy.context(id=x_davy_id, at=x_taken_at):
             return {"label": int(predict(np.asarray(image, np.float32))["label"])}
 
     @app.post("/predict-many")
-    def many(images: list[list[list[float]]]) -> dict[str, list[int]]:
-        return {"labels": predict_many(np.asarray(images, np.float32))["label"].tolist()}
+    def many(images: list[list[list[float]]], x_taken_at: Time = None) -> dict[str, list[int]]:
+        with davy.context(at=x_taken_at):
+            return {"labels": predict_many(np.asarray(images, np.float32))["label"].tolist()}
 
     @app.get("/davy")
     def ledger() -> dict[str, Any]:

@@ -1,8 +1,12 @@
-"""The demo's users: they send frames to the serving app over HTTP, one after the other, with ids of their own."""
+"""The demo's users: they send frames to the serving app over HTTP, one after the other, with ids of their own.
+
+A frame also says when it was taken. So a run of a seed is the same whatever the machine does meanwhile.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -11,6 +15,16 @@ import httpx
 from davy.demo.data import Frames
 
 _MANY: Final = 50
+_SECOND: Final = 10**9
+_EVERY: Final = 2_000_000
+"""Time between two frames, nanoseconds: an ordinary camera's."""
+_AGO: Final = 60 * _SECOND
+"""How old the first frame is when it is sent, so that the last is not of the future."""
+
+
+def begin() -> int:
+    """Give the time of the first frame of a run, nanoseconds since the epoch."""
+    return (time.time_ns() - _AGO) // _SECOND * _SECOND
 
 
 def frame_id(seed: int, row: int) -> str:
@@ -19,19 +33,22 @@ def frame_id(seed: int, row: int) -> str:
     return f"{row:016x}{digest}"
 
 
-def send(url: str, frames: Frames, seed: int, *, first: int, progress: Callable[[int], None]) -> None:
-    """Send frames one a request; the first carries the running number `first`."""
+def send(
+    url: str, frames: Frames, seed: int, *, first: int, begun: int, progress: Callable[[int], None]
+) -> None:
+    """Send frames one a request; the first carries the running number `first`, number 0 was taken at `begun`."""
     with httpx.Client(base_url=url, timeout=30) as client:
-        for row, image in enumerate(frames.images):
-            headers = {"X-Davy-Id": frame_id(seed, first + row)}
+        for row, image in enumerate(frames.images, start=first):
+            headers = {"X-Davy-Id": frame_id(seed, row), "X-Taken-At": str(begun + row * _EVERY)}
             client.post("/predict", json=image.tolist(), headers=headers).raise_for_status()
             progress(1)
 
 
-def send_many(url: str, frames: Frames, *, progress: Callable[[int], None]) -> None:
+def send_many(url: str, frames: Frames, *, begun: int, progress: Callable[[int], None]) -> None:
     """Send frames fifty a request."""
     with httpx.Client(base_url=url, timeout=30) as client:
         for first in range(0, len(frames), _MANY):
             images = frames.images[first : first + _MANY]
-            client.post("/predict-many", json=images.tolist()).raise_for_status()
+            headers = {"X-Taken-At": str(begun + first * _EVERY)}
+            client.post("/predict-many", json=images.tolist(), headers=headers).raise_for_status()
             progress(len(images))
