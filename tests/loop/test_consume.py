@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from dying import Fuse, Killed, mortal
-from streams import ADAPTERS, Clock, make_runtime, read, sample
+from streams import ADAPTERS, Clock, bury, make_runtime, read, sample
 
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings
@@ -106,6 +106,7 @@ def test_a_kill_between_any_two_steps_leaves_effects_once_and_loses_no_message(
                 loop.drain()
             except Killed:
                 deaths += 1
+                bury(runtime, "role/sum")
                 Loop(runtime, Summing(runtime), max_records=5).drain()
             assert state(runtime) == {"sum": 2**RECORDS - 1, "records": RECORDS}
             assert set(read(runtime, LABELS)) == running_sums()
@@ -191,6 +192,7 @@ def test_a_kill_while_records_are_handled_one_by_one_counts_none_twice(tmp_path:
             Loop(dying, Summing(dying, trouble)).drain()
         except Killed:
             deaths += 1
+            bury(runtime, "role/sum")
             Loop(runtime, Summing(runtime, trouble)).drain()
         assert state(runtime) == {"sum": 2**RECORDS - 1 - 8, "records": RECORDS - 1}
         assert set(read(runtime, dead_letters(INFERENCES))) == {b"8"}

@@ -86,9 +86,13 @@ Assigned: TypeAlias = Callable[[Sequence[Partition]], Position]
 
 
 class Log(Protocol):
-    """One log, by URL."""
+    """One log, by URL.
+
+    `exclusive` says whether a partition is given to one consumer of a group at a time; else each is given all.
+    """
 
     url: str
+    exclusive: bool
 
     def producer(self) -> Producer:
         """Open a producer; may be used by one thread at a time."""
