@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import TypeAlias
 from zlib import crc32
 
 import numpy as np
 from dying import Fuse, Killed, mortal
-from streams import BEGIN, MODEL, Clock, bury, pass_time
+from streams import BEGIN, MODEL, Clock, bury, id_of, pass_time, sample
 
 from davy.blobs.memory import MemoryBlobs
+from davy.codec import Encoder, pack
 from davy.config import DetectSettings, Settings
+from davy.event import INFERENCES, Array
 from davy.log import Assigned, Message, Partition, Position, Record
 from davy.log.memory import MemoryLog
 from davy.meter import Meter
@@ -21,9 +24,14 @@ from davy.runtime import Runtime
 from davy.store.memory import MemoryStore
 from davy_detectors.worker import DetectTarget
 
+Sent: TypeAlias = tuple[int, str, bytes]
+"""Append time, key and envelope."""
+
 
 @dataclass(slots=True)
-class _Group:
+class Group:
+    """Consumers that share partitions."""
+
     members: list[PartitionedConsumer] = field(default_factory=list)
     generation: int = 0
 
@@ -36,7 +44,7 @@ class PartitionedLog:
     def __init__(self, partitions: int, clock: Clock) -> None:
         self.url = f"memory://{partitions}-partitions"
         self.logs = [MemoryLog(clock=clock) for _ in range(partitions)]
-        self._groups: dict[str, _Group] = {}
+        self._groups: dict[str, Group] = {}
 
     def producer(self) -> _Producer:
         return _Producer(self)
@@ -44,7 +52,11 @@ class PartitionedLog:
     def consumer(
         self, topics: Sequence[str], group: str, *, assigned: Assigned | None = None
     ) -> PartitionedConsumer:
-        return PartitionedConsumer(self, topics, self._groups.setdefault(group, _Group()), assigned)
+        return PartitionedConsumer(self, topics, self.group(group), assigned)
+
+    def group(self, name: str) -> Group:
+        """Give a group, empty before anybody joined it."""
+        return self._groups.setdefault(name, Group())
 
     def start(self, topic: str) -> Position:
         return {(topic, p): log.start(topic)[topic, 0] for p, log in enumerate(self.logs)}
@@ -80,7 +92,7 @@ class PartitionedConsumer:
     """A member of a group; one that does not poll believes to have what it had."""
 
     def __init__(
-        self, log: PartitionedLog, topics: Sequence[str], group: _Group, assigned: Assigned | None
+        self, log: PartitionedLog, topics: Sequence[str], group: Group, assigned: Assigned | None
     ) -> None:
         self._log, self._topics, self._group, self._assigned = log, topics, group, assigned
         self._offsets: dict[Partition, int] = {}
@@ -143,17 +155,25 @@ class Cluster:
             Settings(detect=settings), self.log, MemoryStore(), MemoryBlobs(), Meter(), clock=self.clock
         )
         self.processes: list[DetectTarget] = []
+        self.deaths = 0
+        self._runtimes: dict[DetectTarget, Runtime] = {}
 
     def start(self, *, steps: int = 10**9) -> DetectTarget:
         """Start a process that dies after so many of its calls to log and store."""
         runtime = mortal(replace(self.runtime, meter=Meter()), Fuse(steps))
-        self.processes.append(DetectTarget(runtime))
-        return self.processes[-1]
+        process = DetectTarget(runtime)
+        self.processes.append(process)
+        self._runtimes[process] = runtime
+        return process
+
+    def metric(self, process: DetectTarget, name: str, **labels: str) -> float | None:
+        """Give the value of a metric as a process shows it, None when it does not."""
+        return sample(self._runtimes[process], name, **labels)
 
     def send(self, at: int, key: str, value: bytes) -> None:
         """Append an envelope at this time."""
         pass_time(self.runtime, until=at)
-        self.log.producer().append([Message("davy.inferences", key, value)])
+        self.log.producer().append([Message(INFERENCES, key, value)])
 
     def run(self, process: DetectTarget) -> None:
         """Let a process do one round of its work; when it dies of it, its place is taken by another."""
@@ -161,6 +181,7 @@ class Cluster:
             process.counting.step()
             process.testing.turn()
         except Killed:
+            self.deaths += 1
             self.processes.remove(process)
             self.expel(process)
             bury(self.runtime, f"model/{MODEL}")
@@ -183,12 +204,13 @@ class Cluster:
             process.close()
 
 
-def traffic(columns: Mapping[str, np.ndarray], hosts: int, flush: int = 400) -> list[tuple[int, str, bytes]]:
+def traffic(
+    columns: Mapping[str, Array], hosts: int, flush: int = 400, *, first: int = 0, begin: int = BEGIN
+) -> list[Sent]:
     """Spread rows, two every two milliseconds, over hosts; each sends an envelope every `flush` milliseconds.
 
     Gives append time, key and envelope, in order of time.
     """
-    from davy.codec import Encoder, pack
 
     count = len(next(iter(columns.values())))
     host_of = np.random.default_rng(11).integers(0, hosts, count)
@@ -199,14 +221,14 @@ def traffic(columns: Mapping[str, np.ndarray], hosts: int, flush: int = 400) -> 
             chunks = [
                 encoder.encode(
                     MODEL,
-                    int(row).to_bytes(16, "big"),
-                    BEGIN + int(row) // 2 * 2_000_000,
+                    id_of(first + int(row)),
+                    begin + int(row) // 2 * 2_000_000,
                     {n.removeprefix("inputs."): float(v[row]) for n, v in columns.items() if "inputs" in n},
                     {"probs": columns["outputs.probs"][row]},
                 )
                 for row in mine
             ]
             if chunks:
-                at = BEGIN + (start + flush) * 1_000_000 + host * 1_000
+                at = begin + (start + flush) * 1_000_000 + host * 1_000
                 sent.append((at, f"{MODEL}#{host}", pack(chunks)))
     return sent

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,27 +16,12 @@ from davy_detectors import _flags, _seen, _tally
 from davy_detectors._seen import Seen
 from davy_detectors._stretch import Stretch
 from davy_detectors._tally import MODELS, WATERMARKS, Tally
+from davy_detectors._tools import SECOND, Tools
 from davy_detectors.base import Floats
 
 if TYPE_CHECKING:
     from davy.config import DetectSettings
-    from davy.runtime import Runtime
-    from davy_detectors._monitors import Monitors
-    from davy_detectors._pursuits import Pursuits
-    from davy_detectors._references import References
     from davy_detectors.reference import Reference
-
-SECOND: Final = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What detection shares in one process; outlives a restore."""
-
-    runtime: Runtime
-    references: References
-    pursuits: Pursuits
-    monitors: Monitors
 
 
 class Counting:
@@ -131,9 +115,8 @@ class Counting:
         return flags
 
     def _tally(self, stretch: Stretch, tally: Tally, reference: Reference | None) -> None:
-        epochs, steps = np.unique(
-            stretch.moments // int(self._settings.epoch_seconds * SECOND), return_inverse=True
-        )
+        length = int(self._settings.epoch_seconds * SECOND)
+        epochs, steps = np.unique(stretch.moments - stretch.moments % length, return_inverse=True)
         tally.events, tally.epochs = stretch.count, epochs
         tally.first_seen, tally.last_at = int(stretch.at.min()), int(stretch.at.max())
         tally.sizes = np.bincount(steps)

@@ -55,7 +55,7 @@ class Course:
     make
         Makes fresh monitors, by name.
     since, number
-        The epoch up to which the snapshot was tested, and the running number of the first inference after it.
+        The start of the last epoch before the snapshot, and the running number of the first inference after it.
     snapshot
         The monitors there; those it lacks are fresh.
     unreadable
@@ -64,7 +64,7 @@ class Course:
     Attributes
     ----------
     tested
-        The last epoch that was tested.
+        The start of the last epoch that was tested.
     number
         Running number of the next inference.
     monitors
@@ -112,7 +112,7 @@ class Course:
         self._go_to(self.since, self._begun, self._snapshot)
 
     def advance(self, epochs: Sequence[Epoch], upto: int) -> None:
-        """Move the snapshot on to the epoch `upto`, over `epochs`, those since the snapshot that are as old."""
+        """Move the snapshot on over `epochs`, which are all that start after it and up to `upto`."""
         here = (self.tested, self.number, self._states())
         self.go_back()
         self.run(epochs)
@@ -126,16 +126,16 @@ class Course:
     def _run(self, epochs: Sequence[Epoch]) -> list[Tested]:
         found: dict[int, Tested] = {}
         for epoch in epochs:
-            found[epoch.number] = Tested(epoch, self.number)
+            found[epoch.start] = Tested(epoch, self.number)
             self.number += epoch.size
-            self.tested = epoch.number
+            self.tested = epoch.start
         for name, monitor in self.monitors.items():
             counted, counts = stacked(epochs, name)
             sizes = [epoch.tested for epoch in counted]
             lasts = self._done[name] + np.cumsum(sizes, dtype=np.int64) - 1
             self._done[name] += sum(sizes)
             for alarm in monitor.test(counts, sizes) if counted else []:
-                tested = found[counted[int(np.searchsorted(lasts, alarm.event))].number]
+                tested = found[counted[int(np.searchsorted(lasts, alarm.event))].start]
                 tested.raised.append(Raised(name, alarm, tested.last - alarm.event))
         return list(found.values())
 

@@ -17,13 +17,13 @@ from davy_detectors.base import Counts
 
 @dataclass(slots=True)
 class Epoch:
-    """What was counted in one epoch.
+    """What was counted in one epoch, known by the moment `start`, nanoseconds since 1970.
 
     `size` inferences, the newest at `latest`; `tested` of them, those counted with the reference in force, are in
     `counts`, by monitor.
     """
 
-    number: int
+    start: int
     size: int = 0
     latest: int = 0
     tested: int = 0
@@ -45,18 +45,18 @@ class Epochs:
         self._changed: set[int] = set()
         for _, data in store.items(self._collection):
             epoch = _load(load_any(data))
-            self._epochs[epoch.number] = epoch
+            self._epochs[epoch.start] = epoch
 
     def add(self, tally: Tally, reference: str, *, after: int, instead: int) -> list[tuple[int, int]]:
-        """Add a tally; give (epoch, inferences) of what it held.
+        """Add a tally; give (start of epoch, inferences) of what it held.
 
         Inferences of an epoch up to `after`, which can no longer change, count in the epoch `instead`. Their counts are
         left out when they were made with another reference.
         """
         added = []
-        for index, (number, size) in enumerate(zip(tally.epochs.tolist(), tally.sizes.tolist(), strict=True)):
-            number = number if number > after else instead
-            epoch = self._epochs.setdefault(number, Epoch(number))
+        for index, (moment, size) in enumerate(zip(tally.epochs.tolist(), tally.sizes.tolist(), strict=True)):
+            start = moment if moment > after else instead
+            epoch = self._epochs.setdefault(start, Epoch(start))
             epoch.size += size
             epoch.latest = max(epoch.latest, int(tally.latest[index]))
             if tally.counts and tally.reference == reference:
@@ -64,34 +64,34 @@ class Epochs:
                 for name, counts in tally.counts.items():
                     one = counts[index].astype(np.int64)
                     epoch.counts[name] = epoch.counts[name] + one if name in epoch.counts else one
-            self._changed.add(number)
-            added.append((number, size))
+            self._changed.add(start)
+            added.append((start, size))
         return added
 
     def between(self, after: int, upto: int) -> list[Epoch]:
-        """Give the epochs with ``after < number <= upto``, in order."""
-        return [self._epochs[number] for number in sorted(self._epochs) if after < number <= upto]
+        """Give the epochs with ``after < start <= upto``, in order."""
+        return [self._epochs[start] for start in sorted(self._epochs) if after < start <= upto]
 
     def forget(self, upto: int, changes: Changes) -> None:
         """Forget the epochs up to this one."""
-        for number in [number for number in self._epochs if number <= upto]:
-            del self._epochs[number]
-            self._changed.discard(number)
-            changes.delete(self._collection, _key(number))
+        for start in [start for start in self._epochs if start <= upto]:
+            del self._epochs[start]
+            self._changed.discard(start)
+            changes.delete(self._collection, _key(start))
 
     def forget_counts(self) -> None:
         """Forget what was counted with the reference that no longer is in force."""
         for epoch in self._epochs.values():
             epoch.tested, epoch.counts = 0, {}
-            self._changed.add(epoch.number)
+            self._changed.add(epoch.start)
 
     def write(self, changes: Changes) -> None:
         """Put what changed since the last time into a transaction."""
-        for number in sorted(self._changed):
-            epoch = self._epochs[number]
+        for start in sorted(self._changed):
+            epoch = self._epochs[start]
             counts = {name: compact(one) for name, one in epoch.counts.items()}
-            state = [epoch.number, epoch.size, epoch.latest, epoch.tested, counts]
-            changes.put(self._collection, _key(number), dump_any(state))
+            state = [epoch.start, epoch.size, epoch.latest, epoch.tested, counts]
+            changes.put(self._collection, _key(start), dump_any(state))
         self._changed.clear()
 
 
@@ -103,11 +103,11 @@ def stacked(epochs: Sequence[Epoch], monitor: str) -> tuple[list[Epoch], Counts]
     )
 
 
-def _key(number: int) -> str:
-    return f"{number:020}"
+def _key(start: int) -> str:
+    return f"{start:020}"
 
 
 def _load(state: Sequence[Any]) -> Epoch:
-    number, size, latest, tested, counts = state
+    start, size, latest, tested, counts = state
     found: Mapping[str, Any] = counts
-    return Epoch(number, size, latest, tested, {n: one.astype(np.int64) for n, one in found.items()})
+    return Epoch(start, size, latest, tested, {n: one.astype(np.int64) for n, one in found.items()})

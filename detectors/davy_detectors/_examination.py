@@ -14,14 +14,13 @@ from davy.event import INFERENCES
 from davy.log import Message
 from davy.store import Batch as Changes
 from davy_detectors import _pursuits, _seen, _tally, alerts
-from davy_detectors._counting import SECOND, Tools
 from davy_detectors._course import Course, Raised, Tested
 from davy_detectors._episodes import Episodes, Outcome
 from davy_detectors._epochs import Epochs
 from davy_detectors._pursuits import Pursuit
 from davy_detectors._reread import Source
-from davy_detectors._seen import Seen
 from davy_detectors._tally import Tally
+from davy_detectors._tools import SECOND, Tools
 from davy_detectors._totals import Totals
 from davy_detectors._trail import Trail
 from davy_detectors.alerts import Incident
@@ -82,7 +81,7 @@ class Examination:
         return set(self._episodes.open_ones)
 
     def turn(self, closed: int, tallies: Sequence[tuple[str, Tally]], changes: Changes) -> list[Message]:
-        """Take in tallies and test the epochs up to `closed`; give what to publish.
+        """Take in tallies and test the epochs that start up to `closed`; give what to publish.
 
         Nothing is added to `changes` when nothing happened.
         """
@@ -146,30 +145,24 @@ class Examination:
 
     def _follow(self, tested: Tested, head: int, outcome: Outcome) -> None:
         """Take in what an epoch showed; of one tested again only alarms after the last that was raised."""
-        number = tested.epoch.number
-        self._trail.add(tested.first, number)
-        raised = [one for one in tested.raised if number > self._alarmed.get(one.monitor, -1)]
-        self._alarmed.update({one.monitor: number for one in raised})
-        if raised or number > head:
+        start = tested.epoch.start
+        self._trail.add(tested.first, start)
+        raised = [one for one in tested.raised if start > self._alarmed.get(one.monitor, -1)]
+        self._alarmed.update({one.monitor: start for one in raised})
+        if raised or start > head:
             look = partial(self._look, tested)
             self._episodes.follow(tested, raised, self._version, look, outcome)
 
     def _look(self, tested: Tested, item: Raised, calm_since: int, change: int) -> Findings:
         assert self._reference is not None
-        runtime, epoch = self._tools.runtime, self._nanoseconds(self._settings.epoch_seconds)
-        trails = {}
-        for _, partition in runtime.log.end(INFERENCES):
-            data = self._store.get(_seen.collection(partition), self.model)
-            if data is not None:
-                trails[partition] = Seen.load(data).trail
+        log, settings = self._tools.runtime.log, self._settings
         source = Source(
-            log=runtime.log,
+            log=log,
             model=self.model,
             numbers=self._trail,
-            trails=trails,
-            epoch=epoch,
-            horizon=self._nanoseconds(self._settings.restate_seconds),
-            stop=(tested.epoch.number + 1) * epoch,
+            trails=_seen.trails(self._store, self.model, [place[1] for place in log.end(INFERENCES)]),
+            horizon=int(settings.restate_seconds * SECOND),
+            stop=tested.epoch.start + int(settings.epoch_seconds * SECOND),
         )
         case = Case(
             monitor=self._course.monitors[item.monitor],
@@ -183,9 +176,9 @@ class Examination:
 
     def _forget(self, changes: Changes) -> None:
         """Move the snapshot on, now and then, and forget the epochs before it."""
-        course, horizon = self._course, self._settings.restate_seconds / self._settings.epoch_seconds
+        course, horizon = self._course, int(self._settings.restate_seconds * SECOND)
         if course.tested - course.since > _SLACK * horizon:
-            final = course.tested - int(horizon)
+            final = course.tested - horizon
             course.advance(self._epochs.between(course.since, final), final)
             self._moved = True
         since, number, monitors = course.snapshot
@@ -260,7 +253,3 @@ class Examination:
         if data is None:
             raise DecodeError(f"state of detect/{self.model}", name, "names an incident that is not stored")
         return load(Incident, data)
-
-    @staticmethod
-    def _nanoseconds(seconds: float) -> int:
-        return int(seconds * SECOND)

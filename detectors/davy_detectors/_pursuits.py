@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -73,8 +73,8 @@ class Pursuits:
         stored = self._runtime.store.get(_COLLECTION, model)
         if stored is None:
             return "", []
-        found: Mapping[str, object] = load_any(stored)
-        return str(found["reference"]), [load(Pursuit, one) for one in found["pursuits"]]  # type: ignore[attr-defined]
+        found: dict[str, Any] = load_any(stored)
+        return found["reference"], [load(Pursuit, one) for one in found["pursuits"]]
 
 
 def announce(model: str, reference: str, pursuits: Sequence[Pursuit], changes: Changes) -> None:

@@ -11,10 +11,11 @@ from davy.consume import Failures, Leases, Outbox, stored_position
 from davy.event import INFERENCES
 from davy.store import Batch as Changes
 from davy_detectors import _tally
-from davy_detectors._counting import SECOND, Counting, Tools
+from davy_detectors._counting import Counting
 from davy_detectors._display import Display
 from davy_detectors._examination import Examination
 from davy_detectors._tally import MODELS, WATERMARKS, Tally
+from davy_detectors._tools import SECOND, Tools
 
 if TYPE_CHECKING:
     from davy.store import Lease
@@ -78,7 +79,7 @@ class Reducer:
         self._leases.close()
 
     def _closed(self) -> int:
-        """Give the last epoch of which every partition has counted all that was appended in time.
+        """Give the start of the last epoch of which every partition has counted all that was appended in time.
 
         A partition that is read to its end is counted up to now, any other up to the append of the last record
         handled. What is appended up to `lateness_seconds` after its event time is in time.
@@ -91,7 +92,8 @@ class Reducer:
                 stored = store.get(WATERMARKS, str(place[1]))
                 through = min(through, load_any(stored) if stored is not None else 0)
         through -= int(settings.lateness_seconds * SECOND)
-        return through // int(settings.epoch_seconds * SECOND) - 1
+        length = int(settings.epoch_seconds * SECOND)
+        return through - through % length - length
 
     def _hold(self, model: str) -> _Tenure | None:
         """Give the model if its lease can be had; others' leases are asked for once a second."""

@@ -36,11 +36,11 @@ class Source:
     log, model
         Of which log, whose.
     numbers
-        From running numbers to the epochs that begin with them.
+        From running numbers to the moments at which the epochs start that begin with them.
     trails
         By partition, from moments to offsets: see `Seen`.
-    epoch, horizon
-        Length of an epoch; how long after its moment an inference may be appended; nanoseconds.
+    horizon
+        How long after its moment an inference may be appended, nanoseconds.
     stop
         The moment where the last tested epoch ends.
     """
@@ -49,7 +49,6 @@ class Source:
     model: str
     numbers: Trail
     trails: Mapping[int, Trail]
-    epoch: int
     horizon: int
     stop: int
 
@@ -75,23 +74,23 @@ def scan(source: Source, monitor: Monitor, alarm: Alarm, first: int, last: int) 
 
     Running numbers count the inferences in the order of their moments, equal ones in the order of their ids.
     """
-    numbers, epochs = source.numbers.since(first)
+    numbers, starts = source.numbers.since(first)
     if not len(numbers) or last < first:
         return _nothing()
-    after = epochs[numbers > last]
-    stop = int(after[0]) * source.epoch if len(after) else source.stop
+    after = starts[numbers > last]
+    stop = int(after[0]) if len(after) else source.stop
     parts = [
         rows
         for partition, trail in source.trails.items()
-        for rows in _scan(source, partition, trail, monitor, alarm, int(epochs[0]) * source.epoch, stop)
+        for rows in _scan(source, partition, trail, monitor, alarm, int(starts[0]), stop)
     ]
     found = Rows(
         *(np.concatenate([getattr(part, name) for part in (_nothing(), *parts)]) for name in Rows.__slots__)
     )
     halves = np.ascontiguousarray(found.ids).view(">u8").reshape(-1, 2)
     found = found.take(np.lexsort((halves[:, 1], halves[:, 0], found.at)))
-    known = np.searchsorted(epochs, found.at // source.epoch, side="right") - 1
-    begun = np.searchsorted(found.at, epochs * source.epoch)
+    known = np.searchsorted(starts, found.at, side="right") - 1
+    begun = np.searchsorted(found.at, starts)
     numbered = numbers[known] + np.arange(len(known)) - begun[known]
     return found.take(np.flatnonzero((numbered >= first) & (numbered <= last)))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from davy.errors import DecodeError
 from davy.event import Array, Envelope
 from davy_detectors._trail import Trail
 
+if TYPE_CHECKING:
+    from davy.store import Store
+
 _VERSION: Final = 1
 _REMEMBERED: Final = 1024
 
@@ -19,6 +23,12 @@ _REMEMBERED: Final = 1024
 def collection(partition: int) -> str:
     """Give the collection that holds what a partition of the inferences remembers, by model."""
     return f"counting/{partition}"
+
+
+def trails(store: Store, model: str, partitions: Iterable[int]) -> dict[int, Trail]:
+    """Give, by partition, where in the log the inferences of a model lie."""
+    stored = {partition: store.get(collection(partition), model) for partition in partitions}
+    return {partition: Seen.load(data).trail for partition, data in stored.items() if data is not None}
 
 
 class Seen:

@@ -41,7 +41,8 @@ class Tally:
     reference
         Version of the reference the counts were made with, empty without one.
     epochs, sizes, latest
-        Epochs that inferences fell into, how many, and the newest moment in each; shape ``(k,)``.
+        Moments at which the epochs start that inferences fell into, how many, and the newest moment in each; shape
+        ``(k,)``.
     counts
         Counts by monitor, shape ``(k, ...)``.
     """

@@ -13,11 +13,12 @@ from functools import partial
 from davy.consume import Failures, Loop, Spread, keep_going
 from davy.event import Envelope
 from davy.runtime import Runtime
-from davy_detectors._counting import Counting, Tools
+from davy_detectors._counting import Counting
 from davy_detectors._monitors import Monitors
 from davy_detectors._pursuits import Pursuits
 from davy_detectors._reducer import Reducer
 from davy_detectors._references import References
+from davy_detectors._tools import Tools
 
 
 class DetectTarget:

@@ -22,7 +22,7 @@ from davy_detectors.evidence import Case, affected_share, gather
 pytestmark = pytest.mark.fast
 
 ONSET, EVENTS, STEP = 3_000, 4_000, 100
-EPOCH, HORIZON = SECOND // 10, 60 * SECOND
+HORIZON = 60 * SECOND
 SETTINGS = DetectSettings(false_alarm_every=100_000)
 
 
@@ -43,11 +43,11 @@ class Scene:
         moments, numbers = Trail(), Trail()
         for index, record in enumerate(self.runtime.log.read(INFERENCES, 0, 0)):
             moments.add(BEGIN + (index * STEP - 1) * 1_000_000, record.offset)
-            numbers.add(index * STEP, BEGIN // EPOCH + index)
+            numbers.add(index * STEP, BEGIN + index * STEP * 1_000_000)
         self.monitor = ScoreDictionaryDetector(self.reference, SETTINGS)
         self.alarm: Alarm = watch(self.monitor, Batch.from_columns(MODEL, columns), [STEP])[0]
         stop = BEGIN + EVENTS * 1_000_000
-        self.source = Source(self.runtime.log, MODEL, numbers, {0: moments}, EPOCH, HORIZON, stop)
+        self.source = Source(self.runtime.log, MODEL, numbers, {0: moments}, HORIZON, stop)
 
     def case(self, *, calm_since: int = 0) -> Case:
         return Case(self.monitor, self.alarm, self.reference, 0, calm_since, self.alarm.onset_event)

@@ -32,7 +32,7 @@ from streams import (
 )
 
 from davy import metrics
-from davy.codec import Encoder, decode, load, load_any, pack
+from davy.codec import Encoder, decode, dump_any, load, load_any, pack
 from davy.config import DetectSettings
 from davy.demo.processes import wait_until
 from davy.errors import StoreError
@@ -374,6 +374,19 @@ def test_a_reference_nobody_can_read_is_counted_and_stops_nothing(memory: Runtim
     assert state(memory)["events"] == COUNT
     assert sample(memory, "davy_reference_inferences", model=MODEL) == 0
     assert sample(memory, "davy_role_errors_total", error="DecodeError", role="detect") == 1
+
+
+def test_a_model_whose_state_cannot_be_read_is_counted_and_stops_no_other(memory: Runtime) -> None:
+    memory.store.apply(Changes().put("detect", MODEL, dump_any({"v": 0})))
+    send(memory, list(envelopes(rows(400, 7), [200])))
+    send(memory, list(envelopes(rows(400, 8), [200], model="other:1", first=400)), model="other:1")
+    detect(memory)
+    assert state(memory, "other:1")["events"] == 400
+    assert state(memory) == {"v": 0}
+    assert sample(memory, "davy_role_errors_total", error="DecodeError", role="detect") == 1
+    memory.store.apply(Changes().delete("detect", MODEL))
+    detect(memory)
+    assert state(memory)["events"] == 400  # what was counted meanwhile has waited
 
 
 def test_models_are_watched_apart(memory: Runtime) -> None:

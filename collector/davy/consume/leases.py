@@ -58,6 +58,19 @@ class Leases:
             raise LeaseLost("lease", name, "the store refused to hand it over; use an adapter that can")
         return lease
 
+    def require(self, name: str) -> Lease:
+        """Give a right that must be held, renewed when it is time.
+
+        Raises
+        ------
+        LeaseLost
+            It is not held.
+        """
+        lease = self.hold(name)
+        if lease is None:
+            raise LeaseLost("lease", name, "another process took over; nothing was written")
+        return lease
+
     def confirm(self, lease: Lease) -> None:
         """Renew a right when it is time.
 
@@ -66,8 +79,8 @@ class Leases:
         LeaseLost
             It is no longer held, or was lost in between.
         """
-        if self.hold(lease.name) != lease:
-            raise LeaseLost("lease", lease.name, "another process took over; nothing was written")
+        if self.require(lease.name) != lease:
+            raise LeaseLost("lease", lease.name, "another process had it meanwhile; nothing was written")
 
     def release(self, name: str) -> None:
         """Give a right back; harmless when it is not held."""

@@ -119,7 +119,7 @@ class Loop(Generic[T]):
         """Say whether this process may be in the group: a role in one piece would keep partitions from its holder."""
         if self._shared:
             return True
-        lease = self._leases.hold(f"role/{self._role.name}")
+        lease = self._leases.hold(self._right(self._role.name))
         if lease != self._lease:
             self._leave()
             self._lease = lease
@@ -130,7 +130,7 @@ class Loop(Generic[T]):
         for place in partitions:
             self._parts.pop(self._name(place), None)  # somebody else may have written its state meanwhile
             if self._shared:
-                self._leases.steal(f"role/{self._name(place)}")
+                self._leases.steal(self._right(self._name(place)))
             stored = stored_position(self._runtime.store, self._role.name, place)
             if stored is not None:
                 found[place] = stored
@@ -142,21 +142,19 @@ class Loop(Generic[T]):
         for name in self._parts.keys() - places.keys():
             del self._parts[name]
             if self._shared:
-                self._leases.release(f"role/{name}")
+                self._leases.release(self._right(name))
         for name in places.keys() - self._parts.keys():
             part = self._make(name, places[name], consumer)
             part.take_up()
             self._parts[name] = part
 
     def _make(self, name: str, place: Partition, consumer: Consumer) -> Part[T]:
-        lease = self._leases.hold(f"role/{name}") if self._shared else self._lease
-        assert lease is not None
         return Part(
             self._runtime,
             self._role.make(place) if isinstance(self._role, Spread) else self._role,
             outbox=Outbox(self._runtime.store, self._producer, name),
             leases=self._leases,
-            lease=lease,
+            lease=self._leases.require(self._right(name)),
             failures=self._failures,
             commit=consumer.commit,
         )
@@ -164,6 +162,9 @@ class Loop(Generic[T]):
     def _name(self, place: Partition) -> str:
         spread = isinstance(self._role, Spread)
         return f"{self._role.name}/{place[0]}/{place[1]}" if spread else self._role.name
+
+    def _right(self, name: str) -> str:
+        return f"role/{name if self._shared else self._role.name}"
 
     def _leave(self) -> None:
         self._parts.clear()
