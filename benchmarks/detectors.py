@@ -41,7 +41,7 @@ def run() -> dict[str, Any]:
             for size in (5, 50, BATCH)
         },
         "tally_bytes_per_epoch": {f"{features} features": tally_bytes(features) for features in (30, 100)},
-        "delay_events": {f"steps of {size}": delays(size) for size in (5, 20, 50)},
+        "delay_events": {f"steps of {size}": delays(size) for size in (5, 20, 50, 65)},
         "clean": clean(),
         "scorers_us_per_sample": scorers(),
     }

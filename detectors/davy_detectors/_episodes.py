@@ -78,13 +78,11 @@ class Episodes:
         """What to keep besides the incidents."""
         return list(self._pursuits.values())
 
-    def end_all(self, number: int, at: int) -> Outcome:
+    def end_all(self, number: int, at: int, outcome: Outcome) -> None:
         """Resolve every open incident because what is normal was redefined at inference `number`."""
-        outcome = Outcome()
         for incident in self._incidents:
             outcome.note(*self._incidents.resolved(incident.cause, at=at))
         self._pursuits, self.calm_since = {}, number
-        return outcome
 
     def follow(
         self, tested: Tested, raised: Sequence[Raised], reference: str, look: Look, outcome: Outcome

@@ -118,9 +118,7 @@ class Examination:
         if version == self._version:
             return False
         if self._version:
-            ended = self._episodes.end_all(self._course.number, self.totals.last_at)
-            outcome.messages += ended.messages
-            outcome.incidents |= ended.incidents
+            self._episodes.end_all(self._course.number, self.totals.last_at, outcome)
         self._version, self._reference, self._alarmed = version, reference, {}
         self._epochs.forget_counts()
         self._course = Course(self._make, since=self._course.tested, number=self._course.number)
