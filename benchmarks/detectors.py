@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from davy.config import DetectSettings
+from davy_detectors._tally import Tally
 from davy_detectors.batch import Batch
-from davy_detectors.checks import sample
+from davy_detectors.checks import sample, watch
 from davy_detectors.drift import ScoreDictionaryDetector
 from davy_detectors.reference import Reference
 
@@ -35,42 +36,52 @@ def run() -> dict[str, Any]:
     """Measure costs, delays, false alarms and scorers."""
     return {
         "cost": {
-            f"{features} features, micro-batch {size}": cost(features, size)
+            f"{features} features, steps of {size}": cost(features, size)
             for features in (20, 100)
-            for size in (DetectSettings().micro_batch, BATCH)
+            for size in (5, 50, BATCH)
         },
-        "delay_events": {f"micro-batch {size}": delays(size) for size in (20, 50)},
+        "tally_bytes_per_epoch": {f"{features} features": tally_bytes(features) for features in (30, 100)},
+        "delay_events": {f"steps of {size}": delays(size) for size in (5, 20, 50, 65)},
         "clean": clean(),
         "scorers_us_per_sample": scorers(),
     }
 
 
 def cost(features: int, size: int) -> dict[str, float]:
-    """Time the steps of an update, microseconds an inference, and weigh the state, bytes a feature."""
+    """Time counting and testing, microseconds an inference, and weigh the state, bytes a feature."""
     rng = np.random.default_rng(0)
-    settings = replace(DetectSettings(), false_alarm_every=1e12, micro_batch=size)
+    settings = replace(DetectSettings(), false_alarm_every=1e12)
     detector = fitted(rng.normal(size=(10_000, features)), settings)
     reference = Reference.fit("m:1", batch(rng.normal(size=(10_000, features))), settings=DetectSettings())
     given = batch(rng.normal(size=(BATCH, features)))
     return {
         "binning_us_per_event": microseconds(lambda: reference.monitored(given), BATCH),
-        "binning_and_update_us_per_event": microseconds(lambda: detector.update(given), BATCH),
+        "counting_and_testing_us_per_event": microseconds(lambda: watch(detector, given, [size]), BATCH),
         "state_bytes_per_feature": round(len(detector.to_bytes()) / features, 1),
     }
 
 
-def delays(micro_batch: int) -> dict[str, dict[str, float]]:
+def tally_bytes(features: int) -> int:
+    """Weigh the counts of one epoch of 65 inferences, as they travel from those who count to the one who tests."""
+    rng = np.random.default_rng(0)
+    detector = fitted(rng.normal(size=(10_000, features)), DetectSettings())
+    steps = np.arange(650) // 65
+    counts = {detector.name: detector.count(batch(rng.normal(size=(650, features))), steps, 10)}
+    epochs = np.arange(10)
+    tally = Tally(events=650, epochs=epochs, sizes=np.full(10, 65), latest=epochs, counts=counts)
+    return len(tally.to_bytes()) // 10
+
+
+def delays(step: int) -> dict[str, dict[str, float]]:
     """Median inferences from a change to its alarm, at one false alarm in a million and 10 000 in the reference."""
     found = {}
     for name, (target, shifted) in SHIFTS.items():
         late, onset, missed = [], [], 0
         for seed in range(SEEDS):
             rng = np.random.default_rng(seed)
-            detector = fitted(
-                rng.normal(size=(10_000, 1)), replace(DetectSettings(), micro_batch=micro_batch)
-            )
-            detector.update(batch(rng.normal(size=(CLEAN, 1))))
-            alarms = detector.update(batch(shifted(rng, 20_000)[:, None]))
+            detector = fitted(rng.normal(size=(10_000, 1)), DetectSettings())
+            watch(detector, batch(rng.normal(size=(CLEAN, 1))), [step])
+            alarms = watch(detector, batch(shifted(rng, 20_000)[:, None]), [step])
             missed += not alarms
             late += [alarms[0].event + 1 - CLEAN] if alarms else [20_000]
             onset += [abs(alarms[0].onset_event - CLEAN)] if alarms else []
@@ -91,7 +102,7 @@ def clean() -> dict[str, float]:
         rng = np.random.default_rng(seed)
         detector = fitted(rng.normal(size=(10_000, 10)), DetectSettings())
         for _ in range(4):
-            alarms += len(detector.update(batch(rng.normal(size=(50_000, 10)))))
+            alarms += len(watch(detector, batch(rng.normal(size=(50_000, 10))), [50]))
             events += 50_000
     return {"events": events, "alarms": alarms, "accepted": events / DetectSettings().false_alarm_every}
 

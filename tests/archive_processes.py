@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from streams import bury
+
 from davy.archive.places import Place, open_place
 from davy.archive.role import Archive
 from davy.config import ArchiveSettings, Settings
@@ -41,9 +43,10 @@ class Told:
 
 
 def main(log: str, root: str) -> None:
-    """Archive for ever, without the lease of a role: the next process need not wait for it to run out."""
+    """Archive for ever; the lease of the one that was killed before is taken as run out."""
     settings = Settings(url=f"sqlite:///{log}", archive=ArchiveSettings(rows=300, seconds=0.3))
     with open_runtime(settings) as runtime:
+        bury(runtime, "role/archive")
         loop = Loop(runtime, Archive(runtime, Told(open_place(f"file:///{root}"))), max_records=3)
         while True:
             loop.step(timeout=0.05)

@@ -34,7 +34,7 @@ from davy.runtime import Runtime
 from davy.store import Batch, Store, open_store
 from davy_detectors.alerts import COLLECTION as INCIDENTS
 from davy_detectors.alerts import Incident
-from davy_detectors.worker import Detect
+from davy_detectors.worker import DetectTarget
 from davy_miner import dataset, rounds
 from davy_miner.candidates import candidate_id
 from davy_miner.labelstudio import LabelStudio
@@ -146,10 +146,17 @@ class ForgetWorld:
 
     def roles(self, log: Log | None = None) -> None:
         """Let detectors and miner read what there is, through what hides the forgotten, as processes do."""
-        for kind in (Detect, Mine):
-            runtime = self.runtime(log=HidingLog(log or self.log, self.store), tool=False)
-            loop: Loop[Any] = Loop(runtime, kind(runtime))
+        runtime = self.runtime(log=HidingLog(log or self.log, self.store), tool=False)
+        detectors = DetectTarget(runtime)
+        try:
+            detectors.counting.drain()
+            detectors.testing.turn()
+        finally:
+            detectors.close()
+        loop: Loop[Any] = Loop(runtime, Mine(runtime))
+        try:
             loop.drain()
+        finally:
             loop.close()
 
     def label(self, subjects: Sequence[Subject]) -> None:

@@ -101,8 +101,10 @@ def run(runtime: Runtime, tool: Tool | None = None) -> Mine:
     """Let the miner handle what the log holds and what is due, then leave."""
     role = Mine(runtime, tool)
     loop: Loop[Any] = Loop(runtime, role)
-    loop.drain()
-    loop.close()
+    try:
+        loop.drain()
+    finally:
+        loop.close()
     return role
 
 

@@ -14,6 +14,7 @@ class PartitionedLog:
     """Several logs in memory, a partition each; a key always goes to the same one."""
 
     url = "memory://partitioned"
+    exclusive = False
 
     def __init__(self, partitions: int = 3) -> None:
         self._logs = [MemoryLog(str(number)) for number in range(partitions)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from davy.blobs.memory import MemoryBlobs
-from davy.codec import Encoder, load, pack
+from davy.codec import Encoder, decode, load, pack
 from davy.config import DetectSettings, Settings
+from davy.errors import DecodeError
 from davy.event import FLAGS, INFERENCES, Array, Flag
 from davy.log import Log, Message
 from davy.log.memory import MemoryLog
@@ -22,6 +24,7 @@ from davy.store.memory import MemoryStore
 from davy.store.sqlite import SqliteStore
 from davy_detectors.batch import Batch
 from davy_detectors.reference import Reference
+from davy_detectors.worker import DetectTarget
 
 MODEL = "risk:1"
 SECOND = 1_000_000_000
@@ -97,10 +100,41 @@ def envelopes(
 
 
 def send(runtime: Runtime, values: Iterator[bytes] | Sequence[bytes], *, model: str = MODEL) -> None:
-    """Append envelopes to the log."""
+    """Append envelopes to the log, each when its newest inference has happened by the runtime's clock."""
     producer = runtime.log.producer()
-    producer.append([Message(INFERENCES, model, value) for value in values])
+    for value in values:
+        pass_time(runtime, until=_newest(value))
+        producer.append([Message(INFERENCES, model, value)])
     producer.close()
+
+
+def _newest(value: bytes) -> int:
+    try:
+        return int(decode(value).at.max())
+    except DecodeError:
+        return 0
+
+
+def pass_time(runtime: Runtime, seconds: float = 0.0, *, until: int = 0) -> None:
+    """Let the runtime's clock, which is set by hand, go on; it never goes back."""
+    assert isinstance(runtime.clock, Clock)
+    runtime.clock.now = max(runtime.clock.now + int(seconds * SECOND), until)
+
+
+def detect(runtime: Runtime, *, max_records: int = 8) -> None:
+    """Count everything the log holds, then test all of it."""
+    settings = replace(runtime.settings.detect, poll_records=max_records)
+    target = DetectTarget(replace(runtime, settings=replace(runtime.settings, detect=settings)))
+    target.counting.drain()
+    pass_time(runtime, 2 * settings.lateness_seconds)
+    target.testing.turn()
+    target.close()
+
+
+def bury(runtime: Runtime, *names: str) -> None:
+    """Let ten seconds pass after the death of whoever held these leases."""
+    for name in names:
+        runtime.store.release(runtime.store.acquire(name, "undertaker", seconds=1.0, steal=True))
 
 
 def give_reference(runtime: Runtime, *, count: int = 5000, seed: int = 1, model: str = MODEL) -> Reference:

@@ -103,7 +103,15 @@ class DetectSettings:
     tolerance: float = _setting(
         0.0, "smallest shift worth an alarm, in standard deviations of a bin score", least=0
     )
-    micro_batch: int = _setting(50, "inferences between two looks at the evidence", least=1)
+    epoch_seconds: float = _setting(
+        0.1, "event time whose inferences are counted together and tested at once", least=0.001
+    )
+    lateness_seconds: float = _setting(
+        1.0, "time after an epoch before it is tested, in which its inferences should have arrived", least=0
+    )
+    restate_seconds: float = _setting(
+        60.0, "time for which a tested epoch is tested again when inferences come late", least=1
+    )
     reference_error: float = _setting(
         0.05, "probability that the reference-error band misses the truth", least=1e-12, most=1
     )
@@ -277,7 +285,7 @@ def load(
     file
         A TOML file; ``davy.toml`` in the working directory, when there is one, by default.
     overrides
-        Values by dotted key (``{"detect.micro_batch": 20}``) that win over everything else.
+        Values by dotted key (``{"detect.poll_records": 20}``) that win over everything else.
 
     Raises
     ------
@@ -286,7 +294,7 @@ def load(
 
     Examples
     --------
-    >>> load(env={"DAVY_DETECT_MICRO_BATCH": "20"}).detect.micro_batch
+    >>> load(env={"DAVY_DETECT_POLL_RECORDS": "20"}).detect.poll_records
     20
     """
     env = os.environ if env is None else env

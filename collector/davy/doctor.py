@@ -65,7 +65,7 @@ def _log(runtime: Runtime) -> str:
 
 
 def _store(runtime: Runtime) -> str:
-    models = [key for key, _ in runtime.store.items("detect")]
+    models = [key for key, _ in runtime.store.items("models")]
     return f"{runtime.store.url}, models seen: {', '.join(models) or 'none'}"
 
 

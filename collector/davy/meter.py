@@ -62,6 +62,10 @@ class Meter:
                 child._buckets[place].inc(count)
         child._sum.inc(float(values.sum()))
 
+    def forget(self, metric: Metric, /, **labels: str) -> None:
+        """Show nothing any more of the series with these labels, whatever their other labels are."""
+        self._instruments[metric.name].remove_by_labels(labels)
+
     def exposition(self) -> bytes:
         """Give every metric in Prometheus' text format."""
         from prometheus_client import generate_latest

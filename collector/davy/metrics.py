@@ -28,6 +28,13 @@ DROPPED = Metric(
     "davy_dropped_total", "counter", "Inferences the SDK could not send, or thinned out, by reason.",
     ("model", "reason"),
 )  # fmt: skip
+LATE = Metric(
+    "davy_late_inferences_total", "counter",
+    "Inferences that came after their epoch was tested; it was tested again.", ("model",),
+)  # fmt: skip
+RESTATED = Metric(
+    "davy_restated_epochs_total", "counter", "Epochs tested again because inferences came late.", ("model",)
+)
 LAST_INFERENCE = Metric(
     "davy_last_inference_timestamp_seconds", "gauge", "Event time of the newest inference read.", ("model",)
 )
@@ -56,6 +63,13 @@ DEAD_LETTERS = Metric(
     "davy_dead_letters_total", "counter", "Records set aside unread, bytes unchanged.", ("topic", "error")
 )
 LAG = Metric("davy_lag_records", "gauge", "Log records a role has yet to read.", ("role",))
+LAG_SECONDS = Metric(
+    "davy_lag_seconds",
+    "gauge",
+    "Time since the append of the last record read, 0 when all are read.",
+    ("role",),
+)
+RECORDS = Metric("davy_records_total", "counter", "Log records a role handled.", ("role",))
 BATCH_SECONDS = Metric(
     "davy_batch_seconds", "histogram", "Time one role took for one transaction of log records.", ("role",),
     (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),

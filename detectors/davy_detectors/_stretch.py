@@ -19,21 +19,22 @@ class Stretch:
 
     Parameters
     ----------
-    first
-        Running number of the first inference.
     items
         Records and their envelopes, none of them empty.
+    horizon
+        See `moments`.
 
     Attributes
     ----------
-    first, count
-        The running numbers are ``first … first + count - 1``.
+    count
+        How many inferences.
     ids, at, rate
         System columns, shape ``(count,)``.
+    moments
+        When each inference counts, shape ``(count,)``.
     """
 
-    def __init__(self, first: int, items: Sequence[tuple[Record, Envelope]]) -> None:
-        self.first = first
+    def __init__(self, items: Sequence[tuple[Record, Envelope]], horizon: int) -> None:
         self._records = [record for record, _ in items]
         self._envelopes = [envelope for _, envelope in items]
         self._ends = np.cumsum([envelope.count for envelope in self._envelopes])
@@ -41,18 +42,29 @@ class Stretch:
         self.ids: Array = np.concatenate([envelope.ids for envelope in self._envelopes])
         self.at: NDArray[np.int64] = np.concatenate([envelope.at for envelope in self._envelopes])
         self.rate: NDArray[np.float64] = np.concatenate([envelope.rate for envelope in self._envelopes])
+        self.moments = np.concatenate([moments(record, envelope, horizon) for record, envelope in items])
 
     @cached_property
     def batch(self) -> Batch:
         """The inferences as the detectors read them."""
         return Batch.concat([Batch.of(envelope) for envelope in self._envelopes])
 
-    def time_of(self, number: int) -> int:
-        """Give the event time of the inference with this running number, the nearest one's when it is outside."""
-        return int(self.at[min(max(number - self.first, 0), self.count - 1)])
+    def moments_by_record(self) -> list[NDArray[np.int64]]:
+        """Give the moments of each record's inferences."""
+        return np.split(self.moments, self._ends[:-1])
 
     def inference(self, row: int) -> bytes:
         """Give the bytes of an envelope with this row only."""
         index = int(np.searchsorted(self._ends, row, side="right"))
         start = int(self._ends[index]) - self._envelopes[index].count
         return select(self._records[index].value, [row - start])
+
+
+def moments(record: Record, envelope: Envelope, horizon: int) -> NDArray[np.int64]:
+    """Give the time at which each inference counts, nanoseconds since the epoch, shape ``(n,)``.
+
+    It is the event time, but never after the append of the record, which is what a clock ahead claims, and never more
+    than `horizon` nanoseconds before it, so that no inference comes too late to be tested.
+    """
+    found: NDArray[np.int64] = np.clip(envelope.at, record.at - horizon, record.at)
+    return found

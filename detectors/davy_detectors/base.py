@@ -1,6 +1,6 @@
 """The two contracts of a detector: `Scorer` gives every inference a number, `Monitor` watches a stream.
 
-Both are vectorised over the inferences of an envelope; neither loops over rows. Both are made from a fitted
+Both are vectorised over inferences; neither loops over rows. Both are made from a fitted
 `Reference`. Third parties add their own by the entry point groups ``davy.scorers`` and ``davy.monitors`` and
 prove them with `davy_detectors.checks`.
 """
@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from davy.event import Evidence
 from davy_detectors.batch import Batch, Floats
 
-__all__ = ["Alarm", "Floats", "Monitor", "Reading", "Scorer"]
+__all__ = ["Alarm", "Counts", "Floats", "Monitor", "Reading", "Scorer"]
+
+Counts: TypeAlias = NDArray[np.int64]
 
 
 class Scorer(Protocol):
@@ -48,7 +53,7 @@ class Scorer(Protocol):
 class Alarm:
     """A monitor's verdict that the stream is no longer like the reference.
 
-    `event` is the running number, from 0 for the first a monitor saw, of the inference that completed the evidence;
+    `event` is the running number, from 0 for the first that was tested, of the inference that completed the evidence;
     `onset_event` that of the first inference after the estimated change. `features` are the guilty ones, most
     evidence first.
     """
@@ -70,16 +75,27 @@ class Reading:
 
 
 class Monitor(Protocol):
-    """Watches the inferences of one model, in order, against a reference.
+    """Watches the inferences of one model against a reference, in two halves that may be far apart.
 
-    One batch of 200 gives the same state, readings and alarms as 200 batches of one. State is a versioned value
-    of bounded size. NaN, infinities, empty and constant columns are ordinary inputs.
+    Counting looks at inferences, in any process and in any order, and gives counts that add up. Testing takes the sums
+    in order, a step at a time, and keeps state. A step may have any number of inferences; its bounds must not depend
+    on what these look like. State is a versioned value of bounded size. NaN, infinities, empty and constant columns
+    are ordinary inputs.
     """
 
     name: str
 
-    def update(self, batch: Batch) -> list[Alarm]:
-        """Take in a batch and give the alarms it raised, in order."""
+    def count(self, batch: Batch, steps: NDArray[np.int64], total: int) -> Counts:
+        """Count inferences by step, shape ``(total, ...)``: inference `i` belongs to step ``steps[i] < total``.
+
+        Counts of two batches add up to the counts of both together. Changes no state.
+        """
+
+    def test(self, counts: Counts, sizes: Sequence[int]) -> list[Alarm]:
+        """Take in steps of `sizes` inferences each, shape ``(steps, ...)``; give the alarms raised, in order.
+
+        At most one alarm a step, and its event is the last inference of that step.
+        """
 
     def reading(self) -> Reading:
         """What to show now."""

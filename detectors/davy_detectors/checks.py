@@ -12,8 +12,9 @@ Call it in a test of your own::
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Final, Protocol
 
 import numpy as np
@@ -29,8 +30,9 @@ MODEL: Final = "checked:1"
 _DIMENSIONS: Final = 16
 _CLASSES: Final = 3
 _TOLERANCE: Final = 1e-9
-_SETTINGS: Final = DetectSettings(false_alarm_every=5_000, micro_batch=20)
+_SETTINGS: Final = DetectSettings(false_alarm_every=5_000)
 _STREAMS: Final = 20
+_STEP: Final = 20
 
 
 class CheckFailed(AssertionError):
@@ -112,6 +114,25 @@ def check_scorer(
     _require(spent <= microseconds, f"takes at most {microseconds} µs an inference, not {spent:.1f}")
 
 
+def watch(monitor: Monitor, batch: Batch, sizes: Sequence[int]) -> list[Alarm]:
+    """Let a monitor count inferences in steps of these sizes, the last one repeated, and test them; give the alarms.
+
+    Examples
+    --------
+    >>> from davy_detectors.drift import ScoreDictionaryDetector
+    >>> reference = Reference.fit(MODEL, sample(np.random.default_rng(0), 2_000), settings=DetectSettings())
+    >>> detector = ScoreDictionaryDetector(reference, DetectSettings())
+    >>> len(watch(detector, sample(np.random.default_rng(1), 200, odd=True), [50])) > 0
+    True
+    """
+    ends = list(accumulate(sizes))
+    while ends[-1] < len(batch):
+        ends.append(ends[-1] + sizes[-1])
+    steps = np.searchsorted(ends, np.arange(len(batch)), side="right")
+    found = np.bincount(steps)
+    return monitor.test(monitor.count(batch, steps, len(found)), found.tolist())
+
+
 def check_monitor(make: MonitorFactory, *, microseconds: float = 50.0, delay: int = 1_000) -> None:
     """Check a monitor against its contract.
 
@@ -120,7 +141,7 @@ def check_monitor(make: MonitorFactory, *, microseconds: float = 50.0, delay: in
     make
         The monitor's class.
     microseconds
-        Time allowed for one inference in a batch of 1 024, on one core.
+        Time allowed for counting and testing one inference, 1 024 of them in steps of 20, on one core.
     delay
         Inferences within which it has to see that all traffic has become odd.
 
@@ -132,18 +153,14 @@ def check_monitor(make: MonitorFactory, *, microseconds: float = 50.0, delay: in
     reference = _reference(seed=1)
     clean = sample(np.random.default_rng(2), 1_000)
     changed = Batch.concat([clean, sample(np.random.default_rng(3), 1_000, odd=True)])
-    whole = _told(make(reference, _SETTINGS), [changed])
+    whole = _told(make(reference, _SETTINGS), changed)
     _require(len(whole.alarms) > 0, "raises an alarm on odd traffic")
-    _same(whole, _told(make(reference, _SETTINGS), [changed]), "gives the same alarms for the same data")
-    _same(
-        whole, _told(make(reference, _SETTINGS), _parts(changed, 200)), "does not see the borders of batches"
-    )
-    _same(
-        whole, _told(make(reference, _SETTINGS), _parts(changed, 1)), "takes one inference at a time as well"
-    )
+    _same(whole, _told(make(reference, _SETTINGS), changed), "gives the same alarms for the same data")
+    _check_counts(make(reference, _SETTINGS), changed)
+    _check_calls(make(reference, _SETTINGS), changed, whole)
     _check_resume(make, reference, changed, whole)
     monitor = make(reference, _SETTINGS)
-    _check_inputs_unharmed(monitor.update, clean)
+    _check_inputs_unharmed(lambda batch: watch(monitor, batch, [_STEP]), clean)
     speaks = monitor.sample_scores(changed, whole.alarms[0])
     _require(speaks.shape == (len(changed),), "gives one sample score an inference")
     _require(speaks[1_000:].mean() > speaks[:1_000].mean(), "finds the samples that speak for the alarm")
@@ -151,7 +168,7 @@ def check_monitor(make: MonitorFactory, *, microseconds: float = 50.0, delay: in
     _check_state_size(make, reference)
     _check_false_alarms(make)
     _check_power(make, delay)
-    spent = _microseconds(lambda: monitor.update(changed.take(slice(0, 1024))), 1024)
+    spent = _microseconds(lambda: watch(monitor, changed.take(slice(0, 1024)), [_STEP]), 1024)
     _require(spent <= microseconds, f"takes at most {microseconds} µs an inference, not {spent:.1f}")
 
 
@@ -164,8 +181,8 @@ class _Told:
         self.state = monitor.to_bytes()
 
 
-def _told(monitor: Monitor, batches: Iterator[Batch] | list[Batch]) -> _Told:
-    return _Told(monitor, [alarm for batch in batches for alarm in monitor.update(batch)])
+def _told(monitor: Monitor, batch: Batch) -> _Told:
+    return _Told(monitor, watch(monitor, batch, [_STEP]))
 
 
 def _same(one: _Told, other: _Told, promise: str) -> None:
@@ -179,13 +196,33 @@ def _same(one: _Told, other: _Told, promise: str) -> None:
     _require(bool(np.allclose(here, there, rtol=_TOLERANCE, atol=0)), f"{promise}: its statistics differ")
 
 
+def _check_counts(monitor: Monitor, batch: Batch) -> None:
+    rng, state = np.random.default_rng(8), monitor.to_bytes()
+    steps = np.arange(len(batch)) // _STEP
+    total = int(steps[-1]) + 1
+    whole = monitor.count(batch, steps, total)
+    _require(len(whole) == total, "gives counts of every step")
+    parts = np.array_split(rng.permutation(len(batch)), 4)
+    summed = sum(monitor.count(batch.take(part), steps[part], total) for part in parts)
+    _require(np.array_equal(summed, whole), "gives counts that add up, whatever the order and the partitions")
+    _require(monitor.to_bytes() == state, "keeps its state while it counts")
+
+
+def _check_calls(monitor: Monitor, batch: Batch, whole: _Told) -> None:
+    """One call with many steps is many calls with one."""
+    alarms = []
+    for part in _parts(batch, _STEP):
+        alarms += monitor.test(monitor.count(part, np.zeros(len(part), np.int64), 1), [len(part)])
+    _same(whole, _Told(monitor, alarms), "takes one step at a time as well")
+
+
 def _check_resume(make: MonitorFactory, reference: Reference, changed: Batch, whole: _Told) -> None:
     first, second = make(reference, _SETTINGS), make(reference, _SETTINGS)
-    middle = 1_033
-    early = first.update(changed.take(slice(0, middle)))
+    middle = 51 * _STEP
+    early = watch(first, changed.take(slice(0, middle)), [_STEP])
     second.restore(first.to_bytes())
     _require(first.to_bytes() == second.to_bytes(), "gives its state back unchanged")
-    late = second.update(changed.take(slice(middle, len(changed))))
+    late = watch(second, changed.take(slice(middle, len(changed))), [_STEP])
     _same(whole, _Told(second, [*early, *late]), "goes on from its state as if never stopped")
     for foreign, what in ((_reference(seed=9), "another reference"), (None, "damage")):
         data = first.to_bytes() if foreign else first.to_bytes()[:-3]
@@ -199,18 +236,17 @@ def _check_resume(make: MonitorFactory, reference: Reference, changed: Batch, wh
 def _check_odd_traffic(make: MonitorFactory, reference: Reference) -> None:
     monitor = make(reference, _SETTINGS)
     for batch in _odd_batches(sample(np.random.default_rng(4), 200)):
-        alarms, shown = monitor.update(batch), monitor.reading()
+        alarms, shown = watch(monitor, batch, [_STEP]), monitor.reading()
         numbers = [shown.ratio, *shown.features.values(), *(alarm.statistic for alarm in alarms)]
         _require(bool(np.isfinite(numbers).all()), "keeps finite readings and alarms through odd columns")
-    _require(
-        make(reference, _SETTINGS).update(sample(np.random.default_rng(5), 0)) == [], "takes an empty batch"
-    )
+    nothing = watch(make(reference, _SETTINGS), sample(np.random.default_rng(5), 0), [_STEP])
+    _require(nothing == [], "takes an empty batch")
 
 
 def _check_state_size(make: MonitorFactory, reference: Reference) -> None:
     monitor, sizes = make(reference, _SETTINGS), []
     for seed in range(10):
-        monitor.update(sample(np.random.default_rng(seed), 1_000))
+        watch(monitor, sample(np.random.default_rng(seed), 1_000), [_STEP])
         sizes.append(len(monitor.to_bytes()))
     _require(
         max(sizes) <= sizes[0] + 256,
@@ -219,11 +255,15 @@ def _check_state_size(make: MonitorFactory, reference: Reference) -> None:
 
 
 def _check_false_alarms(make: MonitorFactory) -> None:
-    """Compare with a Poisson band: 20 streams, each as long as the accepted time between false alarms."""
+    """Compare with a Poisson band: 20 streams, each as long as the accepted time between false alarms.
+
+    Steps are of all sizes from 1 to 200 inferences.
+    """
     length, alarms = int(_SETTINGS.false_alarm_every), 0
     for seed in range(_STREAMS):
-        reference = _reference(seed=100 + seed)
-        alarms += len(make(reference, _SETTINGS).update(sample(np.random.default_rng(200 + seed), length)))
+        rng = np.random.default_rng(200 + seed)
+        clean, sizes = sample(rng, length), rng.integers(1, 200, length // 50).tolist()
+        alarms += len(watch(make(_reference(seed=100 + seed), _SETTINGS), clean, sizes))
     most = _STREAMS + 4 * _STREAMS**0.5
     _require(
         alarms <= most, f"keeps false alarms to the accepted number: {alarms} where {_STREAMS} are accepted"
@@ -233,8 +273,8 @@ def _check_false_alarms(make: MonitorFactory) -> None:
 def _check_power(make: MonitorFactory, delay: int) -> None:
     for seed in range(5):
         monitor = make(_reference(seed=seed), replace(_SETTINGS, false_alarm_every=1e6))
-        monitor.update(sample(np.random.default_rng(300 + seed), 1_000))
-        alarms = monitor.update(sample(np.random.default_rng(400 + seed), delay, odd=True))
+        watch(monitor, sample(np.random.default_rng(300 + seed), 1_000), [_STEP])
+        alarms = watch(monitor, sample(np.random.default_rng(400 + seed), delay, odd=True), [_STEP])
         _require(len(alarms) > 0, f"sees that traffic has become odd within {delay} inferences")
 
 

@@ -14,7 +14,7 @@ _ADVISED: Final = 5_000
 def checks(runtime: Runtime) -> list[Check]:
     """Look at every model seen: without a reference nothing can be compared."""
     references = dict(runtime.store.items("references"))
-    seen = {model for model, _ in runtime.store.items("detect")} | set(references)
+    seen = {model for model, _ in runtime.store.items("models")} | set(references)
     return [_check(model, references.get(model)) for model in sorted(seen)]
 
 

@@ -8,24 +8,19 @@ ones are the evidence. What is ordinary is learned from the inferences shortly b
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from davy.codec import decode, select
-from davy.errors import DecodeError
-from davy.event import INFERENCES, Array, Envelope
+from davy.codec import decode
 from davy_detectors._flags import scores_of
+from davy_detectors._reread import Rows, Source, payloads, scan
 from davy_detectors.base import Floats
 from davy_detectors.batch import Batch
 
 if TYPE_CHECKING:
-    from davy.log import Log, Record
-    from davy_detectors._trail import Trail
     from davy_detectors.base import Alarm, Monitor
     from davy_detectors.reference import Reference
 
@@ -35,10 +30,8 @@ _REREAD: Final = 100_000
 _CLEAN: Final = 2_000
 _CLEAN_ENOUGH: Final = 200
 _GUARD: Final = 50
-_ENVELOPES: Final = 64
 _LATER_SHARE: Final = 0.05
 _QUANTILES: Final = (0.5, 0.75, 0.9, 0.95, 0.99)
-_PAYLOAD: Final = ("inputs", "outputs", "embedding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +73,12 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An alarm and whom it is about.
+    """An alarm and what is known about its episode.
 
     `alarm` counts inferences as its monitor does; adding `begun` gives the running numbers of the model. Inferences
     from number `calm_since` up to `change`, the onset of the episode, are ordinary.
     """
 
-    model: str
     monitor: Monitor
     alarm: Alarm
     reference: Reference
@@ -95,22 +87,22 @@ class Case:
     change: int
 
 
-def gather(log: Log, trail: Trail, case: Case) -> Findings:
+def gather(source: Source, case: Case) -> Findings:
     """Read the log from the onset to the alarm and rank what is there.
 
     At most the last 100 000 inferences are read; what retention removed is missing.
     """
     onset, last = case.alarm.onset_event + case.begun, case.alarm.event + case.begun
-    reader = _Reader(log, trail, case)
-    seen = reader.scan(max(onset, last - _REREAD), last)
+    seen = scan(source, case.monitor, case.alarm, max(onset, last - _REREAD), last)
     # The onset is an estimate, about as uncertain as the evidence is long: keep that distance from it.
     clean_end = case.change - min(max(last - onset, _GUARD), _CLEAN)
-    clean = reader.scan(max(clean_end - _CLEAN, case.calm_since, 0), clean_end - 1).scores
+    clean_begin = max(clean_end - _CLEAN, case.calm_since, 0)
+    clean = scan(source, case.monitor, case.alarm, clean_begin, clean_end - 1).scores
     clean = clean[np.isfinite(clean)]
     scores = seen.scores[np.isfinite(seen.scores)]
     known = len(clean) >= _CLEAN_ENOUGH
     bar = max(0.0, float(np.quantile(clean, 0.95))) if known else 0.0
-    carriers = reader.carriers(seen, bar)
+    carriers = _carriers(source, case.reference, seen, bar)
     positive = scores[scores > 0]
     if known:
         level = max(float(np.quantile(clean, 0.995, method="lower")), np.finfo(float).tiny)
@@ -157,110 +149,26 @@ def _largest_change(alarm: Alarm) -> float:
     return min(max(changes, default=0.0), 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """Rows read again, all arrays of shape ``(n,)``, in order."""
-
-    offsets: Array
-    rows: Array
-    at: Array
-    scores: Floats
-
-
-class _Reader:
-    """Reads the inferences of a case again by their running numbers."""
-
-    def __init__(self, log: Log, trail: Trail, case: Case) -> None:
-        self._log = log
-        self._trail = trail
-        self._case = case
-
-    def scan(self, first: int, last: int) -> _Seen:
-        """Give offset, row, time and sample score of the inferences ``first … last``."""
-        parts = [_Seen(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
-        found = self._envelopes(first, last)
-        while some := list(islice(found, _ENVELOPES)):
-            batch = Batch.concat([Batch.of(envelope) for _, _, envelope in some])
-            scores = self._case.monitor.sample_scores(batch, self._case.alarm)
-            numbers = np.concatenate([np.arange(number, number + e.count) for number, _, e in some])
-            offsets = np.concatenate([np.full(e.count, record.offset) for _, record, e in some])
-            rows = np.concatenate([np.arange(e.count) for _, _, e in some])
-            inside = (numbers >= first) & (numbers <= last)
-            parts.append(_Seen(offsets[inside], rows[inside], batch.at[inside], scores[inside]))
-        return _Seen(
-            np.concatenate([part.offsets for part in parts]),
-            np.concatenate([part.rows for part in parts]),
-            np.concatenate([part.at for part in parts]),
-            np.concatenate([part.scores for part in parts]),
+def _carriers(source: Source, reference: Reference, seen: Rows, bar: float) -> list[Carrier]:
+    """Give the rows above `bar`, best first, exact duplicates once."""
+    eligible = np.flatnonzero(seen.scores > bar)  # NaN is not above anything
+    best = seen.take(eligible[np.argsort(-seen.scores[eligible], kind="stable")][:_CANDIDATES])
+    found = payloads(source, best)
+    chosen: dict[bytes, int] = {}
+    for index in range(len(best.rows)):
+        if index in found and len(chosen) < CARRIERS:
+            chosen.setdefault(found[index][0], index)
+    if not chosen:
+        return []
+    batch = Batch.concat([Batch.of(decode(found[index][1])) for index in chosen.values()])
+    ranks = reference.ranks(batch)
+    return [
+        Carrier(
+            inference_id=batch.ids[row].tobytes(),
+            at=int(best.at[index]),
+            score=float(best.scores[index]),
+            scores=scores_of(ranks, row),
+            inference=found[index][1],
         )
-
-    def carriers(self, seen: _Seen, bar: float) -> list[Carrier]:
-        """Give the rows above `bar`, best first, exact duplicates once."""
-        eligible = np.flatnonzero(seen.scores > bar)  # NaN is not above anything
-        best = eligible[np.argsort(-seen.scores[eligible], kind="stable")][:_CANDIDATES]
-        payloads: dict[int, tuple[bytes, bytes]] = {}
-        for offset in np.unique(seen.offsets[best]).tolist():
-            payloads |= self._payloads(offset, best[seen.offsets[best] == offset], seen)
-        chosen: list[int] = []
-        digests: set[bytes] = set()
-        for index in best.tolist():
-            if index in payloads and payloads[index][0] not in digests and len(chosen) < CARRIERS:
-                digests.add(payloads[index][0])
-                chosen.append(index)
-        if not chosen:
-            return []
-        batch = Batch.concat([Batch.of(decode(payloads[index][1])) for index in chosen])
-        ranks = self._case.reference.ranks(batch)
-        return [
-            Carrier(
-                inference_id=batch.ids[row].tobytes(),
-                at=int(seen.at[index]),
-                score=float(seen.scores[index]),
-                scores=scores_of(ranks, row),
-                inference=payloads[index][1],
-            )
-            for row, index in enumerate(chosen)
-        ]
-
-    def _payloads(self, offset: int, indices: Array, seen: _Seen) -> dict[int, tuple[bytes, bytes]]:
-        found = {}
-        for record in self._log.read(INFERENCES, self._trail.partition, offset, offset + 1):
-            envelope = decode(record.value)
-            for index in indices.tolist():
-                row = int(seen.rows[index])
-                found[index] = (_payload_digest(envelope, row), select(record.value, [row]))
-        return found
-
-    def _envelopes(self, first: int, last: int) -> Iterator[tuple[int, Record, Envelope]]:
-        start = self._trail.before(first)
-        if start is None or last < first:
-            return
-        number, offset = start
-        repeated: set[bytes] = set()
-        for record in self._log.read(INFERENCES, self._trail.partition, offset):
-            try:
-                envelope = decode(record.value)
-            except DecodeError:
-                continue  # it is among the dead letters and was never counted
-            ids = envelope.ids.tobytes()
-            if envelope.model != self._case.model or ids in repeated:
-                continue
-            repeated.add(ids)
-            known = self._trail.number_at(record.offset)
-            number = number if known is None else known
-            if number > last:
-                return
-            if envelope.count and number + envelope.count > first:
-                yield number, record, envelope
-            number += envelope.count
-
-
-def _payload_digest(envelope: Envelope, row: int) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for path, column in sorted(envelope.items()):
-        if path[0] in _PAYLOAD:
-            absent = column.missing is not None and bool(column.missing[row])
-            value = None if absent else column.values[row]
-            raw = value.tobytes() if isinstance(value, (np.ndarray, np.generic)) else repr(value).encode()
-            digest.update(repr((path, len(raw))).encode() + raw)
-    return digest.digest()
+        for row, index in enumerate(chosen.values())
+    ]

@@ -7,9 +7,12 @@ from dataclasses import replace
 from functools import partial
 
 from davy.codec import dump, load
+from davy.event import INFERENCES
 from davy.forgetting import Ids, Trace
 from davy.runtime import Runtime
 from davy.store import Batch
+from davy_detectors._counting import Counting
+from davy_detectors._tally import MODELS
 from davy_detectors.alerts import COLLECTION, Incident
 
 
@@ -17,11 +20,17 @@ class IncidentKeeper:
     """Implements `davy.forgetting.Keeper`. Counts, bins and references are sums over many inferences and stay."""
 
     def __init__(self, runtime: Runtime) -> None:
+        self._log = runtime.log
         self._store = runtime.store
 
     def leases(self) -> Sequence[str]:
-        """Name the lease of the role that writes incidents."""
-        return ["role/detect"]
+        """Name the leases of those who count, whole or by partition, and of those who test and write incidents."""
+        partitions = [f"role/{Counting.name}/{topic}/{number}" for topic, number in self._log.end(INFERENCES)]
+        return [
+            f"role/{Counting.name}",
+            *partitions,
+            *(f"model/{model}" for model, _ in self._store.items(MODELS)),
+        ]
 
     def tagged(self, name: str, text: str) -> Iterator[bytes]:
         """Give nothing: no inference is kept here."""

@@ -1,27 +1,28 @@
-"""The detect role: inferences in; counts, incidents, alerts, flags and metrics out."""
+"""The detect role: inferences in; counts, incidents, alerts, flags and metrics out.
+
+It has two halves. Counting is spread over the partitions of the log: it flags samples and puts what adds up into
+tallies. Testing is done for each model by one process, whichever holds the lease of the model: it sums the tallies of
+all partitions by epoch of event time and runs the monitors over the epochs in order, so that what it finds depends on
+neither partitions nor processes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.metadata import entry_points
+from functools import partial
 
-from davy.codec import decode
-from davy.consume import Loop
-from davy.event import INFERENCES, Envelope
-from davy.log import Message, Record
+from davy.consume import Failures, Loop, Spread, keep_going
+from davy.event import Envelope
 from davy.runtime import Runtime, Target
-from davy.store import Batch as Changes
+from davy_detectors._counting import Counting
+from davy_detectors._monitors import Monitors
+from davy_detectors._pursuits import Pursuits
+from davy_detectors._reducer import Reducer
 from davy_detectors._references import References
-from davy_detectors._shown import Shown
-from davy_detectors._watch import COLLECTION, Tools, Watch
+from davy_detectors._tools import Tools
 
 
-class Detect:
-    """Reads inferences, keeps what is known about each model in the store, publishes alerts and flags.
-
-    Every model is counted from its first inference on. Once it has a reference (`davy reference fit`), the monitors of
-    the entry point group ``davy.monitors`` watch it and its scorers flag samples; a new reference is picked up within
-    about a second. What is kept sits in the store under ``detect/<model>`` and ``incidents/<id>``.
+class DetectTarget(Target):
+    """The role `detect` of `davy up` and `davy run`.
 
     Parameters
     ----------
@@ -29,56 +30,33 @@ class Detect:
         Settings (section ``detect``), log, store, meter, clock.
     """
 
-    name: str = "detect"
-    topics: Sequence[str] = (INFERENCES,)
-
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        monitors = {point.name: point.load() for point in sorted(entry_points(group="davy.monitors"))}
-        self._tools = Tools(runtime, References(runtime), monitors, Shown(runtime.meter))
-        self._watches: dict[str, Watch] = {}
-
-    def restore(self) -> None:
-        """Take up the stored state of every model."""
-        self._watches = {
-            model: Watch.load(model, self._tools, data)
-            for model, data in self._runtime.store.items(COLLECTION)
-        }
-        for watch in self._watches.values():
-            watch.show()
-
-    def decode(self, record: Record) -> Envelope:
-        """Read an envelope."""
-        return decode(record.value)
-
-    def handle(self, items: Sequence[tuple[Record, Envelope]], batch: Changes) -> list[Message]:
-        """Take in envelopes, model by model, each model's in their order."""
-        by_model: dict[str, list[tuple[Record, Envelope]]] = {}
-        for record, envelope in items:
-            by_model.setdefault(envelope.model, []).append((record, envelope))
-        messages: list[Message] = []
-        for model, mine in by_model.items():
-            if model not in self._watches:
-                self._watches[model] = Watch(model, self._tools)
-            messages += self._watches[model].take_in(mine, batch)
-        return messages
-
-    def idle(self, batch: Changes) -> list[Message]:
-        """Pick up new references and notice silence."""
-        return [message for watch in self._watches.values() for message in watch.look_around(batch)]
-
-
-class DetectTarget(Target):
-    """The role `detect` of `davy up` and `davy run`."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+        tools = Tools(runtime, References(runtime), Pursuits(runtime), Monitors(runtime.settings.detect))
+        role = Spread(Counting.name, Counting.topics, lambda place: Counting(tools, place[1]))
+        self.counting: Loop[Envelope] = Loop(runtime, role, max_records=runtime.settings.detect.poll_records)
+        self.testing = Reducer(tools)
 
     def run(self) -> None:
         """Detect until the runtime stops."""
-        settings = self._runtime.settings.detect
-        loop = Loop(self._runtime, Detect(self._runtime), max_records=settings.poll_records)
+        failures = Failures(self._runtime, Counting.name)
         try:
-            loop.run()
+            keep_going(
+                self._runtime,
+                failures,
+                partial(self.counting.step, timeout=0.2),
+                self.testing.step,
+                stand_aside=self.stand_aside,
+            )
         finally:
-            loop.close()
+            self.close()
+
+    def stand_aside(self) -> None:
+        """Give up every lease; the next step begins again from what is stored."""
+        self.counting.stand_aside()
+        self.testing.stand_aside()
+
+    def close(self) -> None:
+        """Leave the log and every lease."""
+        self.counting.close()
+        self.testing.close()

@@ -11,7 +11,7 @@ from archived import DAY, envelope, files, ids, loop_of, numbered, runtime_of, s
 from dying import Fuse, Killed, mortal
 from partitioned import PartitionedLog
 from pyarrow import parquet
-from streams import ADAPTERS, SECOND, Clock, id_of, read, sample
+from streams import ADAPTERS, SECOND, Clock, bury, id_of, read, sample
 
 from davy.archive.places import Place, open_place
 from davy.codec import dump
@@ -153,6 +153,7 @@ def test_a_kill_between_any_two_steps_leaves_every_row_once_and_the_same_files(
             ).drain()
         except Killed:
             deaths += 1
+        bury(runtime, "role/archive")
         loop_of(runtime, root, max_records=5).drain()
         assert ids(root) == numbered(180)
         expected = expected or files(root)

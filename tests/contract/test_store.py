@@ -264,6 +264,19 @@ def test_an_owner_that_comes_back_gets_a_new_fence(timed: Store, clock: Clock) -
         timed.apply(Batch().put("c", "k", b""), lease=Lease("detect", "ann", 1))
 
 
+def test_a_stolen_right_is_the_thiefs_and_refuses_batches_of_the_old_owner(timed: Store) -> None:
+    old = timed.acquire("detect", "ann", seconds=10)
+    new = timed.acquire("detect", "bob", seconds=10, steal=True)
+    assert old == Lease("detect", "ann", 1)
+    assert new == Lease("detect", "bob", 2)
+    with pytest.raises(LeaseLost):
+        timed.apply(Batch().put("c", "k", b"old"), lease=old)
+    timed.apply(Batch().put("c", "k", b"new"), lease=new)
+    assert timed.acquire("detect", "ann", seconds=10) is None
+    assert timed.acquire("detect", "bob", seconds=10, steal=True) == new  # nobody steals from himself
+    assert timed.get("c", "k") == b"new"
+
+
 def test_a_released_lease_is_free_and_its_fence_goes_on(timed: Store) -> None:
     lease = timed.acquire("detect", "ann", seconds=10)
     assert lease is not None

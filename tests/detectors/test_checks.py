@@ -62,14 +62,21 @@ def test_a_scorer_that_breaks_a_promise_is_told_which(cls, promise):
         check_scorer(cls)
 
 
-class _ByEnvelope(ScoreDictionaryDetector):
-    """Tests whatever it was given, so the borders of batches matter."""
+class _ByCall(ScoreDictionaryDetector):
+    """Tests whatever it was given as one step, so it matters how many it was given."""
 
-    def update(self, batch):
-        alarms = super().update(batch)
-        if len(batch) % self._size:
-            super().update(batch.take(slice(0, self._size - len(batch) % self._size)))
-        return alarms
+    def test(self, counts, sizes):
+        return super().test(counts.sum(axis=0, keepdims=True), [sum(sizes)]) if sizes else []
+
+
+class _Order(ScoreDictionaryDetector):
+    """Counts the first inference it sees twice."""
+
+    def count(self, batch, steps, total):
+        counts = super().count(batch, steps, total)
+        if len(batch):
+            counts += super().count(batch.take(slice(0, 1)), steps[:1], total)
+        return counts
 
 
 class _Forgetful(ScoreDictionaryDetector):
@@ -80,8 +87,8 @@ class _Forgetful(ScoreDictionaryDetector):
 
 
 class _Deaf(ScoreDictionaryDetector):
-    def update(self, batch):
-        super().update(batch)
+    def test(self, counts, sizes):
+        super().test(counts, sizes)
         return []
 
 
@@ -96,16 +103,18 @@ class _Diary(ScoreDictionaryDetector):
         super().__init__(reference, settings)
         self._seen = b""
 
-    def update(self, batch):
-        self._seen += batch.ids.tobytes()
-        return super().update(batch)
+    def test(self, counts, sizes):
+        self._seen += counts.tobytes()
+        return super().test(counts, sizes)
 
     def to_bytes(self):
-        return super().to_bytes() + self._seen
+        state = super().to_bytes()
+        return len(state).to_bytes(8) + state + self._seen
 
     def restore(self, data):
-        super().restore(data[: len(super().to_bytes())])
-        self._seen = data[len(super().to_bytes()) :]
+        end = 8 + int.from_bytes(data[:8])
+        super().restore(data[8:end])
+        self._seen = data[end:]
 
 
 class _Infinite(ScoreDictionaryDetector):
@@ -117,7 +126,8 @@ class _Infinite(ScoreDictionaryDetector):
 @pytest.mark.parametrize(
     ("cls", "promise"),
     [
-        (_ByEnvelope, "one inference at a time|borders of batches"),
+        (_ByCall, "one step at a time"),
+        (_Order, "add up"),
         (_Forgetful, "state back|never stopped"),
         (_Deaf, "raises an alarm"),
         (_Nervous, "false alarms"),

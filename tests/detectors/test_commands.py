@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
-from streams import MODEL, envelopes, rows, send
+from streams import MODEL, Clock, detect, envelopes, rows, send
 
 from davy.cli import run_app
-from davy.consume import Loop
+from davy.log.sqlite import SqliteLog
 from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy_detectors.reference import Reference
-from davy_detectors.worker import Detect
 
 pytestmark = pytest.mark.fast
 
@@ -36,7 +36,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def runtime(here: Path) -> Iterator[Runtime]:
     with open_runtime() as opened:
-        yield opened
+        clock = Clock()
+        log = SqliteLog(opened.settings.url, clock=clock)
+        yield replace(opened, log=log, clock=clock)
+        log.close()
 
 
 @pytest.fixture
@@ -167,7 +170,7 @@ def test_incidents_are_listed_filtered_and_shown(here: Path, run: Run, runtime: 
     run("reference", "fit", "--model", MODEL, "--file", str(write(here / "r.npz", rows(5_000, 1))))
     assert run("incidents", "--json") == []
     send(runtime, list(envelopes(rows(4_000, 7, shifted=shifted), [200])))
-    Loop(runtime, Detect(runtime)).drain()
+    detect(runtime)
     (found,) = run("incidents", "--json")
     assert run("incidents", "--open", "--model", MODEL, "--json") == [found]
     assert run("incidents", "--model", "other:1", "--json") == []

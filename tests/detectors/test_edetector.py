@@ -13,15 +13,15 @@ from davy.config import DetectSettings
 from davy.errors import DecodeError, ReferenceInvalid
 from davy_detectors.base import Alarm
 from davy_detectors.batch import Batch
-from davy_detectors.checks import check_monitor, sample
+from davy_detectors.checks import check_monitor, sample, watch
 from davy_detectors.drift import ScoreDictionaryDetector
 from davy_detectors.drift.band import clopper_pearson, empirical_bernstein
 from davy_detectors.drift.bets import Bets
-from davy_detectors.drift.counts import MicroBatches
 from davy_detectors.reference import Reference
 from davy_detectors.sketch import CategoryBins, NumberBins
 
 SETTINGS = DetectSettings()
+STEPS = [50]
 
 
 def _batch(values):
@@ -59,8 +59,15 @@ NULLS = {
 }
 
 
+STEP_SIZES = {
+    "of 50": lambda rng: STEPS,
+    "of 1 to 4 000": lambda rng: np.exp(rng.uniform(0, np.log(4_000), 4_000)).astype(int).clip(1).tolist(),
+}
+
+
+@pytest.mark.parametrize("steps", STEP_SIZES)
 @pytest.mark.parametrize("name", NULLS)
-def test_clean_streams_raise_no_more_alarms_than_accepted_for_any_distribution(name):
+def test_clean_streams_raise_no_more_alarms_than_accepted_for_any_distribution(name, steps):
     """200 accepted false alarms: 40 references of 1 000, each watched for 100 000 events at one alarm in 20 000.
 
     Small references, so that an uncorrected detector fails: with plug-in frequencies the rate is many times too high.
@@ -70,7 +77,7 @@ def test_clean_streams_raise_no_more_alarms_than_accepted_for_any_distribution(n
     for seed in range(40):
         rng = np.random.default_rng(seed)
         detector = _detector(NULLS[name](rng, 1_000), settings)
-        alarms += len(detector.update(_batch(NULLS[name](rng, 100_000))))
+        alarms += len(watch(detector, _batch(NULLS[name](rng, 100_000)), STEP_SIZES[steps](rng)))
     assert alarms <= 200
 
 
@@ -84,7 +91,7 @@ def test_without_the_reference_band_the_accepted_rate_would_be_broken():
         bins = {n: NumberBins(b.centre, b.edges, b.counts * 10_000) for n, b in honest.bins.items()}
         boasting = Reference("m:1", size=10**7, scorers={}, kinds=honest.kinds, bins=bins, calibration={})
         detector = ScoreDictionaryDetector(boasting, settings)
-        alarms += len(detector.update(_batch(rng.normal(size=100_000))))
+        alarms += len(watch(detector, _batch(rng.normal(size=100_000)), STEPS))
     assert alarms > 200
 
 
@@ -95,7 +102,7 @@ def test_many_dependent_features_together_keep_the_accepted_rate():
         rng = np.random.default_rng(seed)
         mixing = rng.normal(size=(3, 12))
         detector = _detector(rng.normal(size=(1_000, 3)) @ mixing, settings)
-        alarms += len(detector.update(_batch(rng.normal(size=(40_000, 3)) @ mixing)))
+        alarms += len(watch(detector, _batch(rng.normal(size=(40_000, 3)) @ mixing), STEPS))
     assert alarms <= 40
 
 
@@ -110,16 +117,16 @@ SHIFTS = {
 
 
 @pytest.mark.parametrize("name", SHIFTS)
-@pytest.mark.parametrize("micro_batch", [20, 50])
-def test_shifts_are_seen_within_the_promised_delay_and_named_and_dated(name, micro_batch):
+@pytest.mark.parametrize("step", [5, 20, 50])
+def test_shifts_are_seen_within_the_promised_delay_and_named_and_dated(name, step):
     """One feature, 10 000 reference inferences, one false alarm in 1e6, 20 000 clean events first; medians of 40."""
     shifted, most, change = SHIFTS[name]
     delays, onsets, changes = [], [], []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        detector = _detector(rng.normal(size=10_000), replace(SETTINGS, micro_batch=micro_batch))
-        assert detector.update(_batch(rng.normal(size=20_000))) == []
-        alarm = detector.update(_batch(shifted(rng, 4_000)))[0]
+        detector = _detector(rng.normal(size=10_000))
+        assert watch(detector, _batch(rng.normal(size=20_000)), [step]) == []
+        alarm = watch(detector, _batch(shifted(rng, 4_000)), [step])[0]
         delays.append(alarm.event + 1 - 20_000)
         onsets.append(alarm.onset_event - 20_000)
         changes.append(alarm.features[0].change.startswith(change))
@@ -135,10 +142,10 @@ def test_nine_in_ten_guilty_features_of_twenty_are_named_and_hardly_any_other():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         detector = _detector(rng.normal(size=(10_000, 20)))
-        assert detector.update(_batch(rng.normal(size=(10_000, 20)))) == []
+        assert watch(detector, _batch(rng.normal(size=(10_000, 20))), STEPS) == []
         shifted = rng.normal(size=(2_000, 20))
         shifted[:, [3, 11]] += 0.5
-        named = [found.feature for found in detector.update(_batch(shifted))[0].features]
+        named = [found.feature for found in watch(detector, _batch(shifted), STEPS)[0].features]
         guilty = {"inputs.x3", "inputs.x11"}
         assert named[0] in guilty
         named_right += len(guilty & set(named))
@@ -154,7 +161,7 @@ def test_the_samples_that_carry_the_drift_score_highest():
     values = rng.normal(size=(3_000, 4))
     values[odd, 2] += 4.0
     batch = _batch(values)
-    alarm = detector.update(batch)[0]
+    alarm = watch(detector, batch, STEPS)[0]
     scores = detector.sample_scores(batch, alarm)
     top = np.argsort(-scores)[: odd.sum()]
     assert alarm.features[0].feature == "inputs.x2"
@@ -166,10 +173,10 @@ def test_an_alarm_says_by_how_much_in_numbers_near_the_truth():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         detector = _detector(rng.normal(size=10_000))
-        detector.update(_batch(rng.normal(size=5_000)))
+        watch(detector, _batch(rng.normal(size=5_000)), STEPS)
         values = rng.normal(size=2_000)
         values[rng.random(2_000) < 0.1] = 9.0
-        found = detector.update(_batch(values))[0].features[0]
+        found = watch(detector, _batch(values), STEPS)[0].features[0]
         assert found.change == f"top 1 % now {100 * found.current:.1f} %"
         assert found.reference == pytest.approx(0.01, abs=0.001)
         current.append(found.current)
@@ -199,7 +206,7 @@ def test_an_alarm_says_by_how_much_in_numbers_near_the_truth():
 def test_a_change_is_described_in_the_words_for_it(reference, current, change):
     rng = np.random.default_rng(0)
     detector = _detector(reference(rng, 5_000))
-    alarm = detector.update(_batch(current(rng, 1_000)))[0]
+    alarm = watch(detector, _batch(current(rng, 1_000)), STEPS)[0]
     assert alarm.features[0].change.startswith(change)
 
 
@@ -207,7 +214,7 @@ def test_a_change_is_described_in_the_words_for_it(reference, current, change):
 def test_a_field_that_is_no_longer_sent_raises_an_alarm():
     rng = np.random.default_rng(0)
     detector = _detector(rng.normal(size=(5_000, 2)))
-    alarm = detector.update(_batch(rng.normal(size=(500, 1))))[0]
+    alarm = watch(detector, _batch(rng.normal(size=(500, 1))), STEPS)[0]
     assert alarm.features[0].feature == "inputs.x1"
     assert alarm.features[0].change == "missing more often, now 100.0 %"
 
@@ -216,14 +223,14 @@ def test_a_field_that_is_no_longer_sent_raises_an_alarm():
 @pytest.mark.parametrize("value", [3.9, 4.1])
 def test_a_constant_that_takes_another_value_raises_an_alarm_at_once(value):
     detector = _detector(np.full(5_000, 4.0))
-    assert detector.update(_batch(np.full(100, value)))[0].event < 100
+    assert watch(detector, _batch(np.full(100, value)), STEPS)[0].event < 100
 
 
 @pytest.mark.fast
 def test_drift_that_goes_on_raises_alarms_again_each_dated_after_the_one_before():
     rng = np.random.default_rng(0)
     detector = _detector(rng.normal(size=5_000))
-    alarms = detector.update(_batch(rng.normal(1.0, size=3_000)))
+    alarms = watch(detector, _batch(rng.normal(1.0, size=3_000)), STEPS)
     assert len(alarms) > 5
     for before, after in pairwise(alarms):
         assert before.event < after.onset_event + 1 <= after.event
@@ -234,8 +241,8 @@ def test_a_shift_within_the_tolerance_raises_no_alarm_and_one_beyond_does():
     settings = replace(SETTINGS, tolerance=0.5)
     rng = np.random.default_rng(0)
     detector = _detector(rng.normal(size=10_000), settings)
-    assert detector.update(_batch(rng.normal(0.3, size=50_000))) == []
-    assert detector.update(_batch(rng.normal(1.5, size=2_000)))
+    assert watch(detector, _batch(rng.normal(0.3, size=50_000)), STEPS) == []
+    assert watch(detector, _batch(rng.normal(1.5, size=2_000)), STEPS)
 
 
 @pytest.mark.fast
@@ -246,28 +253,19 @@ def test_every_installed_monitor_keeps_the_contract():
 
 
 @pytest.mark.fast
-def test_counts_of_partitions_add_up_to_the_same_statistic():
+def test_a_step_of_very_many_inferences_sees_what_many_small_ones_see():
     rng = np.random.default_rng(0)
-    settings = replace(SETTINGS, micro_batch=40)
-    values = rng.normal(0.1, 1, size=(4_000, 3))
-    whole = _detector(rng.normal(size=(2_000, 3)), settings)
-    merged = ScoreDictionaryDetector(whole._reference, settings)
-    whole.update(_batch(values))
-    counts = []
-    for part in range(4):
-        batches = MicroBatches(streams=3, bins=30, size=10)
-        blocks = batches.add(whole._reference.monitored(_batch(values[part::4])))
-        counts.append(np.concatenate(list(blocks)))
-    summed = sum(counts)
-    for start in range(0, len(summed), 32):
-        merged.test(summed[start : start + 32])
-    assert merged.reading() == whole.reading()
+    detector = _detector(rng.normal(size=10_000))
+    assert watch(detector, _batch(rng.normal(size=20_000)), [5_000]) == []
+    (alarm,) = watch(detector, _batch(rng.normal(0.25, 1, 5_000)), [5_000])
+    assert (alarm.event, alarm.onset_event) == (24_999, 20_000)
+    assert alarm.features[0].change == "larger"
 
 
 @pytest.mark.fast
 def test_a_state_made_with_other_settings_is_refused():
     detector = _detector(np.random.default_rng(0).normal(size=500))
-    other = ScoreDictionaryDetector(detector._reference, replace(SETTINGS, micro_batch=7))
+    other = ScoreDictionaryDetector(detector._reference, replace(SETTINGS, tolerance=0.5))
     with pytest.raises(DecodeError, match="settings"):
         other.restore(detector.to_bytes())
 
@@ -282,9 +280,8 @@ def test_the_state_of_a_numeric_feature_is_smaller_than_a_kilobyte():
 @pytest.mark.fast
 def test_samples_for_an_alarm_of_another_reference_are_refused_by_name():
     detector = _detector(np.random.default_rng(0).normal(size=500))
-    alarms = _detector(np.random.default_rng(0).normal(size=(5_000, 2))).update(
-        _batch(np.full((500, 2), 9.0))
-    )
+    other = _detector(np.random.default_rng(0).normal(size=(5_000, 2)))
+    alarms = watch(other, _batch(np.full((500, 2), 9.0)), STEPS)
     foreign = [found for found in alarms[0].features if found.feature == "inputs.x1"]
     alarm = Alarm("e-detector", 0, 0, 1.0, 1.0, foreign)
     with pytest.raises(ReferenceInvalid, match=r"inputs\.x1"):

@@ -6,25 +6,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streams import BEGIN, MODEL, envelopes, give_reference, make_runtime, rows, send
+from streams import BEGIN, MODEL, SECOND, envelopes, give_reference, make_runtime, rows, send
 
 from davy.config import DetectSettings
 from davy.event import INFERENCES
 from davy.runtime import Runtime
+from davy_detectors._reread import Source
 from davy_detectors._trail import Trail
 from davy_detectors.base import Alarm
 from davy_detectors.batch import Batch
+from davy_detectors.checks import watch
 from davy_detectors.drift.edetector import ScoreDictionaryDetector
 from davy_detectors.evidence import Case, affected_share, gather
 
 pytestmark = pytest.mark.fast
 
 ONSET, EVENTS, STEP = 3_000, 4_000, 100
+HORIZON = 60 * SECOND
 SETTINGS = DetectSettings(false_alarm_every=100_000)
 
 
 class Scene:
-    """A stream in a log, its trail, and the alarm its detector raised."""
+    """A stream in a log, its trails, and the alarm its detector raised."""
 
     def __init__(self, tmp_path: Path, *, copies: bool = False) -> None:
         self.runtime: Runtime = make_runtime("memory", tmp_path, SETTINGS)
@@ -37,19 +40,22 @@ class Scene:
             for values in columns.values():
                 values[guilty] = values[guilty[0]]
         send(self.runtime, list(envelopes(columns, [STEP])))
-        self.trail = Trail()
+        moments, numbers = Trail(), Trail()
         for index, record in enumerate(self.runtime.log.read(INFERENCES, 0, 0)):
-            self.trail.add(index * STEP, partition=0, offset=record.offset)
+            moments.add(BEGIN + (index * STEP - 1) * 1_000_000, record.offset)
+            numbers.add(index * STEP, BEGIN + index * STEP * 1_000_000)
         self.monitor = ScoreDictionaryDetector(self.reference, SETTINGS)
-        self.alarm: Alarm = self.monitor.update(Batch.from_columns(MODEL, columns))[0]
+        self.alarm: Alarm = watch(self.monitor, Batch.from_columns(MODEL, columns), [STEP])[0]
+        stop = BEGIN + EVENTS * 1_000_000
+        self.source = Source(self.runtime.log, MODEL, numbers, {0: moments}, HORIZON, stop)
 
     def case(self, *, calm_since: int = 0) -> Case:
-        return Case(MODEL, self.monitor, self.alarm, self.reference, 0, calm_since, self.alarm.onset_event)
+        return Case(self.monitor, self.alarm, self.reference, 0, calm_since, self.alarm.onset_event)
 
 
 def test_carriers_are_the_planted_samples_best_first(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
-    found = gather(scene.runtime.log, scene.trail, scene.case())
+    found = gather(scene.source, scene.case())
     numbers = [int.from_bytes(carrier.inference_id, "big") for carrier in found.carriers]
     planted = scene.alarm.onset_event + np.flatnonzero(
         scene.shifted[scene.alarm.onset_event : scene.alarm.event + 1]
@@ -64,7 +70,7 @@ def test_carriers_are_the_planted_samples_best_first(tmp_path: Path) -> None:
 
 def test_exact_duplicates_are_carried_once(tmp_path: Path) -> None:
     scene = Scene(tmp_path, copies=True)
-    found = gather(scene.runtime.log, scene.trail, scene.case())
+    found = gather(scene.source, scene.case())
     numbers = [int.from_bytes(carrier.inference_id, "big") for carrier in found.carriers]
     assert scene.shifted[: scene.alarm.event + 1].sum() > 10
     assert scene.shifted[numbers].sum() == 1
@@ -72,7 +78,7 @@ def test_exact_duplicates_are_carried_once(tmp_path: Path) -> None:
 
 def test_without_ordinary_inferences_the_level_is_that_of_the_carriers(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
-    found = gather(scene.runtime.log, scene.trail, scene.case(calm_since=scene.alarm.onset_event))
+    found = gather(scene.source, scene.case(calm_since=scene.alarm.onset_event))
     scores = [carrier.score for carrier in found.carriers]
     assert min(scores) <= found.level <= max(scores)
     assert 0 < found.size <= 1
@@ -82,7 +88,7 @@ def test_what_retention_removed_is_missing_and_nothing_else(tmp_path: Path) -> N
     scene = Scene(tmp_path)
     records = list(scene.runtime.log.read(INFERENCES, 0, 0))
     scene.runtime.log.retain(max_bytes=sum(len(r.value) for r in records[(ONSET + STEP) // STEP :]))
-    found = gather(scene.runtime.log, scene.trail, scene.case())
+    found = gather(scene.source, scene.case())
     numbers = [int.from_bytes(carrier.inference_id, "big") for carrier in found.carriers]
     assert numbers
     assert min(numbers) >= ONSET + STEP
@@ -91,7 +97,7 @@ def test_what_retention_removed_is_missing_and_nothing_else(tmp_path: Path) -> N
 
 def test_later_samples_are_flagged_with_a_probability_that_bounds_their_number(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
-    found = gather(scene.runtime.log, scene.trail, scene.case())
+    found = gather(scene.source, scene.case())
     clean = scene.monitor.sample_scores(Batch.from_columns(MODEL, rows(5_000, 11)), scene.alarm)
     assert np.mean(clean >= found.level) < 0.03
     window = Batch.from_columns(MODEL, rows(1_000, 12, shifted=np.ones(1_000, bool)))
@@ -121,7 +127,7 @@ def test_the_affected_share_survives_scores_of_few_values() -> None:
 def test_a_trail_stays_small_and_reaches_back_with_coarser_steps() -> None:
     trail, records, size = Trail(), 50_000, 200
     for index in range(records):
-        trail.add(index * size, partition=0, offset=3 * index)
+        trail.add(index * size, 3 * index)
         assert len(trail) <= 1024
     now = records * size
     for number in range(0, now, 9_973):
@@ -132,11 +138,12 @@ def test_a_trail_stays_small_and_reaches_back_with_coarser_steps() -> None:
         assert 0 <= number - start <= max(2 * size, 0.1 * (now - start))
 
 
-def test_a_trail_starts_anew_in_another_partition_and_survives_a_restart() -> None:
+def test_a_trail_survives_a_restart_and_forgets_what_is_not_so_any_more() -> None:
     trail = Trail()
-    trail.add(0, partition=0, offset=5)
-    trail.add(200, partition=1, offset=1)
-    assert trail.before(0) == (200, 1)
+    for key in (0, 200, 300):
+        trail.add(key, key // 10)
     again = Trail.load(trail.dump())
-    again.add(300, partition=1, offset=2)
-    assert (again.before(299), again.number_at(2), again.number_at(7)) == ((200, 1), 300, None)
+    again.forget_after(20)
+    again.add(250, 25)
+    assert (again.before(249), again.before(999)) == ((200, 20), (250, 25))
+    assert [found.tolist() for found in again.since(210)] == [[200, 250], [20, 25]]

@@ -20,27 +20,27 @@ pytestmark = pytest.mark.fast
 def test_environment_wins_over_file_and_arguments_win_over_both(tmp_path: Path) -> None:
     file = tmp_path / "davy.toml"
     file.write_text(
-        'url = "memory://file"\n[detect]\nmicro_batch = 10\nquiet_events = 11\n[mine]\nbudget = 12\n'
+        'url = "memory://file"\n[detect]\npoll_records = 10\nquiet_events = 11\n[mine]\nbudget = 12\n'
     )
     found = load(
-        env={"DAVY_DETECT_MICRO_BATCH": "20", "DAVY_DETECT_QUIET_EVENTS": "21"},
+        env={"DAVY_DETECT_POLL_RECORDS": "20", "DAVY_DETECT_QUIET_EVENTS": "21"},
         file=file,
         overrides={"detect.quiet_events": 31},
     )
     assert found.url == "memory://file"
-    assert (found.mine.budget, found.detect.micro_batch, found.detect.quiet_events) == (12, 20, 31)
+    assert (found.mine.budget, found.detect.poll_records, found.detect.quiet_events) == (12, 20, 31)
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "remedy"),
     [
-        ("DAVY_DETECT_MICRO_BATCH", "many", "whole number"),
-        ("DAVY_DETECT_MICRO_BATCH", "0", "at least 1"),
+        ("DAVY_DETECT_POLL_RECORDS", "many", "whole number"),
+        ("DAVY_DETECT_POLL_RECORDS", "0", "at least 1"),
         ("DAVY_DETECT_FLAG_SHARE", "nan", "at least 0"),
         ("DAVY_MINE_GREEDY_SHARE", "1.5", "at most 1"),
         ("DAVY_GATEWAY_PORT", "65536", "at most 65535"),
         ("DAVY_SDK_ENABLED", "perhaps", "true or false"),
-        ("DAVY_DETECT_MICROBATCH", "5", "no such setting"),
+        ("DAVY_DETECT_POLLRECORDS", "5", "no such setting"),
     ],
 )
 def test_a_wrong_variable_is_named_with_its_value_and_a_remedy(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from dying import Fuse, Killed, mortal
-from streams import ADAPTERS, Clock, make_runtime, read, sample
+from streams import ADAPTERS, SECOND, Clock, bury, make_runtime, read, sample
 
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings
@@ -106,6 +106,7 @@ def test_a_kill_between_any_two_steps_leaves_effects_once_and_loses_no_message(
                 loop.drain()
             except Killed:
                 deaths += 1
+                bury(runtime, "role/sum")
                 Loop(runtime, Summing(runtime), max_records=5).drain()
             assert state(runtime) == {"sum": 2**RECORDS - 1, "records": RECORDS}
             assert set(read(runtime, LABELS)) == running_sums()
@@ -191,6 +192,7 @@ def test_a_kill_while_records_are_handled_one_by_one_counts_none_twice(tmp_path:
             Loop(dying, Summing(dying, trouble)).drain()
         except Killed:
             deaths += 1
+            bury(runtime, "role/sum")
             Loop(runtime, Summing(runtime, trouble)).drain()
         assert state(runtime) == {"sum": 2**RECORDS - 1 - 8, "records": RECORDS - 1}
         assert set(read(runtime, dead_letters(INFERENCES))) == {b"8"}
@@ -251,3 +253,18 @@ def test_two_processes_never_work_on_one_role_together_and_the_second_takes_over
     stop_second.set()
     second.join(timeout=20)
     assert state(runtime) == {"sum": 15, "records": 4}
+
+
+def test_lag_is_told_in_records_and_in_the_age_of_the_last_one_read(tmp_path: Path) -> None:
+    clock = Clock()
+    runtime = make_runtime("memory", tmp_path, DetectSettings(), clock)
+    feed(runtime, numbers())
+    clock.now += 7 * SECOND
+    loop = Loop(runtime, Summing(runtime), max_records=5)
+    loop.step()
+    assert sample(runtime, "davy_lag_records", role="sum") == RECORDS - 5
+    assert sample(runtime, "davy_lag_seconds", role="sum") == 7
+    loop.drain()
+    assert sample(runtime, "davy_lag_records", role="sum") == 0
+    assert sample(runtime, "davy_lag_seconds", role="sum") == 0
+    assert sample(runtime, "davy_records_total", role="sum") == RECORDS

@@ -209,8 +209,8 @@ class Dying:
     def count(self, collection: str) -> int:
         return self._store.count(collection)
 
-    def acquire(self, name: str, owner: str, *, seconds: float) -> Lease | None:
-        return self._store.acquire(name, owner, seconds=seconds)
+    def acquire(self, name: str, owner: str, *, seconds: float, steal: bool = False) -> Lease | None:
+        return self._store.acquire(name, owner, seconds=seconds, steal=steal)
 
     def release(self, lease: Lease) -> None:
         self._store.release(lease)

@@ -25,7 +25,7 @@ class HidingLog:
     """
 
     def __init__(self, log: Log, store: Store) -> None:
-        self.url = log.url
+        self.url, self.exclusive = log.url, log.exclusive
         self._log = log
         self._names = Names(store)
         self.producer, self.start, self.end = log.producer, log.start, log.end

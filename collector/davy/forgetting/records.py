@@ -29,8 +29,9 @@ class LogKeeper:
         self._store = runtime.store
 
     def leases(self) -> Sequence[str]:
-        """Name the leases of the roles that have an outbox."""
-        return [f"role/{role}" for role, _ in self._store.items(OUTBOX)]
+        """Name the leases under which outboxes are written: those of roles, and rights by their own name."""
+        names = [name for name, _ in self._store.items(OUTBOX)]
+        return [name if name.startswith("model/") else f"role/{name}" for name in names]
 
     def tagged(self, name: str, text: str) -> Iterator[bytes]:
         """Give the ids of the inferences of the log that carry a tag."""

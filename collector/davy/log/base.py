@@ -112,9 +112,13 @@ It is called by the thread that opens or polls the consumer, before the first re
 
 
 class Log(Protocol):
-    """One log, by URL; `url` is without its password."""
+    """One log, by URL; `url` is without its password.
+
+    `exclusive` says whether a partition is given to one consumer of a group at a time; else each is given all.
+    """
 
     url: str
+    exclusive: bool
 
     def producer(self) -> Producer:
         """Open a producer; may be used by one thread at a time."""

@@ -35,6 +35,7 @@ class MemoryLog:
     ['iris:1']
     """
 
+    exclusive = False
     _named: Final[dict[str, MemoryLog]] = {}
     _naming: Final = threading.Lock()
 

@@ -75,6 +75,8 @@ class SqliteLog:
         The directory cannot be used, a newer Davy wrote the file, or it is not a log.
     """
 
+    exclusive = False
+
     def __init__(
         self,
         url: str,

@@ -74,8 +74,11 @@ class Store(Protocol):
             The store refused; nothing was changed.
         """
 
-    def acquire(self, name: str, owner: str, *, seconds: float) -> Lease | None:
-        """Take or renew the right `name` for `seconds`; None while another owner holds it."""
+    def acquire(self, name: str, owner: str, *, seconds: float, steal: bool = False) -> Lease | None:
+        """Take or renew the right `name` for `seconds`; None while another owner holds it.
+
+        With `steal` it is taken whoever holds it; the fence grows, so batches of the old owner are refused.
+        """
 
     def release(self, lease: Lease) -> None:
         """Give a right back; harmless when it is lost already."""

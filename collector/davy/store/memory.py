@@ -81,13 +81,13 @@ class MemoryStore:
                 else:
                     records.setdefault(key, bytes(value))
 
-    def acquire(self, name: str, owner: str, *, seconds: float) -> Lease | None:
-        """Take or renew the right `name` for `seconds`; None while another owner holds it."""
+    def acquire(self, name: str, owner: str, *, seconds: float, steal: bool = False) -> Lease | None:
+        """Take or renew the right `name` for `seconds`; None while another owner holds it, unless to `steal` it."""
         with self._lock:
             now = self._clock()
             lease, until = self._leases.get(name, (Lease(name, owner, 1), now))
             if lease.owner != owner:
-                if until > now:
+                if until > now and not steal:
                     return None
                 lease = Lease(name, owner, lease.fence + 1)
             self._leases[name] = lease, now + seconds

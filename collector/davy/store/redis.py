@@ -52,7 +52,7 @@ _ACQUIRE: Final = f"""
 local held = redis.call('HMGET', KEYS[1], 'owner', 'fence', 'until')
 local fence = tonumber(held[2] or 0)
 if held[1] ~= ARGV[1] then
-  if fence > 0 and tonumber(held[3]) > now then return 0 end
+  if fence > 0 and tonumber(held[3]) > now and ARGV[3] == '' then return 0 end
   fence = fence + 1
 end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'fence', fence, 'until', now + ARGV[2])
@@ -162,9 +162,13 @@ class RedisStore:
             raise LeaseLost("lease", lease.name, remedy)
         self._batches[lease] = outcome
 
-    def acquire(self, name: str, owner: str, *, seconds: float) -> Lease | None:
-        """Take or renew the right `name` for `seconds` of the server's clock; None while another owner holds it."""
-        fence = self._call(_ACQUIRE, [self._lease(name)], [owner, int(seconds * 1000)])
+    def acquire(self, name: str, owner: str, *, seconds: float, steal: bool = False) -> Lease | None:
+        """Take or renew the right `name` for `seconds` of the server's clock.
+
+        None while another owner holds it, unless to `steal` it.
+        """
+        arguments = [owner, int(seconds * 1000), "steal" if steal else ""]
+        fence = self._call(_ACQUIRE, [self._lease(name)], arguments)
         return Lease(name, owner, fence) if fence else None
 
     def release(self, lease: Lease) -> None:

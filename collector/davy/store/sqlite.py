@@ -112,14 +112,14 @@ class SqliteStore:
                 else:
                     connection.execute(_STATEMENTS[verb], (collection, key, value))
 
-    def acquire(self, name: str, owner: str, *, seconds: float) -> Lease | None:
-        """Take or renew the right `name` for `seconds`; None while another owner holds it."""
+    def acquire(self, name: str, owner: str, *, seconds: float, steal: bool = False) -> Lease | None:
+        """Take or renew the right `name` for `seconds`; None while another owner holds it, unless to `steal` it."""
         with self._database.writing() as connection:
             now = self._clock()
             query = "SELECT owner, fence, until FROM leases WHERE name = ?"
             holder, fence, until = connection.execute(query, (name,)).fetchone() or ("", 0, 0.0)
             if holder != owner or fence == 0:
-                if until > now:
+                if until > now and not steal:
                     return None
                 fence += 1
             statement = "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)"

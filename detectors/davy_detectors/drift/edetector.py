@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from davy import event
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings
 from davy.errors import DecodeError, ReferenceInvalid
-from davy_detectors.base import Alarm, Floats, Reading
+from davy_detectors.base import Alarm, Counts, Floats, Reading
 from davy_detectors.batch import Batch
 from davy_detectors.drift.bets import Bets
-from davy_detectors.drift.counts import Counts, MicroBatches
-from davy_detectors.drift.evidence import Evidence
+from davy_detectors.drift.counts import count
+from davy_detectors.drift.evidence import BLOCK, Evidence, Singles
 from davy_detectors.reference import Reference
 from davy_detectors.sketch import NumberBins
 
 _CAUSE: Final = "drift"
-_VERSION: Final = 1
-_LIST_ERROR: Final = 0.1
+_VERSION: Final = 2
+_LIST_ERROR: Final = 0.002
 
 
 class ScoreDictionaryDetector:
@@ -30,18 +32,19 @@ class ScoreDictionaryDetector:
     Each stream's bins are scored by a dictionary of bounded functions (location, scale, tails, half-lines, single
     categories, missing), each score is bet to have a higher mean than the reference allows, sampling error of the
     reference included, and the bets of a stream are mixed into a Shiryaev-Roberts statistic. The alarm is raised when
-    the average over the streams reaches ``false_alarm_every / micro_batch``. Then the statistic starts again.
+    the average over the streams reaches `false_alarm_every`. Then the statistic starts again.
 
     If inferences are independent and like the reference's, the mean number of inferences between alarms is at least
-    `false_alarm_every`: whatever the distributions, whatever the dependence between streams, however often one looks,
-    except with probability `reference_error` over the drawing of the reference.
+    `false_alarm_every`: whatever the distributions, whatever the dependence between streams, however often one looks
+    and however inferences are cut into steps, except with probability `reference_error` over the drawing of the
+    reference.
 
     Parameters
     ----------
     reference
         What is normal.
     settings
-        `false_alarm_every`, `micro_batch`, `tolerance` and `reference_error` are used.
+        `false_alarm_every`, `tolerance` and `reference_error` are used.
 
     References
     ----------
@@ -54,7 +57,9 @@ class ScoreDictionaryDetector:
     >>> normal = Batch.from_columns("m:1", {"x": rng.normal(size=10_000)})
     >>> settings = DetectSettings()
     >>> detector = ScoreDictionaryDetector(Reference.fit("m:1", normal, settings=settings), settings)
-    >>> alarm = detector.update(Batch.from_columns("m:1", {"x": rng.normal(1.0, size=1_000)}))[0]
+    >>> changed = Batch.from_columns("m:1", {"x": rng.normal(1.0, size=1_000)})
+    >>> counts = detector.count(changed, np.arange(1_000) // 50, total=20)
+    >>> alarm = detector.test(counts, [50] * 20)[0]
     >>> alarm.features[0].feature, alarm.features[0].change
     ('inputs.x', 'larger')
     """
@@ -63,42 +68,33 @@ class ScoreDictionaryDetector:
 
     def __init__(self, reference: Reference, settings: DetectSettings) -> None:
         self._reference = reference
-        self._size = settings.micro_batch
-        self._threshold = settings.false_alarm_every / settings.micro_batch
-        self._settled = [settings.micro_batch, settings.tolerance, settings.reference_error]
+        self._threshold = settings.false_alarm_every
+        self._settled = [settings.tolerance, settings.reference_error]
         streams = len(reference.bins)
         self._bets = {name: Bets.of(bins, settings, streams) for name, bins in reference.bins.items()}
-        width = max(len(bins.counts) for bins in reference.bins.values())
+        self._width = max(len(bins.counts) for bins in reference.bins.values())
         numbers = sum(isinstance(bins, NumberBins) for bins in reference.bins.values())
         bets = list(self._bets.values())
         parts = [slice(0, numbers), slice(numbers, streams)]
-        self._groups = [(part, Evidence(bets[part], width)) for part in parts if bets[part]]
-        self._counts = MicroBatches(streams, width, self._size)
+        self._groups = [(part, Evidence(bets[part], self._width)) for part in parts if bets[part]]
         self._done = 0
 
-    def update(self, batch: Batch) -> list[Alarm]:
-        """Take in a batch and give the alarms it raised, in order."""
-        alarms: list[Alarm] = []
-        if len(batch):
-            for counts in self._counts.add(self._reference.monitored(batch)):
-                alarms += self.test(counts)
-        return alarms
+    def count(self, batch: Batch, steps: NDArray[np.int64], total: int) -> Counts:
+        """Count inferences by step and bin, shape ``(total, streams, bins)``; counts add up."""
+        return count(self._reference.monitored(batch), steps, total, self._width)
 
-    def test(self, counts: Counts) -> list[Alarm]:
-        """Take in the counts of whole micro-batches, shape ``(micro-batches, streams, bins)``, at most 32; give alarms.
-
-        `update` is counting and then this; counts of several partitions can be summed in between.
-        """
+    def test(self, counts: Counts, sizes: Sequence[int]) -> list[Alarm]:
+        """Take in steps of `sizes` inferences, counts of shape ``(steps, streams, bins)``; give alarms in order."""
         alarms = []
-        prepared = [group.prepare(counts[:, part]) for part, group in self._groups]
-        for micro_batch in zip(*prepared, strict=True):
-            steps = zip(self._groups, micro_batch, strict=True)
-            statistic = sum(group.step(*bets) for (_, group), bets in steps) / len(self._bets)
-            self._done += 1
-            if statistic >= self._threshold:
-                alarms.append(self._alarm(statistic))
-                for _, group in self._groups:
-                    group.restart()
+        for start in range(0, len(sizes), BLOCK):
+            block = counts[start : start + BLOCK]
+            prepared = [group.prepare(block[:, part]) for part, group in self._groups]
+            for size, *step in zip(sizes[start : start + BLOCK], *prepared, strict=True):
+                statistic = self._step(size, step)
+                if statistic >= self._threshold:
+                    alarms.append(self._alarm(statistic))
+                    for _, group in self._groups:
+                        group.restart()
         return alarms
 
     def reading(self) -> Reading:
@@ -135,7 +131,7 @@ class ScoreDictionaryDetector:
         return scores
 
     def to_bytes(self) -> bytes:
-        """Give the state: evidence, the micro-batch in hand, how many were done."""
+        """Give the state: evidence, and how many inferences were tested."""
         return dump_any(
             {
                 "v": _VERSION,
@@ -143,7 +139,6 @@ class ScoreDictionaryDetector:
                 "reference": self._reference.version,
                 "settings": self._settled,
                 "done": self._done,
-                "counts": self._counts.dump(),
                 "evidence": [group.dump() for _, group in self._groups],
             }
         )
@@ -159,7 +154,6 @@ class ScoreDictionaryDetector:
         try:
             state = load_any(data)
             self._refuse_foreign(state)
-            self._counts.load(state["counts"])
             for (_, group), found in zip(self._groups, state["evidence"], strict=True):
                 group.load(found)
             self._done = int(state["done"])
@@ -179,6 +173,11 @@ class ScoreDictionaryDetector:
             if state[key] != value:
                 raise DecodeError(f"detector state, {key}", state[key], f"is not of {value!r}; start anew")
 
+    def _step(self, size: int, prepared: Sequence[tuple[Singles, Singles]]) -> float:
+        self._done += size
+        groups = zip(self._groups, prepared, strict=True)
+        return sum(group.step(*bets, size) for (_, group), bets in groups) / len(self._bets)
+
     def _statistics(self) -> Floats:
         return np.concatenate([group.statistics() for _, group in self._groups])
 
@@ -191,19 +190,19 @@ class ScoreDictionaryDetector:
         age = guilty[0][1]
         return Alarm(
             cause=_CAUSE,
-            event=self._done * self._size - 1,
-            onset_event=max(0, round((self._done - age) * self._size)),
+            event=self._done - 1,
+            onset_event=max(0, round(self._done - age)),
             statistic=statistic,
             threshold=self._threshold,
             features=[found for found, _ in guilty],
         )
 
     def _accuse(self, row: int, statistic: float) -> tuple[event.Evidence, float]:
-        """Say what changed in a stream and how many micro-batches ago."""
+        """Say what changed in a stream and how many inferences ago."""
         name = self._reference.streams[row]
         part, group = next(found for found in self._groups if row < found[0].stop)
         score, age, total = group.winner(row - part.start)
-        bets, current = self._bets[name], total / (age * self._size)
+        bets, current = self._bets[name], total / age
         found = event.Evidence(
             feature=name,
             change=bets.scores[score].describe(current),
@@ -217,8 +216,8 @@ class ScoreDictionaryDetector:
 def _listed(ordered: Floats) -> int:
     """Count the guilty among statistics in falling order: e-BH on e-detectors, and always the first.
 
-    The error over patience of the list, its false discovery rate over the mean number of micro-batches, is at most
-    0.1 (Dandapanthula and Ramdas, section 4).
+    The error over patience of the list, its false discovery rate over the mean number of inferences, is at most
+    0.002, one in ten for every 50 inferences (Dandapanthula and Ramdas, section 4).
     """
     places = np.arange(1, len(ordered) + 1)
     enough = np.flatnonzero(ordered * places >= len(ordered) / _LIST_ERROR)

@@ -8,24 +8,29 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from davy_detectors.base import Floats
+from davy_detectors.base import Counts, Floats
 from davy_detectors.drift.bets import STAKES, Bets
-from davy_detectors.drift.counts import BLOCK, Counts
 
 Singles = NDArray[np.float32]
+BLOCK: Final = 32
+"""Steps prepared in one go."""
 _MOST: Final = 40.0
 
 
 class Evidence:
     """The e-detectors of a group of streams, side by side.
 
-    For every bet with payoff `P` of a micro-batch, ``R <- (1 + R) P``: the sum, over all micro-batches the change may
-    have begun in, of what the bet has paid since. Where no reference distribution lets ``P`` grow, ``R - t`` is a
-    supermartingale, so ``R`` needs `A` micro-batches on average to reach `A`. Payoffs are products, kept as they
-    are: what a micro-batch pays is capped at ``exp(40)``, which single precision holds for any sensible threshold.
+    For every bet, a step of `n` inferences with payoff `P`, the product over these, gives ``R <- (R + n) P``: the sum,
+    over all inferences the change may have begun at, of what the bet has paid since the step they are in. Where no
+    reference distribution lets ``P`` grow, and `n` owes nothing to what the inferences look like, ``E[(R + n) P] <= R
+    + n``: ``R`` less the number of inferences is a supermartingale, so ``R`` needs `A` inferences on average to
+    reach `A`, however they are cut into steps.
 
-    Beside ``R`` two sums with the same weights are kept: of the micro-batches since the change and of the scores in
-    them. Over ``R`` they are the estimated age of the change and, with it, the mean of the score since then.
+    Payoffs are products, kept as they are: what a step pays is capped at ``exp(40)``, which single precision holds for
+    any sensible threshold. A cap only lowers a payoff, so the promise stands, and what reaches it is an alarm anyway.
+
+    Beside ``R`` two sums with the same weights are kept: of the inferences since the change and of their scores.
+    Over ``R`` they are the estimated age of the change and, with it, the mean of the score since then.
 
     Parameters
     ----------
@@ -56,9 +61,9 @@ class Evidence:
         self._logs: Floats = np.empty((BLOCK, len(bets), self._payoffs.shape[2]))
 
     def prepare(self, counts: Counts) -> list[tuple[Singles, Singles]]:
-        """Give, for each micro-batch, payoffs ``(streams, stakes, scores)`` and score sums ``(streams, 1, scores)``.
+        """Give, for each step, payoffs ``(streams, stakes, scores)`` and score sums ``(streams, 1, scores)``.
 
-        At most 32 micro-batches at a time.
+        At most 32 steps at a time.
         """
         by_stream = counts.transpose(1, 0, 2).astype(np.float64)
         logs = self._logs[: len(counts)]
@@ -69,11 +74,11 @@ class Evidence:
         shaped = payoffs.reshape(len(counts), *self._prior.shape)
         return list(zip(shaped, sums[:, :, None, :], strict=True))
 
-    def step(self, payoffs: Singles, sums: Singles) -> float:
-        """Take in one prepared micro-batch; give the sum over the streams of their statistics."""
+    def step(self, payoffs: Singles, sums: Singles, size: int) -> float:
+        """Take in one prepared step of `size` inferences; give the sum over the streams of their statistics."""
         evidence, ages, totals = self._parts
-        evidence += 1.0
-        ages += evidence
+        evidence += size
+        ages += evidence * size
         totals += evidence * sums
         self._sums *= payoffs
         return float(np.vdot(self._prior, evidence))
@@ -84,7 +89,7 @@ class Evidence:
         return weighted
 
     def winner(self, stream: int) -> tuple[int, float, float]:
-        """Give the score whose bet holds most evidence, the age of the change in micro-batches, the score's sum."""
+        """Give the score whose bet holds most evidence, the age of the change in inferences, the score's sum."""
         best = np.unravel_index(
             (self._prior[stream] * self._sums[0, stream]).argmax(), self._prior[stream].shape
         )

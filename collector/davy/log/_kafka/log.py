@@ -26,6 +26,8 @@ class ClusterLog:
     Clients are opened when they are needed, kept for later, and never used on the other side of a fork.
     """
 
+    exclusive = True
+
     def __init__(self, library: Library, url: str, settings: Settings | None = None) -> None:
         self._library = library
         self._address = Address.parse(url, settings or Settings())

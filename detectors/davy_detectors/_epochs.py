@@ -1,0 +1,113 @@
+"""Sums over all partitions, by epoch, of those epochs that may still change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from davy.codec import dump_any, load_any
+from davy.store import Batch as Changes
+from davy.store import Store
+from davy_detectors._tally import Tally, compact
+from davy_detectors.base import Counts
+
+
+@dataclass(slots=True)
+class Epoch:
+    """What was counted in one epoch, known by the moment `start`, nanoseconds since 1970.
+
+    `size` inferences, the newest at `latest`; `tested` of them, those counted with the reference in force, are in
+    `counts`, by monitor.
+    """
+
+    start: int
+    size: int = 0
+    latest: int = 0
+    tested: int = 0
+    counts: dict[str, Counts] = field(default_factory=dict)
+
+
+class Epochs:
+    """The epochs of one model, kept in ``epochs/<model>``.
+
+    Parameters
+    ----------
+    store, model
+        Where they are kept.
+    """
+
+    def __init__(self, store: Store, model: str) -> None:
+        self._collection = f"epochs/{model}"
+        self._epochs: dict[int, Epoch] = {}
+        self._changed: set[int] = set()
+        for _, data in store.items(self._collection):
+            epoch = _load(load_any(data))
+            self._epochs[epoch.start] = epoch
+
+    def add(self, tally: Tally, reference: str, *, after: int, instead: int) -> list[tuple[int, int]]:
+        """Add a tally; give (start of epoch, inferences) of what it held.
+
+        Inferences of an epoch up to `after`, which can no longer change, count in the epoch `instead`. Their counts are
+        left out when they were made with another reference.
+        """
+        added = []
+        for index, (moment, size) in enumerate(zip(tally.epochs.tolist(), tally.sizes.tolist(), strict=True)):
+            start = moment if moment > after else instead
+            epoch = self._epochs.setdefault(start, Epoch(start))
+            epoch.size += size
+            epoch.latest = max(epoch.latest, int(tally.latest[index]))
+            if tally.counts and tally.reference == reference:
+                epoch.tested += size
+                for name, counts in tally.counts.items():
+                    one = counts[index].astype(np.int64)
+                    epoch.counts[name] = epoch.counts[name] + one if name in epoch.counts else one
+            self._changed.add(start)
+            added.append((start, size))
+        return added
+
+    def between(self, after: int, upto: int) -> list[Epoch]:
+        """Give the epochs with ``after < start <= upto``, in order."""
+        return [self._epochs[start] for start in sorted(self._epochs) if after < start <= upto]
+
+    def forget(self, upto: int, changes: Changes) -> None:
+        """Forget the epochs up to this one."""
+        for start in [start for start in self._epochs if start <= upto]:
+            del self._epochs[start]
+            self._changed.discard(start)
+            changes.delete(self._collection, _key(start))
+
+    def forget_counts(self) -> None:
+        """Forget what was counted with the reference that no longer is in force."""
+        for epoch in self._epochs.values():
+            epoch.tested, epoch.counts = 0, {}
+            self._changed.add(epoch.start)
+
+    def write(self, changes: Changes) -> None:
+        """Put what changed since the last time into a transaction."""
+        for start in sorted(self._changed):
+            epoch = self._epochs[start]
+            counts = {name: compact(one) for name, one in epoch.counts.items()}
+            state = [epoch.start, epoch.size, epoch.latest, epoch.tested, counts]
+            changes.put(self._collection, _key(start), dump_any(state))
+        self._changed.clear()
+
+
+def stacked(epochs: Sequence[Epoch], monitor: str) -> tuple[list[Epoch], Counts]:
+    """Give the epochs a monitor has counts of, and these counts, shape ``(k, ...)``."""
+    counted = [epoch for epoch in epochs if monitor in epoch.counts]
+    return counted, np.stack([epoch.counts[monitor] for epoch in counted]) if counted else np.empty(
+        0, np.int64
+    )
+
+
+def _key(start: int) -> str:
+    return f"{start:020}"
+
+
+def _load(state: Sequence[Any]) -> Epoch:
+    start, size, latest, tested, counts = state
+    found: Mapping[str, Any] = counts
+    return Epoch(start, size, latest, tested, {n: one.astype(np.int64) for n, one in found.items()})

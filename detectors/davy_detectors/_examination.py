@@ -1,0 +1,253 @@
+"""The testing half of detection for one model: tallies in; incidents, alerts and metrics out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from davy import metrics
+from davy.codec import dump, dump_any, load, load_any
+from davy.errors import DecodeError
+from davy.event import INFERENCES
+from davy.log import Message
+from davy.store import Batch as Changes
+from davy_detectors import _pursuits, _seen, _tally, alerts
+from davy_detectors._course import Course, Raised, Tested
+from davy_detectors._episodes import Episodes, Outcome
+from davy_detectors._epochs import Epochs
+from davy_detectors._pursuits import Pursuit
+from davy_detectors._reread import Source
+from davy_detectors._tally import Tally
+from davy_detectors._tools import SECOND, Tools
+from davy_detectors._totals import Totals
+from davy_detectors._trail import Trail
+from davy_detectors.alerts import Incident
+from davy_detectors.evidence import Case, Findings, gather
+
+if TYPE_CHECKING:
+    from davy.config import DetectSettings
+    from davy_detectors.base import Monitor
+    from davy_detectors.reference import Reference
+
+COLLECTION: Final = "detect"
+_SNAPSHOTS: Final = "snapshots"
+_VERSION: Final = 2
+_SLACK: Final = 1.25
+_logger = logging.getLogger("davy.detectors")
+
+
+class Examination:
+    """One model: what was counted of it, its monitors against its reference, its incidents.
+
+    Parameters
+    ----------
+    model
+        ``"name:version"``.
+    tools
+        What detection shares in this process.
+
+    Raises
+    ------
+    DecodeError
+        Another version of Davy wrote the state.
+    """
+
+    def __init__(self, model: str, tools: Tools) -> None:
+        self.model = model
+        self._tools = tools
+        self._store = tools.runtime.store
+        self._epochs = Epochs(self._store, model)
+        self._reference: Reference | None = None
+        found = self._stored()
+        self.totals = Totals.load(found)
+        self._version: str = found.get("reference", "")
+        self._trail = Trail.load(found["trail"]) if "trail" in found else Trail()
+        self._alarmed: dict[str, int] = dict(found.get("alarmed", {}))
+        self._episodes = Episodes(
+            model,
+            self._settings.quiet_events,
+            open_ones=[self._incident(name) for name in found.get("open", ())],
+            pursuits=[load(Pursuit, pursuit) for pursuit in found.get("pursuits", ())],
+            calm_since=found.get("calm_since", 0),
+        )
+        self._course = self._resumed(found.get("tested", -1))
+        self._moved = False  # the snapshot, since it was stored
+
+    @property
+    def open_causes(self) -> set[str]:
+        """The causes of its open incidents."""
+        return set(self._episodes.open_ones)
+
+    def turn(self, closed: int, tallies: Sequence[tuple[str, Tally]], changes: Changes) -> list[Message]:
+        """Take in tallies and test the epochs that start up to `closed`; give what to publish.
+
+        Nothing is added to `changes` when nothing happened.
+        """
+        outcome = Outcome()
+        adopted = self._adopt(outcome)
+        head = self._course.tested
+        self._take_in(tallies, changes)
+        tested = self._course.run(self._epochs.between(self._course.tested, max(closed, head)))
+        for one in tested:
+            self._follow(one, head, outcome)
+        if not (adopted or tallies or tested):
+            return []
+        self._forget(changes)
+        self._settle(outcome, changes)
+        return outcome.messages
+
+    def readings(self) -> tuple[float | None, dict[str, float]]:
+        """Give the evidence over what an alarm needs: altogether, None without a reference, and by feature."""
+        readings = self._course.readings()
+        ratios: dict[str, float] = {}
+        for reading in readings:
+            for feature, ratio in reading.features.items():
+                ratios[feature] = max(ratio, ratios.get(feature, 0.0))
+        return max((reading.ratio for reading in readings), default=None), ratios
+
+    @property
+    def _settings(self) -> DetectSettings:
+        return self._tools.runtime.settings.detect
+
+    def _adopt(self, outcome: Outcome) -> bool:
+        """Take up the reference in force; a new one redefines what is normal, so incidents end."""
+        reference = self._tools.references.current(self.model)
+        version = reference.version if reference is not None else ""
+        if version == self._version:
+            return False
+        if self._version:
+            self._episodes.end_all(self._course.number, self.totals.last_at, outcome)
+        self._version, self._reference, self._alarmed = version, reference, {}
+        self._epochs.forget_counts()
+        self._course = Course(self._make, since=self._course.tested, number=self._course.number)
+        self._moved = True
+        return True
+
+    def _take_in(self, tallies: Sequence[tuple[str, Tally]], changes: Changes) -> None:
+        """Add tallies to the epochs; when one of these was tested already, go back to before it."""
+        course, late = self._course, set()
+        for key, tally in tallies:
+            changes.delete(_tally.collection(self.model), key)
+            self.totals.add(tally)
+            added = self._epochs.add(tally, self._version, after=course.since, instead=course.tested + 1)
+            for epoch, size in added:
+                if epoch <= course.tested:
+                    late.add(epoch)
+                    self.totals.late += size
+        if late:
+            self.totals.restated += len(late)
+            course.go_back()
+            self._trail.forget_after(course.since)
+
+    def _follow(self, tested: Tested, head: int, outcome: Outcome) -> None:
+        """Take in what an epoch showed; of one tested again only alarms after the last that was raised."""
+        start = tested.epoch.start
+        self._trail.add(tested.first, start)
+        raised = [one for one in tested.raised if start > self._alarmed.get(one.monitor, -1)]
+        self._alarmed.update({one.monitor: start for one in raised})
+        if raised or start > head:
+            look = partial(self._look, tested)
+            self._episodes.follow(tested, raised, self._version, look, outcome)
+
+    def _look(self, tested: Tested, item: Raised, calm_since: int, change: int) -> Findings:
+        assert self._reference is not None
+        log, settings = self._tools.runtime.log, self._settings
+        source = Source(
+            log=log,
+            model=self.model,
+            numbers=self._trail,
+            trails=_seen.trails(self._store, self.model, [place[1] for place in log.end(INFERENCES)]),
+            horizon=int(settings.restate_seconds * SECOND),
+            stop=tested.epoch.start + int(settings.epoch_seconds * SECOND),
+        )
+        case = Case(
+            monitor=self._course.monitors[item.monitor],
+            alarm=item.alarm,
+            reference=self._reference,
+            begun=item.begun,
+            calm_since=calm_since,
+            change=change,
+        )
+        return gather(source, case)
+
+    def _forget(self, changes: Changes) -> None:
+        """Move the snapshot on, now and then, and forget the epochs before it."""
+        course, horizon = self._course, int(self._settings.restate_seconds * SECOND)
+        if course.tested - course.since > _SLACK * horizon:
+            final = course.tested - horizon
+            course.advance(self._epochs.between(course.since, final), final)
+            self._moved = True
+        since, number, monitors = course.snapshot
+        if self._moved:
+            self._epochs.forget(since, changes)
+            kept = {"since": since, "number": number, "monitors": monitors}
+            changes.put(_SNAPSHOTS, self.model, dump_any(kept))
+            self._moved = False
+
+    def _settle(self, outcome: Outcome, changes: Changes) -> None:
+        self.totals.incidents.update(outcome.opened)
+        self.totals.flags.update(outcome.flags)
+        for name, incident in outcome.incidents.items():
+            changes.put(alerts.COLLECTION, name, dump(incident))
+        if outcome.incidents:
+            _pursuits.announce(self.model, self._version, self._episodes.pursuits, changes)
+        self._epochs.write(changes)
+        changes.put(COLLECTION, self.model, self._dump())
+
+    def _dump(self) -> bytes:
+        return dump_any(
+            {
+                "v": _VERSION,
+                **self.totals.dump(),
+                "reference": self._version,
+                "ratio": self.readings()[0],
+                "tested": self._course.tested,
+                "alarmed": self._alarmed,
+                "trail": self._trail.dump(),
+                "open": list(self._episodes.open_ones.values()),
+                "pursuits": [dump(pursuit) for pursuit in self._episodes.pursuits],
+                "calm_since": self._episodes.calm_since,
+            }
+        )
+
+    def _stored(self) -> dict[str, Any]:
+        data = self._store.get(COLLECTION, self.model)
+        if data is None:
+            return {}
+        found: dict[str, Any] = load_any(data)
+        if found["v"] != _VERSION:
+            remedy = "run the version of Davy that wrote it, or delete it and begin anew"
+            raise DecodeError(f"state of detect/{self.model}", found["v"], remedy)
+        return found
+
+    def _resumed(self, tested: int) -> Course:
+        """Make the course again: from the snapshot over the epochs that were tested since."""
+        reference = self._tools.references.current(self.model)
+        if reference is not None and reference.version == self._version:
+            self._reference = reference
+        stored = self._store.get(_SNAPSHOTS, self.model)
+        found: dict[str, Any] = load_any(stored) if stored is not None else {}
+        course = Course(
+            self._make,
+            since=found.get("since", -1),
+            number=found.get("number", 0),
+            snapshot=found.get("monitors"),
+            unreadable=self._starts_anew,
+        )
+        course.run(self._epochs.between(course.since, tested))
+        return course
+
+    def _make(self) -> dict[str, Monitor]:
+        return {} if self._reference is None else self._tools.monitors.fresh(self._reference)
+
+    def _starts_anew(self, name: str, error: DecodeError) -> None:
+        self._tools.runtime.meter.add(metrics.ROLE_ERRORS, role="detect", error=type(error).__name__)
+        _logger.warning("%s: monitor %s starts anew: %s", self.model, name, error)
+
+    def _incident(self, name: str) -> Incident:
+        data = self._store.get(alerts.COLLECTION, name)
+        if data is None:
+            raise DecodeError(f"state of detect/{self.model}", name, "names an incident that is not stored")
+        return load(Incident, data)

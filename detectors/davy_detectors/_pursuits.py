@@ -1,0 +1,86 @@
+"""How samples of an open incident are recognised among new inferences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from davy.codec import dump, dump_any, load, load_any
+from davy.event import Evidence
+from davy.runtime import Runtime
+from davy.store import Batch as Changes
+from davy_detectors import _flags
+from davy_detectors._stretch import Stretch
+from davy_detectors.base import Alarm, Monitor
+
+INCIDENT: Final = "incident"
+_COLLECTION: Final = "pursuits"
+_LOOK_EVERY_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pursuit:
+    """An alarm and the level its evidence set: what recognises the samples of one incident.
+
+    The fields of the alarm are kept flat, so that the whole is an event like any other to the codec.
+    """
+
+    incident: str
+    cause: str
+    monitor: str
+    event: int
+    onset_event: int
+    statistic: float
+    threshold: float
+    features: Sequence[Evidence]
+    level: float
+    probability: float
+    examined: int
+
+    @property
+    def alarm(self) -> Alarm:
+        """The alarm, with events as the monitor counts them."""
+        return Alarm(self.cause, self.event, self.onset_event, self.statistic, self.threshold, self.features)
+
+    def arm(self, stretch: Stretch, model: str, monitor: Monitor) -> _flags.Arm:
+        """Choose the samples of the incident among inferences."""
+        found = monitor.sample_scores(stretch.batch, self.alarm)
+        drawn = _flags.uniform(stretch.ids, model, INCIDENT) < self.probability
+        chosen = (found >= self.level) & drawn
+        probability = np.full(stretch.count, self.probability)
+        return _flags.Arm(f"{INCIDENT}:{self.incident}", chosen, probability, found, self.incident)
+
+
+class Pursuits:
+    """The pursuits of every model asked for, looked up at most once a second by the runtime's clock."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._found: dict[str, tuple[int, str, list[Pursuit]]] = {}
+
+    def current(self, model: str, reference: str) -> list[Pursuit]:
+        """Give the pursuits of the open incidents of `model` that were found with this version of its reference."""
+        now = self._runtime.clock()
+        known = self._found.get(model)
+        if known is None or not 0 <= now - known[0] < _LOOK_EVERY_NS:
+            known = self._found[model] = (now, *self._read(model))
+        return known[2] if known[1] == reference else []
+
+    def _read(self, model: str) -> tuple[str, list[Pursuit]]:
+        stored = self._runtime.store.get(_COLLECTION, model)
+        if stored is None:
+            return "", []
+        found: dict[str, Any] = load_any(stored)
+        return found["reference"], [load(Pursuit, one) for one in found["pursuits"]]
+
+
+def announce(model: str, reference: str, pursuits: Sequence[Pursuit], changes: Changes) -> None:
+    """Tell those who count what to look for; nothing ends it."""
+    if pursuits:
+        kept = {"reference": reference, "pursuits": [dump(pursuit) for pursuit in pursuits]}
+        changes.put(_COLLECTION, model, dump_any(kept))
+    else:
+        changes.delete(_COLLECTION, model)

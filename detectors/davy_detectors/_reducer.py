@@ -1,0 +1,141 @@
+"""Tests the models whose lease this process holds, over the tallies of all partitions and processes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from davy.codec import load_any
+from davy.consume import Failures, Leases, Outbox, stored_position
+from davy.event import INFERENCES
+from davy.store import Batch as Changes
+from davy_detectors import _tally
+from davy_detectors._counting import Counting
+from davy_detectors._display import Display
+from davy_detectors._examination import Examination
+from davy_detectors._tally import MODELS, WATERMARKS, Tally
+from davy_detectors._tools import SECOND, Tools
+
+if TYPE_CHECKING:
+    from davy.store import Lease
+
+_EVERY_SECONDS: Final = 0.2
+_ASK_SECONDS: Final = 1.0
+
+
+@dataclass(slots=True)
+class _Tenure:
+    """A model while this process holds its lease."""
+
+    lease: Lease
+    outbox: Outbox
+    display: Display
+    examination: Examination | None = None
+
+
+class Reducer:
+    """Takes turns over all models: of each that it holds or can get, tests what all partitions have counted.
+
+    Parameters
+    ----------
+    tools
+        What detection shares in this process.
+    """
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._runtime = tools.runtime
+        self._failures = Failures(tools.runtime, Counting.name)
+        self._leases = Leases(tools.runtime.store)
+        self._producer = tools.runtime.log.producer()
+        self._tenures: dict[str, _Tenure] = {}
+        self._asked: dict[str, int] = {}
+        self._next = 0.0
+
+    def step(self) -> None:
+        """Take a turn, five times a second at most."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _EVERY_SECONDS
+            self.turn()
+
+    def turn(self) -> None:
+        """Test every model as far as it is counted; a model that fails is tried again and stops no other."""
+        closed = self._closed()
+        for model, _ in self._runtime.store.items(MODELS):
+            try:
+                tenure = self._hold(model)
+                if tenure is not None:
+                    self._turn(model, tenure, closed)
+            except Exception as error:  # noqa: BLE001 - counted and logged; the next turn starts from what is stored
+                self._failures.count(error, f"testing {model} goes on from what is stored")
+                self._let_go(model)
+
+    def stand_aside(self) -> None:
+        """Leave every model to whoever waits for it; the next turn takes up what is stored."""
+        for model in list(self._tenures):
+            self._let_go(model)
+        self._leases.close()
+
+    def close(self) -> None:
+        """Leave every model to whoever waits for it; what is shown stays, for the last scrape."""
+        self._tenures.clear()
+        self._producer.close()
+        self._leases.close()
+
+    def _closed(self) -> int:
+        """Give the start of the last epoch of which every partition has counted all that was appended in time.
+
+        A partition that is read to its end is counted up to now, any other up to the append of the last record
+        handled. What is appended up to `lateness_seconds` after its event time is in time.
+        """
+        log, store, settings = self._runtime.log, self._runtime.store, self._runtime.settings.detect
+        through = self._runtime.clock()
+        starts = log.start(INFERENCES)
+        for place, end in log.end(INFERENCES).items():
+            if end > max(starts.get(place, 0), stored_position(store, Counting.name, place) or 0):
+                stored = store.get(WATERMARKS, str(place[1]))
+                through = min(through, load_any(stored) if stored is not None else 0)
+        through -= int(settings.lateness_seconds * SECOND)
+        length = int(settings.epoch_seconds * SECOND)
+        return through - through % length - length
+
+    def _hold(self, model: str) -> _Tenure | None:
+        """Give the model if its lease can be had; others' leases are asked for once a second."""
+        tenure, now = self._tenures.get(model), self._runtime.clock()
+        if tenure is None and 0 <= now - self._asked.get(model, -SECOND) < _ASK_SECONDS * SECOND:
+            return None
+        self._asked[model] = now
+        lease = self._leases.hold(f"model/{model}")
+        if tenure is not None and tenure.lease == lease:
+            return tenure
+        self._let_go(model)
+        if lease is None:
+            return None
+        outbox = Outbox(self._runtime.store, self._producer, f"model/{model}")
+        outbox.publish_again(lease)
+        self._tenures[model] = _Tenure(lease, outbox, Display(self._runtime.meter, model))
+        return self._tenures[model]
+
+    def _let_go(self, model: str) -> None:
+        tenure = self._tenures.pop(model, None)
+        if tenure is not None:
+            tenure.display.close()
+
+    def _turn(self, model: str, tenure: _Tenure, closed: int) -> None:
+        store, collection = self._runtime.store, _tally.collection(model)
+        begins = tenure.examination is None
+        if tenure.examination is None:
+            tenure.examination = Examination(model, self._tools)
+        examination, changes = tenure.examination, Changes()
+        tallies = [(key, Tally.from_bytes(data)) for key, data in store.items(collection)]
+        messages = examination.turn(closed, tallies, changes)
+        if changes.operations:
+            self._leases.confirm(tenure.lease)
+            tenure.outbox.finish(changes, messages, tenure.lease)
+        if changes.operations or begins:
+            tenure.display.totals(examination.totals, examination.open_causes)
+            tenure.display.evidence(*examination.readings())
+        silence = self._runtime.clock() - examination.totals.heard_at
+        tenure.display.silent(silence > self._runtime.settings.detect.blind_seconds * SECOND)

@@ -1,0 +1,84 @@
+"""What one partition remembers of one model: which envelopes it had, and where in the log they lie."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from davy.codec import dump_any, load_any
+from davy.errors import DecodeError
+from davy.event import Array, Envelope
+from davy_detectors._trail import Trail
+
+if TYPE_CHECKING:
+    from davy.store import Store
+
+_VERSION: Final = 1
+_REMEMBERED: Final = 1024
+
+
+def collection(partition: int) -> str:
+    """Give the collection that holds what a partition of the inferences remembers, by model."""
+    return f"counting/{partition}"
+
+
+def trails(store: Store, model: str, partitions: Iterable[int]) -> dict[int, Trail]:
+    """Give, by partition, where in the log the inferences of a model lie."""
+    stored = {partition: store.get(collection(partition), model) for partition in partitions}
+    return {partition: Seen.load(data).trail for partition, data in stored.items() if data is not None}
+
+
+class Seen:
+    """The last 1024 envelopes by their ids, and a trail from moments to offsets.
+
+    A pair of the trail says that no record before this offset has an inference after this moment.
+    """
+
+    def __init__(self) -> None:
+        self.trail = Trail()
+        self._reach = 0
+        self._recent: dict[int, None] = {}
+
+    @classmethod
+    def load(cls, data: bytes) -> Self:
+        """Go on from what `dump` gave.
+
+        Raises
+        ------
+        DecodeError
+            Another version of Davy wrote the state.
+        """
+        found = load_any(data)
+        if found["v"] != _VERSION:
+            remedy = "run the version of Davy that wrote it, or delete it and begin anew"
+            raise DecodeError("state of detect", found["v"], remedy)
+        seen = cls()
+        seen.trail, seen._reach = Trail.load(found["trail"]), found["reach"]
+        seen._recent = dict.fromkeys(found["recent"].tolist())
+        return seen
+
+    def dump(self) -> bytes:
+        """Give everything that must survive a restart."""
+        recent = np.array(list(self._recent), np.uint64)
+        return dump_any({"v": _VERSION, "trail": self.trail.dump(), "reach": self._reach, "recent": recent})
+
+    def is_repeated(self, envelope: Envelope) -> bool:
+        """Remember an envelope; say whether it was here before."""
+        if not envelope.count:
+            return False
+        digest = hashlib.blake2b(envelope.ids.tobytes(), digest_size=8).digest()
+        name = int.from_bytes(digest, "little")
+        if name in self._recent:
+            return True
+        self._recent[name] = None
+        if len(self._recent) > _REMEMBERED:
+            del self._recent[next(iter(self._recent))]
+        return False
+
+    def pass_by(self, offset: int, moments: Array) -> None:
+        """Remember where a record lies whose inferences count at `moments`."""
+        self.trail.add(self._reach, offset)
+        self._reach = max(self._reach, int(moments.max()))
