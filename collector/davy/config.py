@@ -104,7 +104,7 @@ class DetectSettings:
         0.0, "smallest shift worth an alarm, in standard deviations of a bin score", least=0
     )
     epoch_seconds: float = _setting(
-        0.1, "event time whose inferences are counted together and tested at once", least=0.001
+        0.05, "event time whose inferences are counted together and tested at once", least=0.001
     )
     lateness_seconds: float = _setting(
         1.0, "time after an epoch before it is tested, in which its inferences should have arrived", least=0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 
 from davy.errors import DecodeError
-from davy_detectors._epochs import Epoch, stacked
+from davy_detectors._epochs import Epoch
 
 if TYPE_CHECKING:
     from davy_detectors.base import Alarm, Monitor, Reading
@@ -130,11 +130,14 @@ class Course:
             self.number += epoch.size
             self.tested = epoch.start
         for name, monitor in self.monitors.items():
-            counted, counts = stacked(epochs, name)
+            counted = [epoch for epoch in epochs if name in epoch.counts]
+            if not counted:
+                continue
+            counts = np.stack([epoch.counts[name] for epoch in counted]).astype(np.int64)
             sizes = [epoch.tested for epoch in counted]
             lasts = self._done[name] + np.cumsum(sizes, dtype=np.int64) - 1
             self._done[name] += sum(sizes)
-            for alarm in monitor.test(counts, sizes) if counted else []:
+            for alarm in monitor.test(counts, sizes):
                 tested = found[counted[int(np.searchsorted(lasts, alarm.event))].start]
                 tested.raised.append(Raised(name, alarm, tested.last - alarm.event))
         return list(found.values())

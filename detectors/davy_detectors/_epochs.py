@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from davy.codec import dump_any, load_any
 from davy.store import Batch as Changes
 from davy.store import Store
-from davy_detectors._tally import Tally, compact
-from davy_detectors.base import Counts
+from davy_detectors._tally import Compact, Tally, compact
 
 
 @dataclass(slots=True)
@@ -27,7 +24,7 @@ class Epoch:
     size: int = 0
     latest: int = 0
     tested: int = 0
-    counts: dict[str, Counts] = field(default_factory=dict)
+    counts: dict[str, Compact] = field(default_factory=dict)
 
 
 class Epochs:
@@ -44,7 +41,7 @@ class Epochs:
         self._epochs: dict[int, Epoch] = {}
         self._changed: set[int] = set()
         for _, data in store.items(self._collection):
-            epoch = _load(load_any(data))
+            epoch = Epoch(*load_any(data))
             self._epochs[epoch.start] = epoch
 
     def add(self, tally: Tally, reference: str, *, after: int, instead: int) -> list[tuple[int, int]]:
@@ -62,8 +59,7 @@ class Epochs:
             if tally.counts and tally.reference == reference:
                 epoch.tested += size
                 for name, counts in tally.counts.items():
-                    one = counts[index].astype(np.int64)
-                    epoch.counts[name] = epoch.counts[name] + one if name in epoch.counts else one
+                    epoch.counts[name] = compact(counts[index].astype(np.int64) + epoch.counts.get(name, 0))
             self._changed.add(start)
             added.append((start, size))
         return added
@@ -89,25 +85,10 @@ class Epochs:
         """Put what changed since the last time into a transaction."""
         for start in sorted(self._changed):
             epoch = self._epochs[start]
-            counts = {name: compact(one) for name, one in epoch.counts.items()}
-            state = [epoch.start, epoch.size, epoch.latest, epoch.tested, counts]
+            state = [epoch.start, epoch.size, epoch.latest, epoch.tested, epoch.counts]
             changes.put(self._collection, _key(start), dump_any(state))
         self._changed.clear()
 
 
-def stacked(epochs: Sequence[Epoch], monitor: str) -> tuple[list[Epoch], Counts]:
-    """Give the epochs a monitor has counts of, and these counts, shape ``(k, ...)``."""
-    counted = [epoch for epoch in epochs if monitor in epoch.counts]
-    return counted, np.stack([epoch.counts[monitor] for epoch in counted]) if counted else np.empty(
-        0, np.int64
-    )
-
-
 def _key(start: int) -> str:
     return f"{start:020}"
-
-
-def _load(state: Sequence[Any]) -> Epoch:
-    start, size, latest, tested, counts = state
-    found: Mapping[str, Any] = counts
-    return Epoch(start, size, latest, tested, {n: one.astype(np.int64) for n, one in found.items()})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from davy.codec import dump_any, load_any
 from davy_detectors.base import Counts
 
+Compact: TypeAlias = NDArray[np.unsignedinteger[Any]]
 MODELS: Final = "models"
 """Collection with a record for every model that was ever seen."""
 WATERMARKS: Final = "watermarks"
@@ -72,7 +73,7 @@ class Tally:
         return cls(**{**state, "dropped": Counter(state["dropped"]), "flags": Counter(state["flags"])})
 
 
-def compact(counts: Counts) -> NDArray[np.unsignedinteger[Any]]:
+def compact(counts: Counts) -> Compact:
     """Give counts in the smallest unsigned integers that hold them.
 
     Examples

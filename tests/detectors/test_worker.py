@@ -241,6 +241,23 @@ def test_counters_go_on_after_a_restart(runtime: Runtime) -> None:
         assert sample(restarted, "davy_flags_total", model=MODEL, reason=reason) == chosen[reason]
 
 
+def test_another_length_of_epochs_goes_on_where_the_old_one_ended(memory: Runtime) -> None:
+    give_reference(memory)
+    values = list(envelopes(rows(COUNT, 7, shifted=planted()), [200]))
+    send(memory, values[:14])
+    detect(memory)
+    assert incidents(memory) == []
+    longer = replace(SETTINGS, epoch_seconds=0.2)
+    changed = replace(memory, settings=replace(memory.settings, detect=longer), meter=Meter())
+    send(changed, values[14:])
+    detect(changed)
+    (incident,) = incidents(changed)
+    assert abs(incident.onset_event - ONSET) <= 200
+    assert incident.onset_at == BEGIN + incident.onset_event * 1_000_000
+    assert incident.state == "resolved"
+    assert state(changed)["events"] == COUNT
+
+
 def test_a_failed_transaction_counts_nothing_twice(memory: Runtime) -> None:
     give_reference(memory)
     stream(memory)
