@@ -28,6 +28,7 @@ REFERENCE: Final = 8_000
 CLEAN_BEFORE: Final = 1_500
 BAD: Final = 5_000
 BUDGET: Final = 100
+SETTLE: Final = 3 * 10**9
 
 
 def run_once(seed: int, here: Stage, annotator: Annotator) -> Run:
@@ -104,10 +105,14 @@ def _traffic(seed: int, world: World, here: Stage) -> Frames:
     with console.progress("traffic with a failing source", len(bad)) as advance:
         send(here.serving, bad, seed, first=len(clean), begun=begun, progress=advance)
     with console.progress("an equally long clean run", len(quiet)) as advance:
-        send_many(here.serving, quiet, begun=begun, progress=advance)
+        send_many(here.serving, quiet, progress=advance)
     total = len(clean) + len(bad)
     for name in (MODEL, CLEAN_MODEL):
         wait_until(partial(_all_counted, here, name, total), f"{total} inferences of {name} to be counted")
+    settled = (
+        time.time_ns() + SETTLE
+    )  # what the last frames tell is known once the time for late ones has passed
+    wait_until(lambda: time.time_ns() > settled, "the last frames to be tested")
     return clean.joined(bad)
 
 

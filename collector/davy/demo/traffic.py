@@ -1,6 +1,7 @@
 """The demo's users: they send frames to the serving app over HTTP, one after the other, with ids of their own.
 
-A frame also says when it was taken. So a run of a seed is the same whatever the machine does meanwhile.
+A frame is sent when it was taken, and says when that was: by a clock that ticks the same in every run. So a run of a
+seed is the same whatever the machine does meanwhile.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from davy.demo.data import Frames
 
 _MANY: Final = 50
 _SECOND: Final = 10**9
-_EVERY: Final = 2_000_000
-"""Time between two frames, nanoseconds: an ordinary camera's."""
-_AGO: Final = 60 * _SECOND
-"""How old the first frame is when it is sent, so that the last is not of the future."""
+_EVERY: Final = 3_000_000
+"""Time between two frames, nanoseconds: longer than it takes to send one."""
 
 
 def begin() -> int:
     """Give the time of the first frame of a run, nanoseconds since the epoch."""
-    return (time.time_ns() - _AGO) // _SECOND * _SECOND
+    return -(-time.time_ns() // _SECOND) * _SECOND
+
+
+def taken(begun: int, row: int) -> int:
+    """Give the time at which a frame was taken."""
+    return begun + row * _EVERY
 
 
 def frame_id(seed: int, row: int) -> str:
@@ -39,16 +43,16 @@ def send(
     """Send frames one a request; the first carries the running number `first`, number 0 was taken at `begun`."""
     with httpx.Client(base_url=url, timeout=30) as client:
         for row, image in enumerate(frames.images, start=first):
-            headers = {"X-Davy-Id": frame_id(seed, row), "X-Taken-At": str(begun + row * _EVERY)}
+            time.sleep(max(0, taken(begun, row) - time.time_ns()) / 1e9)
+            headers = {"X-Davy-Id": frame_id(seed, row), "X-Taken-At": str(taken(begun, row))}
             client.post("/predict", json=image.tolist(), headers=headers).raise_for_status()
             progress(1)
 
 
-def send_many(url: str, frames: Frames, *, begun: int, progress: Callable[[int], None]) -> None:
+def send_many(url: str, frames: Frames, *, progress: Callable[[int], None]) -> None:
     """Send frames fifty a request."""
     with httpx.Client(base_url=url, timeout=30) as client:
         for first in range(0, len(frames), _MANY):
             images = frames.images[first : first + _MANY]
-            headers = {"X-Taken-At": str(begun + first * _EVERY)}
-            client.post("/predict-many", json=images.tolist(), headers=headers).raise_for_status()
+            client.post("/predict-many", json=images.tolist()).raise_for_status()
             progress(len(images))
