@@ -146,6 +146,26 @@ def test_evidence_that_comes_late_raises_the_alarm_it_would_have_raised_in_time(
     assert SHIFTED[[int.from_bytes(name, "big") for name in incident.samples]].mean() > 0.8
 
 
+def test_a_partition_that_nobody_reads_holds_the_test_up_until_it_is_read(
+    undisturbed: dict[str, Any],
+) -> None:
+    cluster = Cluster(4, SETTINGS)
+    give_reference(cluster.runtime)
+    reading, sleeping = cluster.start(), cluster.start()
+    cluster.send(*SENT[0])
+    for process in (reading, sleeping, reading):
+        cluster.run(process)
+    for at, key, value in SENT[1:]:
+        cluster.send(at, key, value)
+        cluster.run(reading)
+    state = load_any(cluster.runtime.store.get("detect", MODEL) or b"")
+    assert 0 < state["events"] < COUNT
+    assert state["tested"] < BEGIN + SECOND
+    cluster.finish()
+    assert answer(cluster.runtime) == undisturbed
+    assert load_any(cluster.runtime.store.get("detect", MODEL) or b"")["late"] == 0
+
+
 def test_a_model_that_another_process_tests_is_no_longer_shown(undisturbed: dict[str, Any]) -> None:
     cluster = Cluster(4, SETTINGS)
     give_reference(cluster.runtime)
