@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-MODULES = ("codec", "log", "detectors", "sdk", "gateway")
+MODULES = ("codec", "log", "detectors", "replay", "sdk", "gateway")
 ON_REQUEST = {"sdk-peers": "benchmarks.peers", "kafka": "benchmarks.kafka"}
 """Only run when named: they need an environment of their own, or brokers."""
 RESULTS = Path(__file__).parent / "results"

@@ -77,6 +77,11 @@ class KafkaSettings:
     replication: int = _setting(
         0, "copies of a topic that Davy creates; 0 leaves it to the cluster", least=0, most=32767
     )
+    shards: int = _setting(
+        1,
+        "keys that the inferences of one model are spread over; 1 keeps their order in one partition",
+        least=1,
+    )
     message_bytes: int = _setting(
         32 * 2**20, "largest message; topics that Davy creates take it", least=1024, most=10**9
     )

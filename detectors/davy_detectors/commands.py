@@ -10,6 +10,7 @@ import typer
 
 from davy import console
 from davy.codec import load
+from davy.config import load as load_settings
 from davy.errors import DavyError, ReferenceInvalid
 from davy.runner import open_runtime
 from davy.store import Batch as Changes
@@ -128,6 +129,48 @@ def _show_incident(
     console.show_one({**shown, "samples": len(samples)}, title="incident")
     console.show(features, title="features")
     console.show([{"sample": sample} for sample in samples], title="samples")
+
+
+def replay(
+    since: Annotated[
+        str, typer.Option("--from", help="Only from this time on, ISO 8601; UTC without an offset.")
+    ] = "",
+    until: Annotated[str, typer.Option("--to", help="Only before this time, ISO 8601.")] = "",
+    detectors: Annotated[
+        Path | None,
+        typer.Option(help="Settings to detect with instead, as in davy.toml.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what would have been raised over what the log still holds; nothing is changed."""
+    from davy_detectors.replay import replay as run
+
+    with open_runtime() as runtime:
+        found = run(
+            runtime,
+            since=_nanoseconds("--from", since),
+            until=_nanoseconds("--to", until),
+            settings=load_settings(file=detectors).detect if detectors else None,
+        )
+    models = [
+        {"model": one.model, "inferences": one.inferences, "flags": one.flags, "incidents": 0}
+        for one in found.models
+    ]
+    for row in models:
+        row["incidents"] = sum(incident.model == row["model"] for incident in found.incidents)
+    if as_json:
+        shown = {
+            "incidents": [_incident_json(one) for one in found.incidents],
+            "models": models,
+            "seconds": round(found.seconds, 3),
+            "log_seconds": round(found.log_seconds, 3),
+        }
+        console.show_one(shown, title="replay", as_json=True)
+        return
+    rows = [_incident_row(one) for one in found.incidents]
+    console.show(rows, title="what would have been raised", empty="nothing would have been raised")
+    console.show(models, title="what was read", empty="the log holds nothing of that time")
+    console.say(f"{found.log_seconds:,.0f} s of the log in {found.seconds:,.1f} s")
 
 
 def _stored(store: Store) -> list[Incident]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
+from zlib import crc32
 
 from davy.errors import LogError, Refused
+from davy.event import INFERENCES
 from davy.log._kafka.address import Address
 from davy.log._kafka.library import Library, Sender, left
 from davy.log._kafka.topics import ensure
@@ -15,6 +18,26 @@ from davy.log.base import Message, check_names
 
 _REQUESTS: Final = 4
 """What asking for topics takes at most: to connect, to ask for the brokers, for the topics, to make them."""
+
+
+def sharded(messages: Sequence[Message], shards: int) -> Sequence[Message]:
+    """Spread the inferences of each model over keys of its own: a hot model outgrows the partition of one key.
+
+    The shard follows from the bytes, so what is sent again lands where it was, and is dropped there as repeated.
+
+    Examples
+    --------
+    >>> [one.key for one in sharded([Message("davy.inferences", "m:1", value) for value in (b"c", b"d")], 2)]
+    ['m:1#1', 'm:1#0']
+    """
+    if shards == 1:
+        return messages
+    return [
+        replace(message, key=f"{message.key}#{crc32(message.value) % shards}")
+        if message.topic == INFERENCES
+        else message
+        for message in messages
+    ]
 
 
 class ClusterProducer:
@@ -43,7 +66,7 @@ class ClusterProducer:
         deadline = time.monotonic() + timeout
         try:
             self._make_topics({message.topic for message in messages}, deadline)
-            self._sender(deadline).send(messages, deadline)
+            self._sender(deadline).send(sharded(messages, self._address.settings.shards), deadline)
         except Refused:
             raise
         except LogError:

@@ -1,0 +1,118 @@
+"""What would have been raised: detection run again over what the log still holds, with any settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from davy.codec import load, load_any
+from davy.event import INFERENCES
+from davy.meter import Meter
+from davy.store import Batch as Changes
+from davy.store.memory import MemoryStore
+from davy_detectors import alerts
+from davy_detectors._examination import COLLECTION as EXAMINATIONS
+from davy_detectors._references import COLLECTION as REFERENCES
+from davy_detectors._tools import SECOND
+from davy_detectors._totals import Totals
+from davy_detectors._window import Window
+from davy_detectors.alerts import Incident
+from davy_detectors.worker import DetectTarget
+
+if TYPE_CHECKING:
+    from davy.config import DetectSettings
+    from davy.runtime import Runtime
+
+_TURN_SECONDS: Final = 10
+"""Of the log's time between two tests: what was counted meanwhile is held in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """What was read of a model, and how many samples would have been flagged, by reason."""
+
+    model: str
+    inferences: int
+    flags: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay found.
+
+    Attributes
+    ----------
+    incidents
+        In the order they were raised.
+    models
+        What was read.
+    seconds, log_seconds
+        How long it took, and the time between the first append and the last.
+    """
+
+    incidents: Sequence[Incident]
+    models: Sequence[Flagged]
+    seconds: float
+    log_seconds: float
+
+
+def replay(
+    runtime: Runtime,
+    *,
+    since: int | None = None,
+    until: int | None = None,
+    settings: DetectSettings | None = None,
+) -> Replayed:
+    """Detect over a stretch of the log with the references in force; nothing is changed or published.
+
+    Parameters
+    ----------
+    runtime
+        Whose log and references.
+    since, until
+        Append times ``since <= at < until``, nanoseconds since the epoch; None for all the log holds.
+    settings
+        How to detect; those of `runtime` when None.
+    """
+    begun = time.perf_counter()
+    window = Window(runtime.log, INFERENCES, since=since, until=until)
+    store = MemoryStore()
+    for model, data in runtime.store.items(REFERENCES):
+        store.apply(Changes().put(REFERENCES, model, data))
+    detect = settings or runtime.settings.detect
+    first, settled = window.newest, 0
+
+    def clock() -> int:
+        return window.newest + settled
+
+    target = DetectTarget(
+        replace(
+            runtime,
+            settings=replace(runtime.settings, detect=detect),
+            log=window,
+            store=store,
+            meter=Meter(),
+            clock=clock,
+        )
+    )
+    tested = first
+    while target.counting.step():
+        if window.newest - tested >= _TURN_SECONDS * SECOND:
+            target.testing.turn()
+            tested = window.newest
+    settled = int(2 * (detect.lateness_seconds + detect.epoch_seconds) * SECOND)
+    target.testing.turn()
+    target.close()
+    incidents = [load(Incident, data) for _, data in store.items(alerts.COLLECTION)]
+    return Replayed(
+        incidents=sorted(incidents, key=lambda incident: incident.raised_at),
+        models=[_flagged(model, Totals.load(load_any(data))) for model, data in store.items(EXAMINATIONS)],
+        seconds=time.perf_counter() - begun,
+        log_seconds=(window.newest - first) / SECOND,
+    )
+
+
+def _flagged(model: str, totals: Totals) -> Flagged:
+    return Flagged(model, totals.events, dict(totals.flags))
