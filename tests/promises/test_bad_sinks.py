@@ -117,7 +117,8 @@ def test_a_loop_is_never_held_up(sink: Sink) -> None:
 
     with sink() as url:
         davy.init(url, exit_seconds=0.0)
-        assert asyncio.run(live()) < 0.25
+        # A sink that is waited for holds up for seconds; what a busy machine takes away is less than one.
+        assert asyncio.run(live()) < 1.0
         assert davy.stats()["captured"] + davy.stats()["thinned"] == 5_000
         davy.shutdown()
 

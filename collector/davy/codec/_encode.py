@@ -81,7 +81,7 @@ class Encoder:
                         raise TypeError
                 if not layout.others:
                     row = layout.pack_row(id, at, latency_ms, rate, *values)
-                    return Chunk(layout, 1, [row], layout.width)
+                    return Chunk(layout, 1, (row,), layout.width)
                 parts = [layout.pack_row(id, at, latency_ms, rate, *layout.pick(values))]
                 for i, dump in layout.others:
                     parts.append(dump(values[i]))

@@ -56,8 +56,10 @@ class Layout:
         self.size = 0 if None in widths else self.width + sum(width or 0 for width in widths)
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class Chunk(msgspec.Struct, frozen=True, gc=False):
     """One or more encoded inferences: immutable, so the caller's arrays may change right after.
+
+    It is part of no cycle: the collector need not look at the thousands that may wait in a queue.
 
     `parts` are the fixed-width records (system columns and scalars) and then one part for every other field.
     `size` is the number of bytes held: what a queue's byte bound counts. `missing` lists (row, field). `sizes`
@@ -66,7 +68,7 @@ class Chunk(msgspec.Struct, frozen=True):
 
     layout: Layout
     count: int
-    parts: list[bytes]
+    parts: Sequence[bytes]
     size: int
     missing: Sequence[tuple[int, int]] = ()
     sizes: Mapping[int, Sequence[int]] | None = None
@@ -82,7 +84,7 @@ def refer(chunk: Chunk, path: Path, references: Mapping[int, BlobRef | None]) ->
     rows = [chunk.parts[part][start:end] for start, end in pairwise(ends)]
     for row, found in references.items():
         rows[row] = b"" if found is None else dump(found)
-    parts = [*chunk.parts[:part], b"".join(rows), *chunk.parts[part + 1 :]]
+    parts = (*chunk.parts[:part], b"".join(rows), *chunk.parts[part + 1 :])
     missing = [place for place in chunk.missing if place[1] != field or place[0] not in references]
     missing += [(row, field) for row, found in references.items() if found is None]
     new = None if chunk.sizes is None else {**chunk.sizes, field: [len(row) for row in rows]}

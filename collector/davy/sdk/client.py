@@ -129,7 +129,8 @@ class Client:
                 return None
             if model not in self._models:
                 self._check(model)
-            at = _moment(now) if at is None else at
+            if at is None:
+                at = now if low > 0 else _moment(now)  # a drawn id means that there is no scope
             encoded = self._encoding.one(raw, at, sampler.rate, model, inputs, outputs, *more)
             if encoded is None:
                 self.bulk.drop(model, _WITHHELD)
