@@ -91,7 +91,7 @@ def run() -> dict[str, Any]:
                     accepted += rows * load.statuses[202]
                     found[f"{name}_{clients}_clients"] = figures(load, rows, SECONDS)
             before = resident_mb(process)
-            for name in ("overload", "overload_again"):
+            for name in ("overload", "overload_again", "overload_a_third_time", "overload_a_fourth_time"):
                 load, most = flood(port, process, bodies.flood)
                 accepted += ROWS * load.statuses[202]
                 found[name] = {
