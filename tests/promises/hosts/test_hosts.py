@@ -45,11 +45,17 @@ import davy
 @davy.watch(model="m:1")
 async def predict(x):
     return {"value": x}
-async def app(scope, receive, send):
+async def plain(scope, receive, send):
     if scope["type"] == "http":
         await predict(float(scope["query_string"]))
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"ok"})
+    elif scope["type"] == "lifespan":
+        for moment in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{moment}.complete"})
+from davy.integrations.starlette import DavyMiddleware
+app = DavyMiddleware(plain)
 """
 CELERY = """
 import davy
@@ -140,7 +146,7 @@ def test_gunicorn_with_a_preloaded_app_loses_nothing_and_forks_without_threads(t
     assert set((tmp_path / "threads").read_text().split()) == {"1"}
 
 
-def test_uvicorn_loses_nothing(tmp_path: Path) -> None:
+def test_uvicorn_which_ends_itself_with_a_signal_loses_nothing_behind_the_middleware(tmp_path: Path) -> None:
     (tmp_path / "served.py").write_text(ASGI)
     port = free_port()
     with running(tmp_path, "uvicorn", "--port", str(port), "served:app"):
