@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from davy._urls import without_password
 from davy.config import KafkaSettings, Settings, amend
@@ -54,20 +54,20 @@ class Address:
         >>> address.servers, address.topic("davy.flags"), address.settings.partitions
         (('one:9092', 'two:9093'), 'team.davy.flags', 3)
         """
-        try:
-            parts = urlsplit(url)
-        except ValueError as error:
-            raise SettingError("url", url, _FORM) from error
-        login, _, hosts = parts.netloc.rpartition("@")
-        prefix = parts.path.strip("/")
+        # Not `urlsplit`: from Python 3.14 on it takes a list of hosts with an IPv6 address among them for one host.
+        scheme, _, rest = url.partition("#")[0].partition("://")
+        rest, _, asked = rest.partition("?")
+        at, _, path = rest.partition("/")
+        login, _, hosts = at.rpartition("@")
+        prefix = path.strip("/")
         if not _PREFIX.fullmatch(prefix):
             raise SettingError("url", url, "the prefix of topics takes letters, digits, '.', '_' and '-'")
-        query: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
+        query: dict[str, Any] = dict(parse_qsl(asked, keep_blank_values=True))
         if query.keys() & _PASSWORDS:
             remedy = (
                 "its query is no place for a password: use DAVY_KAFKA_PASSWORD or DAVY_KAFKA_KEY_PASSWORD"
             )
-            raise SettingError("url", f"{parts.scheme}://{hosts}", remedy)
+            raise SettingError("url", f"{scheme}://{hosts}", remedy)
         if login:
             user, _, password = login.partition(":")
             query |= {"user": unquote(user)} | ({"password": unquote(password)} if password else {})
