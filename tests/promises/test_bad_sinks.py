@@ -85,9 +85,9 @@ def test_nothing_waits_or_raises_and_what_is_not_sent_is_counted(sink: Sink) -> 
 
 @pytest.mark.parametrize("sink", BAD)
 def test_a_loop_is_never_held_up(sink: Sink) -> None:
-    """A heart that should beat every millisecond beats within a quarter of a second.
+    """A heart that should beat every millisecond beats within a quarter of a second, in the median of three lives.
 
-    Whoever waited for one of these sinks would miss seconds; less than that may be the work of a busy machine.
+    Whoever waited for one of these sinks would miss seconds; one longer gap may be the work of a busy machine.
     """
 
     @davy.watch("m:1")
@@ -117,9 +117,8 @@ def test_a_loop_is_never_held_up(sink: Sink) -> None:
 
     with sink() as url:
         davy.init(url, exit_seconds=0.0)
-        # A sink that is waited for holds up for seconds; what a busy machine takes away is less than one.
-        assert asyncio.run(live()) < 1.0
-        assert davy.stats()["captured"] + davy.stats()["thinned"] == 5_000
+        assert sorted(asyncio.run(live()) for _ in range(3))[1] < 0.25
+        assert davy.stats()["captured"] + davy.stats()["thinned"] == 15_000
         davy.shutdown()
 
 
