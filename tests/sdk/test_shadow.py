@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sdk_rig import Store, inferences_in, start
 
 import davy
 from davy.sdk.leaving import stop_upstream
+from davy.sdk.shadow import Shadow
 
 pytestmark = pytest.mark.fast
 
@@ -189,3 +191,30 @@ def test_a_shadow_stuck_at_the_exit_leaves_the_inference_captured_once(gate: Gat
     assert client.sender.flush(5.0)
     assert [(one.inputs["x"], dict(one.alternatives)) for one in sink.inferences] == [(1.0, {}), (2.0, {})]
     assert davy.stats()["incomplete"] == {"shadow_dropped": 2}
+
+
+class Meddling:
+    """An argument that does something while it is copied."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._action = action
+
+    def __deepcopy__(self, memo: object) -> None:
+        self._action()
+
+
+def test_a_shadow_that_stops_while_a_call_is_copied_leaves_the_call_recorded_once(gate: Gate) -> None:
+    recorded: list[str] = []
+    shadow = Shadow(gate, lambda call, answer, reason: recorded.append(reason))
+    shadow.take([Meddling(lambda: shadow.stop(0.0))], {}, None)
+    assert recorded == ["shadow_dropped"]
+
+
+def test_the_bound_holds_when_the_queue_fills_while_a_call_is_copied(gate: Gate) -> None:
+    recorded: list[str] = []
+    shadow = Shadow(gate, lambda call, answer, reason: recorded.append(reason))
+    shadow.take([Meddling(lambda: [shadow.take([1.0], {}, None) for _ in range(64)])], {}, None)
+    assert recorded == ["shadow_dropped"]
+    gate.open.set()
+    assert shadow.wait(10)
+    assert recorded == ["shadow_dropped", *[""] * 64]

@@ -65,16 +65,14 @@ class Shadow(ForkSafe):
     def take(self, args: Sequence[Any], kwargs: Mapping[str, Any], reading: Any) -> None:
         """Answer and record a call soon, or record it now."""
         call = Call(args, kwargs, reading)
-        with self._changed:
-            full = self._stopping or len(self._jobs) >= _WAITING
-        job = None if full else _job(call)
-        if job is None:
-            self._record(call, None, _DROPPED if full else _FAILED)
+        if self._is_full():
+            self._record(call, None, _DROPPED)
             return
-        with self._changed:
-            self._jobs.append(job)
-            self._changed.notify_all()
-        self._ensure()
+        job = _job(call)
+        if job is None:
+            self._record(call, None, _FAILED)
+        elif not self._queue(job):
+            self._finish(job, None, _DROPPED)
 
     def wait(self, timeout: float) -> bool:
         """Wait until every call taken so far is recorded; false when `timeout` came first."""
@@ -90,6 +88,20 @@ class Shadow(ForkSafe):
             self._changed.notify_all()
         for job in left:
             self._finish(job, None, _DROPPED)
+
+    def _is_full(self) -> bool:
+        with self._changed:
+            return self._stopping or len(self._jobs) >= _WAITING
+
+    def _queue(self, job: _Job) -> bool:
+        """Let a job wait; false when there is no room any more: copying its arguments took time."""
+        with self._changed:
+            if self._is_full():
+                return False
+            self._jobs.append(job)
+            self._changed.notify_all()
+            self._ensure()
+            return True
 
     def _ensure(self) -> None:
         with self._changed:
