@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from davy import console
-from davy.errors import SettingError
+from davy.errors import InvalidInference, SettingError
 from davy.forgetting import Forgetting, Outcome
 from davy.runner import open_runtime
 from davy.sdk.ids import parse
@@ -31,7 +31,7 @@ def forget(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Remove inferences from log, store, payloads, Label Studio and datasets. Exit code 1 when something is left."""
-    wanted = frozenset(parse(id) for id in ids or ())
+    wanted = frozenset(map(_id, ids or ()))
     with open_runtime(forgotten=True) as runtime:
         work = Forgetting(runtime)
         if tag:
@@ -44,6 +44,13 @@ def forget(
         outcome = work.preview(wanted) if dry_run else work.forget(wanted)
     _show(outcome, as_json=as_json, title="would be removed" if dry_run else "removed")
     return 1 if outcome.problems else 0
+
+
+def _id(text: str) -> bytes:
+    try:
+        return parse(text)
+    except InvalidInference as error:  # names the type only: an app's ids may be private
+        raise SettingError("--id", text, error.remedy) from error
 
 
 def _name_and_value(tag: str) -> Sequence[str]:

@@ -136,7 +136,7 @@ def test_a_tag_is_asked_about_and_a_dry_run_removes_nothing(world: ForgetWorld, 
     ("arguments", "told"),
     [
         ([], "--id"),
-        (["--id", "12"], "32 hexadecimal digits"),
+        (["--id", "12"], "--id: '12': give 16 bytes, a UUID or 32 hexadecimal digits"),
         (["--tag", "ann"], "NAME=VALUE"),
     ],
 )
