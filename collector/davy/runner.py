@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
@@ -70,16 +70,13 @@ def open_runtime(settings: Settings | None = None, *, forgotten: bool = False) -
         A setting or an address is wrong.
     """
     settings = beside_the_log(settings or load())
-    store = open_store(settings.store_url)
-    opened = open_log(settings.url, settings)
-    log: Log = opened if forgotten else HidingLog(opened, store)
-    blobs = open_blobs(settings.blob_url)
-    try:
-        yield Runtime(settings=settings, log=log, store=store, blobs=blobs, meter=Meter())
-    finally:
-        blobs.close()
-        store.close()
-        log.close()
+    with (
+        closing(open_store(settings.store_url)) as store,
+        closing(open_log(settings.url, settings)) as log,
+        closing(open_blobs(settings.blob_url)) as blobs,
+    ):
+        seen: Log = log if forgotten else HidingLog(log, store)
+        yield Runtime(settings=settings, log=seen, store=store, blobs=blobs, meter=Meter())
 
 
 def targets() -> dict[str, EntryPoint]:
