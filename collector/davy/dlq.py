@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -98,12 +98,8 @@ def _replay(
     as_json: AsJson = False,
 ) -> int:
     """Put letters back on their topics, bytes unchanged; one that fails again becomes a new letter and counts on."""
-    selection = _narrow(Selection(topic=topic, error=error, partition=partition, offset=offset))
-    with open_runtime() as runtime:
-        letters = DeadLetters(runtime)
-        found = letters.waiting(selection)
-        rows = _grouped(found if dry_run else letters.replay(found))
-    return _told(rows, "would be replayed" if dry_run else "replayed", as_json)
+    selection = Selection(topic=topic, error=error, partition=partition, offset=offset)
+    return _deal_with(selection, DeadLetters.replay, "replayed", dry_run=dry_run, as_json=as_json)
 
 
 @dlq.command("drop")
@@ -116,12 +112,27 @@ def _drop(
     as_json: AsJson = False,
 ) -> int:
     """Mark letters as dealt with; their bytes stay in the log until retention removes them."""
-    selection = _narrow(Selection(topic=topic, error=error, partition=partition, offset=offset))
+    selection = Selection(topic=topic, error=error, partition=partition, offset=offset)
+    return _deal_with(selection, DeadLetters.drop, "dropped", dry_run=dry_run, as_json=as_json)
+
+
+def _deal_with(
+    selection: Selection,
+    deal: Callable[[DeadLetters, Iterable[Letter]], list[Letter]],
+    done: str,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    if selection == Selection():
+        raise SettingError("letters", "all", "say which: give --topic, --error or --offset")
     with open_runtime() as runtime:
         letters = DeadLetters(runtime)
         found = letters.waiting(selection)
-        rows = _grouped(found if dry_run else letters.drop(found))
-    return _told(rows, "would be dropped" if dry_run else "dropped", as_json)
+        rows = _grouped(found if dry_run else deal(letters, found))
+    title = f"dead letters {'would be ' if dry_run else ''}{done}"
+    console.show(rows, title=title, as_json=as_json, empty="none matches")
+    return 0 if rows else 1
 
 
 @dataclass(slots=True)
@@ -187,17 +198,6 @@ def _envelope(envelope: Envelope) -> str:
         shape = f"[{', '.join(map(str, values.shape[1:]))}]" if values.ndim > 1 else ""
         fields.append(f"{'.'.join(path)} {values.dtype}{shape}")
     return f"{envelope.count} inferences of {envelope.model}: {', '.join(fields)}"
-
-
-def _narrow(selection: Selection) -> Selection:
-    if selection == Selection():
-        raise SettingError("letters", "all", "say which: give --topic, --error or --offset")
-    return selection
-
-
-def _told(rows: Sequence[dict[str, Any]], done: str, as_json: bool) -> int:
-    console.show(rows, title=f"dead letters {done}", as_json=as_json, empty="none matches")
-    return 0 if rows else 1
 
 
 def _time(at: int) -> str:
