@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from davy._signals import SignalSafeEvent
 from davy.blobs import Blobs
 from davy.config import Settings
 from davy.log import Log
@@ -51,7 +52,7 @@ class Runtime:
     store: Store
     blobs: Blobs
     meter: Meter
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=SignalSafeEvent)
     clock: Callable[[], int] = time.time_ns
     pulse: Pulse = field(default_factory=Pulse)
 

@@ -11,6 +11,7 @@ import pytest
 from gateway_rig import opened
 
 from davy import runner
+from davy._signals import SignalSafeEvent
 
 pytestmark = pytest.mark.fast
 
@@ -47,3 +48,24 @@ def test_a_signal_that_reaches_the_thread_of_a_role_ends_all_roles() -> None:
         begun = time.monotonic()
         assert runner.run({"told": Told(stop)}, replace(runtime, stop=stop)) == 0
         assert time.monotonic() - begun < 10
+
+
+def test_a_signal_may_set_an_event_that_its_thread_is_inside() -> None:
+    """The main thread enters and leaves the event all the time; with the lock of `threading.Event` this test hangs."""
+    stop = SignalSafeEvent()
+    handled = 0
+
+    def handle(*_: object) -> None:
+        nonlocal handled
+        handled += 1
+        stop.set()
+
+    before = signal.signal(signal.SIGVTALRM, handle)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.0001, 0.0001)
+    try:
+        while handled < 200:
+            stop.wait(0.0)
+            stop.clear()
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from davy._signals import SignalSafeEvent
 from davy.config import SdkSettings
 from davy.event import INFERENCES
 from davy.log import Message
@@ -80,8 +81,8 @@ class Sender(ForkSafe):
         """Forget the thread and what it had in hand; they live in the parent."""
         self._pid = os.getpid()
         self._starting = threading.Lock()
-        self._awake = threading.Event()
-        self._hurry = threading.Event()
+        self._awake = SignalSafeEvent()
+        self._hurry = SignalSafeEvent()
         self._hand = threading.RLock()
         self._in_hand: list[Parcel] = []
         self._rescued = False
@@ -138,7 +139,9 @@ class Sender(ForkSafe):
     def _start(self) -> None:
         if self._pid != os.getpid():
             renew_all()  # a fork that ran no hooks
-        with self._starting:
+        if not self._starting.acquire(blocking=False):
+            return  # it is being started, perhaps by what this signal handler interrupted
+        try:
             if self._thread is not None or time.monotonic() < self._start_after:
                 return
             thread = threading.Thread(target=self._run, name="davy-sender", daemon=True)
@@ -148,6 +151,8 @@ class Sender(ForkSafe):
                 self._start_after = time.monotonic() + 1.0
                 return
             self._thread = thread
+        finally:
+            self._starting.release()
         stop_at_exit()
 
     def _run(self) -> None:
