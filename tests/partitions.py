@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from zlib import crc32
 
 import numpy as np
@@ -14,14 +14,16 @@ from dying import Fuse, Killed, mortal
 from streams import BEGIN, MODEL, Clock, bury, id_of, pass_time, sample
 
 from davy.blobs.memory import MemoryBlobs
-from davy.codec import Encoder, pack
+from davy.codec import Encoder, load, load_any, pack
 from davy.config import DetectSettings, Settings
 from davy.event import INFERENCES, Array
 from davy.log import Assigned, Message, Partition, Position, Record
 from davy.log.memory import MemoryLog
 from davy.meter import Meter
 from davy.runtime import Runtime
+from davy.store import Store
 from davy.store.memory import MemoryStore
+from davy_detectors.alerts import Incident
 from davy_detectors.worker import DetectTarget
 
 Sent: TypeAlias = tuple[int, str, bytes]
@@ -158,9 +160,10 @@ class Cluster:
         self.deaths = 0
         self._runtimes: dict[DetectTarget, Runtime] = {}
 
-    def start(self, *, steps: int = 10**9) -> DetectTarget:
-        """Start a process that dies after so many of its calls to log and store."""
-        runtime = mortal(replace(self.runtime, meter=Meter()), Fuse(steps))
+    def start(self, *, steps: int = 10**9, behind: int = 0) -> DetectTarget:
+        """Start a process that dies after so many of its calls to log and store; its clock is `behind` nanoseconds."""
+        own = replace(self.runtime, meter=Meter(), clock=lambda: self.clock.now - behind)
+        runtime = mortal(own, Fuse(steps))
         process = DetectTarget(runtime)
         self.processes.append(process)
         self._runtimes[process] = runtime
@@ -232,3 +235,18 @@ def traffic(
                 at = begin + (start + flush) * 1_000_000 + host * 1_000
                 sent.append((at, f"{MODEL}#{host}", pack(chunks)))
     return sent
+
+
+def answer(store: Store) -> dict[str, Any]:
+    """Give what must not depend on partitions, processes and the order of their work."""
+    state = load_any(store.get("detect", MODEL) or b"")
+    incidents = [load(Incident, data) for _, data in store.items("incidents")]
+    return {
+        "incidents": sorted(incidents, key=lambda incident: incident.raised_event),
+        "epochs": [load_any(data)[:4] for _, data in store.items(f"epochs/{MODEL}")],
+        "counts": [load_any(data)[4]["e-detector"].tolist() for _, data in store.items(f"epochs/{MODEL}")],
+        "state": {
+            key: state[key] for key in ("events", "tested", "ratio", "alarmed", "calm_since", "incidents")
+        },
+        "numbers": {key: value.tolist() for key, value in state["trail"].items()},
+    }

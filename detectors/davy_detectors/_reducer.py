@@ -88,15 +88,16 @@ class Reducer:
         """Give the start of the last epoch of which every partition has counted all that was appended in time.
 
         A partition that is read to its end is counted up to now, any other up to the append of the last record
-        handled. What is appended up to `lateness_seconds` after its event time is in time.
+        handled. It is now at least as late as the newest append, however far this machine's clock is behind the log's.
+        What is appended up to `lateness_seconds` after its event time is in time.
         """
         log, store, settings = self._runtime.log, self._runtime.store, self._runtime.settings.detect
-        through = self._runtime.clock()
+        marks = {int(partition): int(load_any(data)) for partition, data in store.items(WATERMARKS)}
+        through = max(self._runtime.clock(), *marks.values())  # before the ends are asked for, which may grow
         starts = log.start(INFERENCES)
         for place, end in log.end(INFERENCES).items():
             if end > max(starts.get(place, 0), stored_position(store, Counting.name, place) or 0):
-                stored = store.get(WATERMARKS, str(place[1]))
-                through = min(through, load_any(stored) if stored is not None else 0)
+                through = min(through, marks.get(place[1], 0))
         through -= int(settings.lateness_seconds * SECOND)
         length = int(settings.epoch_seconds * SECOND)
         return through - through % length - length

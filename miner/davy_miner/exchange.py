@@ -42,7 +42,7 @@ class Chore(Generic[T]):
         self._runtime = runtime
         self._executor = executor
         self._future: Future[T] | None = None
-        self._due = 0
+        self._rested_at = self._rest = 0
         self._failures = 0
         self._reason = ""
 
@@ -54,8 +54,9 @@ class Chore(Generic[T]):
     def start(self, *, every: float) -> None:
         """Start it unless it runs or is not due; `every` is the least time between two starts, in seconds."""
         now = self._runtime.clock()
-        if self._future is None and now >= self._due:
-            self._due = now + int(every * _SECOND)
+        resting = 0 <= now - self._rested_at < self._rest  # a clock that was set back does not prolong it
+        if self._future is None and not resting:
+            self._rested_at, self._rest = now, int(every * _SECOND)
             self._future = self._executor.submit(self._action)
 
     def take(self) -> T | None:
@@ -73,7 +74,7 @@ class Chore(Generic[T]):
     def abandon(self) -> None:
         """Take no outcome of what runs; it is due again at once."""
         if self._future is not None:
-            self._future, self._due = None, 0
+            self._future, self._rest = None, 0
 
     def wait(self, timeout: float) -> None:
         """Wait until it has run; for shutdown and tests."""
@@ -83,7 +84,9 @@ class Chore(Generic[T]):
     def _failed(self, error: BaseException) -> None:
         wait = min(2.0**self._failures, _LONGEST_WAIT)
         self._failures += 1
-        self._due = max(self._due, self._runtime.clock() + int(wait * _SECOND))
+        now = self._runtime.clock()
+        left = self._rest - max(0, now - self._rested_at)
+        self._rested_at, self._rest = now, max(left, int(wait * _SECOND))
         kind, reason = type(error).__name__, str(error)
         self._runtime.meter.add(metrics.ROLE_ERRORS, role="mine", error=kind)
         if reason != self._reason:

@@ -113,9 +113,10 @@ class Rounds:
         found = [load(Round, data) for _, data in self._runtime.store.items(COLLECTION)]
         self._pending = sorted((one for one in found if one.state == REQUESTED), key=lambda one: one.at)
         done = sorted((one for one in found if one.state == DONE), key=lambda one: one.at)
+        now = self._runtime.clock()
         for one in done:
-            for result in one.results:
-                self._last[result.model] = max(one.at, self._last.get(result.model, 0))
+            for result in one.results:  # one of the future was before the clock was set back
+                self._last[result.model] = max(min(one.at, now), self._last.get(result.model, 0))
         if len(done) > 2 * _KEPT:
             batch = Batch()
             for one in done[:-_KEPT]:
@@ -136,7 +137,8 @@ class Rounds:
         if not every:
             return None
         for model in self._pool.models():
-            if now - self._last.setdefault(model, now) >= every * _SECOND:
+            waited = now - self._last.setdefault(model, now)
+            if not 0 <= waited < every * _SECOND:  # less than nothing when the clock was set back
                 number = _next(self._runtime.store, f"{model}/due-")
                 return Round(f"{model}/due-{number:08d}", model, None, {}, REQUESTED, now)
         return None

@@ -174,7 +174,7 @@ class Mine:
 
     def _forget(self, batch: Batch) -> None:
         now = self._runtime.clock()
-        if now - self._forgotten_at >= _HOUR:
+        if not 0 <= now - self._forgotten_at < _HOUR:
             self._forgotten_at = now
             self._pool.forget(now - int(self._runtime.settings.log.keep_hours * _HOUR), batch)
 

@@ -99,6 +99,18 @@ def test_rows_are_written_when_the_first_of_them_is_old_enough(
     assert len(files(root)) == 1
 
 
+def test_a_clock_that_is_set_back_does_not_put_the_files_off(
+    runtime: Runtime, root: Path, age: Callable[[float], None]
+) -> None:
+    loop = loop_of(runtime, root)
+    send(runtime, [envelope(0, 3)])
+    loop.drain()
+    age(-3600)
+    for _ in range(2):
+        loop.step()
+    assert ids(root) == numbered(3)
+
+
 def test_a_row_lies_with_its_model_and_the_day_of_its_own_time(
     runtime: Runtime, root: Path, age: Callable[[float], None]
 ) -> None:

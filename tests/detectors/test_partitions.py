@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from partitions import Cluster, Sent, traffic
+from partitions import Cluster, Sent, answer, traffic
 from streams import BEGIN, MODEL, SECOND, bury, give_reference, pass_time, rows
 
-from davy.codec import load, load_any
+from davy.codec import load_any
 from davy.config import DetectSettings
-from davy.runtime import Runtime
-from davy_detectors.alerts import Incident
 
 pytestmark = pytest.mark.fast
 
@@ -26,22 +24,6 @@ SHIFTED = (
 SENT = traffic(rows(COUNT, 7, shifted=SHIFTED), hosts=16)
 
 
-def answer(runtime: Runtime) -> dict[str, Any]:
-    """Give what must not depend on partitions, processes and the order of their work."""
-    store = runtime.store
-    state = load_any(store.get("detect", MODEL) or b"")
-    incidents = [load(Incident, data) for _, data in store.items("incidents")]
-    return {
-        "incidents": sorted(incidents, key=lambda incident: incident.raised_event),
-        "epochs": [load_any(data)[:4] for _, data in store.items(f"epochs/{MODEL}")],
-        "counts": [load_any(data)[4]["e-detector"].tolist() for _, data in store.items(f"epochs/{MODEL}")],
-        "state": {
-            key: state[key] for key in ("events", "tested", "ratio", "alarmed", "calm_since", "incidents")
-        },
-        "numbers": {key: value.tolist() for key, value in state["trail"].items()},
-    }
-
-
 def once(sent: Sequence[Sent], settings: DetectSettings = SETTINGS) -> dict[str, Any]:
     """Give the answer of one process that handles one partition in the order of time."""
     cluster = Cluster(1, settings)
@@ -51,7 +33,7 @@ def once(sent: Sequence[Sent], settings: DetectSettings = SETTINGS) -> dict[str,
         cluster.send(at, key, value)
         cluster.run(process)
     cluster.finish()
-    return answer(cluster.runtime)
+    return answer(cluster.runtime.store)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +65,7 @@ def test_any_partitions_processes_kills_and_repetitions_give_the_same_answer(
             cluster.run(cluster.processes[rng.integers(len(cluster.processes))])
     cluster.finish()
     assert cluster.deaths > 0
-    assert answer(cluster.runtime) == undisturbed
+    assert answer(cluster.runtime.store) == undisturbed
 
 
 @pytest.mark.parametrize(("partitions", "restate_seconds"), [(1, 60.0), (4, 3.0), (16, 60.0)])
@@ -109,7 +91,7 @@ def test_inferences_that_come_late_give_the_answer_they_would_have_given_in_time
     cluster.finish()
     late = load_any(cluster.runtime.store.get("detect", MODEL) or b"")["late"]
     assert late > 200
-    found, expected = answer(cluster.runtime), once(SENT, settings)
+    found, expected = answer(cluster.runtime.store), once(SENT, settings)
     shared = min(
         len(found["epochs"]), len(expected["epochs"])
     )  # when old ones are forgotten is a matter of timing
@@ -135,12 +117,12 @@ def test_evidence_that_comes_late_raises_the_alarm_it_would_have_raised_in_time(
         cluster.send(at, key, value)
     pass_time(cluster.runtime, 2.0)
     cluster.run(process)
-    assert answer(cluster.runtime)["incidents"] == []
+    assert answer(cluster.runtime.store)["incidents"] == []
     for _, key, value in during:
         cluster.send(0, key, value)
     cluster.run(process)
     cluster.finish()
-    (incident,), (expected,) = answer(cluster.runtime)["incidents"], undisturbed["incidents"]
+    (incident,), (expected,) = answer(cluster.runtime.store)["incidents"], undisturbed["incidents"]
     for name in ("onset_event", "onset_at", "raised_event", "raised_at", "id"):
         assert getattr(incident, name) == getattr(expected, name)
     assert SHIFTED[[int.from_bytes(name, "big") for name in incident.samples]].mean() > 0.8
@@ -162,8 +144,21 @@ def test_a_partition_that_nobody_reads_holds_the_test_up_until_it_is_read(
     assert 0 < state["events"] < COUNT
     assert state["tested"] < BEGIN + SECOND
     cluster.finish()
-    assert answer(cluster.runtime) == undisturbed
+    assert answer(cluster.runtime.store) == undisturbed
     assert load_any(cluster.runtime.store.get("detect", MODEL) or b"")["late"] == 0
+
+
+def test_a_process_whose_clock_is_an_hour_behind_tests_as_soon_as_any_other(
+    undisturbed: dict[str, Any],
+) -> None:
+    cluster = Cluster(4, SETTINGS)
+    give_reference(cluster.runtime)
+    process = cluster.start(behind=3600 * SECOND)
+    for at, key, value in SENT:
+        cluster.send(at, key, value)
+        cluster.run(process)
+    (incident,) = answer(cluster.runtime.store)["incidents"]
+    assert incident.id == undisturbed["incidents"][0].id
 
 
 def test_a_model_that_another_process_tests_is_no_longer_shown(undisturbed: dict[str, Any]) -> None:
@@ -185,5 +180,5 @@ def test_a_model_that_another_process_tests_is_no_longer_shown(undisturbed: dict
     cluster.finish()
     assert (
         cluster.metric(second, "davy_inferences_total", model=MODEL)
-        == answer(cluster.runtime)["state"]["events"]
+        == answer(cluster.runtime.store)["state"]["events"]
     )

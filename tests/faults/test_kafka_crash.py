@@ -10,7 +10,10 @@ from itertools import count
 import pytest
 from kafka_server import Cluster, cannot_connect, fresh_prefix, needs_brokers
 
+from davy.demo.processes import wait_until
+from davy.errors import LogError
 from davy.log import Log, Message, Record, open_log
+from davy.log._kafka.log import ClusterLog
 
 pytestmark = needs_brokers()
 
@@ -71,3 +74,24 @@ def test_nothing_acknowledged_is_lost_or_stored_twice_when_a_broker_is_killed(
     for record in found:
         seen[record.key].append(int(record.value))
     assert dict(seen) == {key: list(range(writer.acknowledged)) for key in KEYS}
+
+
+@cannot_connect
+def test_topics_can_be_made_after_the_broker_is_gone_that_was_asked_for_the_first(
+    kafka_cluster: Cluster,
+) -> None:
+    """kafka-python asks it for ever."""
+    with closing(open_log(f"kafka://{kafka_cluster.servers}/{fresh_prefix()}")) as log:
+        assert isinstance(log, ClusterLog)
+        admin = log._admin()
+        admin.create(["first"], 1, 3, {})
+        kafka_cluster.brokers[admin._client._controller_id - 1].kill()
+
+        def made() -> bool:
+            try:
+                admin.create(["second"], 1, 2, {})
+            except LogError:
+                return False
+            return True
+
+        wait_until(made, "another topic to be made", seconds=30)

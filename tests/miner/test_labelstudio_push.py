@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
-from labelstudio_world import BEGIN, MODEL, SETTLE, Crash, Fuse, World
+from labelstudio_world import BEGIN, MODEL, SECOND, SETTLE, Crash, Fuse, World
 
 from davy import metrics
 from davy.codec import dump
@@ -242,6 +242,22 @@ def test_an_unsettled_batch_is_left_to_a_later_call(fake: FakeLabelStudio, world
     world.pass_time(1)
     assert process.push() == 50
     assert [len(fake.tasks_of(key)) for key in ids] == [1] * 60
+
+
+def test_a_batch_sent_before_the_clock_was_set_back_is_settled_after_the_usual_wait(
+    fake: FakeLabelStudio, world: World
+) -> None:
+    (key,) = world.select(1)
+    fake.vices.append("error before")
+    process = world.process()
+    process.push()
+    world.now -= 3600 * SECOND
+    assert process.push() == 0
+    world.pass_time(SETTLE - 1)
+    assert process.push() == 0
+    world.pass_time(1)
+    assert process.push() == 1
+    assert len(fake.tasks_of(key)) == 1
 
 
 def test_what_was_stored_without_an_answer_is_adopted_at_once(fake: FakeLabelStudio, world: World) -> None:

@@ -183,6 +183,24 @@ def test_rounds_by_time_run_when_their_time_has_come() -> None:
     loop.close()
 
 
+def test_a_clock_that_is_set_back_does_not_put_off_rounds_and_pushes() -> None:
+    now = [10**18]
+    runtime = make_runtime(clock=lambda: now[0], round_seconds=60.0, budget=2)
+    tool = ToolBox(runtime)
+    role = Mine(runtime, tool)
+    loop: Loop[Any] = Loop(runtime, role)
+    send(runtime, *(make_flag(n, scores={"msp": 0.01}) for n in range(8)))
+    loop.drain()
+    now[0] += 3_600 * 10**9
+    stepped(role, loop, 6)
+    assert len(tool.tasks) == 2
+    now[0] -= 3_600 * 10**9
+    stepped(role, loop, 6)
+    assert len(tool.tasks) == 4
+    role.exchange.close()  # type: ignore[union-attr]
+    loop.close()
+
+
 class Dying:
     """A store whose process dies before or after one of its transactions."""
 

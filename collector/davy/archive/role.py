@@ -78,7 +78,10 @@ class Archive:
         for place, ledger in self._ledgers.items():
             for span in ledger.sealed:
                 self._write(place, span)
-            due = ledger.growing is not None and self._runtime.clock() - ledger.growing.opened_at >= age
+            # An opening in the future is one before the clock was set back.
+            due = (
+                ledger.growing is not None and not 0 <= self._runtime.clock() - ledger.growing.opened_at < age
+            )
             if ledger.sealed or due:
                 ledger.sealed.clear()
                 if due:

@@ -84,7 +84,7 @@ class Projects:
         marker = _marker(key)
         found = self._tool.projects(marker)
         if not found:
-            self._refuse_while_unsettled(key, now)
+            self._refuse_while_unsettled(key, now, lease)
             store.apply(_record(key, 0, now), lease=lease)
             description = f"Failures of {model}, mined by Davy. {marker}"
             found = [self._tool.create_project(_title(model, form), description, form.config)]
@@ -92,14 +92,19 @@ class Projects:
         store.apply(_record(key, found[0], now), lease=lease)
         return found[0]
 
-    def _refuse_while_unsettled(self, key: str, now: int) -> None:
+    def _refuse_while_unsettled(self, key: str, now: int, lease: Lease) -> None:
         before = project_in(self._runtime.store, key)
+        if not before or before["id"]:
+            return
         settle = self._runtime.settings.labelstudio.settle_seconds
-        if before and not before["id"] and (waited := (now - before["at"]) / 1e9) < settle:
+        waited = (now - before["at"]) / 1e9
+        if waited < 0:  # the clock was set back: the wait begins now
+            self._runtime.store.apply(_record(key, 0, now), lease=lease)
+        if waited < settle:
             raise LabelError(
                 "Label Studio project",
                 key,
-                f"was asked for without an answer; try again in {settle - waited:.0f} s",
+                f"was asked for without an answer; try again in {settle - max(0.0, waited):.0f} s",
             )
 
 

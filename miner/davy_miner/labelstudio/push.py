@@ -157,7 +157,10 @@ class Pusher:
         batch, again = Batch(), list[Candidate]()
         for key in sorted(set(keys) - found):
             sent, candidate = sent_in(self._runtime.store, key), candidate_in(self._runtime.store, key)
-            if sent is not None and self._runtime.clock() - sent.at < settle:
+            waited = self._runtime.clock() - sent.at if sent is not None else settle
+            if sent is not None and waited < 0:  # the clock was set back: the wait begins now
+                put_sent(batch, key, replace(sent, at=self._runtime.clock()))
+            if waited < settle:
                 continue
             batch.delete(TASKS, key).delete(SWEEPS, key)
             if candidate is not None and candidate.state in _TO_SEND:

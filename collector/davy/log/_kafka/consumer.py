@@ -105,6 +105,9 @@ class ClusterConsumer:
         places = list(position)
         starts, ends = self._admin.offsets(places, OLDEST), self._admin.offsets(places, NEWEST)
         self._ends |= ends
+        for place in places:
+            if place not in starts or place not in ends:
+                raise LogError("partition", "/".join(map(str, place)), "nobody leads it yet; tried again")
         return {
             place: offset if starts[place] <= offset <= ends[place] else starts[place]
             for place, offset in position.items()

@@ -58,10 +58,13 @@ class Admin:
 
     def create(self, names: Sequence[str], partitions: int, copies: int, settings: Mapping[str, str]) -> None:
         wanted = {"num_partitions": partitions, "replication_factor": copies, "configs": dict(settings)}
+        asked = {self._address.topic(name): wanted for name in names}
         with self._asking():
-            told = self._client.create_topics(
-                {self._address.topic(name): wanted for name in names}, raise_errors=False
-            )
+            try:
+                told = self._client.create_topics(asked, raise_errors=False)
+            except kafka_errors.KafkaError:
+                self._begin_anew()  # the library goes on asking the broker it asked first, though that is gone
+                raise
         for each in told["topics"]:
             if each["error_code"] not in {0, _ALREADY_THERE}:
                 text = f"{each['name']}: {each['error_message']}"
@@ -91,6 +94,10 @@ class Admin:
                     if not left(deadline):
                         raise
                 time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _begin_anew(self) -> None:
+        self._client.close()
+        self._client = open_client(kafka.KafkaAdminClient, self._address, self._timeout)
 
     def _asking(self) -> AbstractContextManager[None]:
         return explained(self._address)
