@@ -17,7 +17,7 @@ HOSTS := .hosts
 SOURCES := collector detectors miner dashboards tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo demo-scale up check format test test-integrations bench bench-demo generate lock clean bench-sdk test-hosts test-pythons pythons python-3.14
+.PHONY: help dev demo demo-scale up check format test test-integrations bench bench-demo generate lock clean bench-sdk bench-faults soak test-hosts test-pythons pythons python-3.14
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -125,6 +125,12 @@ bench-demo: $(STAMP) ## Run the demo over ten seeds; writes benchmarks/results/d
 
 bench-sdk: $(STAMP) $(PEERS)/.installed ## Measure the SDK beside its peers, four minutes; writes benchmarks/results/
 	$(BIN)/python -m benchmarks sdk-peers
+
+bench-faults: $(STAMP) $(LABELSTUDIO)/.installed ## Break a whole deployment in ten ways, twenty times each, half an hour; needs Java, Maven, redis-server
+	$(BIN)/python -m benchmarks faults
+
+soak: $(STAMP) ## Half an hour under half the load this machine can take, with a fault a minute; needs what bench-faults needs
+	$(BIN)/python -m benchmarks soak
 
 generate: $(STAMP) ## Write the dashboards and alert rules again from the catalogues
 	$(BIN)/python -m davy_dashboards

@@ -16,8 +16,14 @@ from typing import Any
 import numpy as np
 
 MODULES = ("codec", "log", "detectors", "replay", "sdk", "gateway")
-ON_REQUEST = {"sdk-peers": "benchmarks.peers", "kafka": "benchmarks.kafka"}
-"""Only run when named: they need an environment of their own, or brokers."""
+ON_REQUEST = {
+    "sdk-peers": "benchmarks.peers",
+    "kafka": "benchmarks.kafka",
+    "faults": "benchmarks.faults",
+    "soak": "benchmarks.soak",
+}
+"""Only run when named: they need an environment of their own, brokers, or half an hour."""
+COMMANDS = {"sdk-peers": "make bench-sdk", "faults": "make bench-faults", "soak": "make soak"}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -31,7 +37,7 @@ def main(names: list[str]) -> int:
         figures = module.run()
         found = {
             "benchmark": module.NAME,
-            "command": "make bench-sdk" if name == "sdk-peers" else f"make bench ARGS={module.NAME}",
+            "command": COMMANDS.get(name, f"make bench ARGS={module.NAME}"),
             "figures": figures,
             "seconds": round(time.perf_counter() - begun, 1),
             "machine": machine(),

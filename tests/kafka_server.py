@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from network import Proxy
 from services import Service, service_or_skip
 
 ROOT = Path(__file__).parents[1]
@@ -47,25 +48,29 @@ def jars() -> str:
 
 
 class Broker:
-    """One broker, which is a controller too; `ports` by listener: plain, sasl, tls and controller."""
+    """One broker, which is a controller too; `ports` by listener: plain, sasl, tls, distant and controller.
+
+    `network` lies between its listener ``distant`` and whoever connects to that.
+    """
 
     def __init__(
         self, number: int, ports: Mapping[str, int], folder: Path, settings: Mapping[str, str]
     ) -> None:
+        self.number = number
+        self.network = Proxy(ports["distant"])
         self.servers = f"127.0.0.1:{ports['plain']}"
         self._port = ports["plain"]
         self._folder = folder
         self._log = folder / "log.txt"
         self._file = folder / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
-        listeners = ",".join(f"{name.upper()}://127.0.0.1:{port}" for name, port in ports.items())
+        shown = {**ports, "distant": self.network.port}
+        del shown["controller"]
         own = {
             "node.id": str(number),
             "log.dirs": str(folder / "data"),
-            "listeners": listeners,
-            "advertised.listeners": ",".join(
-                part for part in listeners.split(",") if "CONTROLLER" not in part
-            ),
+            "listeners": _listeners(ports),
+            "advertised.listeners": _listeners(shown),
         }
         folder.mkdir(parents=True)
         self._file.write_text("".join(f"{name}={value}\n" for name, value in {**settings, **own}.items()))
@@ -76,7 +81,7 @@ class Broker:
 
     def start(self) -> None:
         """Start it, without waiting; what runs already is left alone."""
-        if self._process is None or self._process.poll() is not None:
+        if not self.runs:
             command = ["java", *_JAVA_OPTIONS, "-cp", jars(), "kafka.Kafka", str(self._file)]
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
@@ -85,8 +90,7 @@ class Broker:
         """Wait until it answers."""
         deadline = time.monotonic() + _STARTS
         while not _accepts(self._port):
-            ended = self._process is None or self._process.poll() is not None
-            if ended or time.monotonic() > deadline:
+            if not self.runs or time.monotonic() > deadline:
                 raise AssertionError(f"the broker did not start\n{self._log.read_text()[-3000:]}")
             time.sleep(0.05)
 
@@ -95,6 +99,17 @@ class Broker:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    @property
+    def process(self) -> int:
+        """Its process's id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     @contextmanager
     def stalled(self) -> Iterator[None]:
@@ -111,11 +126,11 @@ class Cluster:
     """Brokers that form one cluster; a context manager that starts and kills them.
 
     The listener ``plain`` asks for nothing, ``sasl`` for `USER` and `PASSWORD`, ``tls`` shows the certificate in
-    `certificate`.
+    `certificate`, and ``distant`` lies behind the `network` of each broker.
     """
 
     def __init__(self, size: int, folder: Path) -> None:
-        names = ("plain", "sasl", "tls", "controller")
+        names = ("plain", "sasl", "tls", "distant", "controller")
         found = iter(_free_ports(size * len(names)))
         self.ports = [{name: next(found) for name in names} for _ in range(size)]
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,11 +145,14 @@ class Cluster:
 
     def servers_of(self, listener: str) -> str:
         """Give the addresses of one listener, separated by commas."""
+        if listener == "distant":
+            return ",".join(f"127.0.0.1:{broker.network.port}" for broker in self.brokers)
         return ",".join(f"127.0.0.1:{ports[listener]}" for ports in self.ports)
 
     def heal(self) -> None:
-        """Start again what a test killed."""
+        """Start again what a test killed, mend what it cut."""
         for broker in self.brokers:
+            broker.network.mend()
             broker.start()
         for broker in self.brokers:
             broker.wait()
@@ -142,6 +160,7 @@ class Cluster:
     def __enter__(self) -> Self:
         cluster_id = _java("kafka.tools.StorageTool", "random-uuid").split()[-1]
         for broker in self.brokers:
+            broker.network.__enter__()
             broker.format(cluster_id)
         try:
             self.heal()
@@ -153,6 +172,7 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         for broker in self.brokers:
             broker.kill()
+            broker.network.__exit__()
 
 
 @contextmanager
@@ -216,6 +236,10 @@ def fresh_prefix() -> str:
     return f"t{uuid.uuid4().hex[:12]}"
 
 
+def _listeners(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name.upper()}://127.0.0.1:{port}" for name, port in ports.items())
+
+
 def _settings(size: int, voters: str, store: Path) -> dict[str, str]:
     login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
     return {
@@ -223,7 +247,9 @@ def _settings(size: int, voters: str, store: Path) -> dict[str, str]:
         "controller.quorum.voters": voters,
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAIN",
-        "listener.security.protocol.map": "PLAIN:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": (
+            "PLAIN:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL,DISTANT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+        ),
         "listener.name.sasl.sasl.enabled.mechanisms": "PLAIN",
         "listener.name.sasl.plain.sasl.jaas.config": f'{login} user_{USER}="{PASSWORD}";',
         "listener.name.tls.ssl.keystore.location": str(store),

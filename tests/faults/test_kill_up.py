@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 from fake_labelstudio import FakeLabelStudio
+from labelling_tools import FakeTool, RealTool
 from labelstudio_server import needs_label_studio
 
 from davy.codec import decode, load, load_any
@@ -25,7 +26,6 @@ from davy.demo.processes import free_port, wait_until
 from davy.event import INFERENCES
 from davy.runner import open_runtime
 from davy_miner.candidates import Candidate
-from davy_miner.labelstudio import LocalLabelStudio
 
 MODEL = "kill:1"
 KILLS = 10
@@ -46,42 +46,10 @@ print(json.dumps(davy.stats()))
 """
 
 
-class FakeTool:
-    """The fake Label Studio of the fault tests."""
-
-    def __init__(self, fake: FakeLabelStudio) -> None:
-        self._fake = fake
-        self.url, self.api_key = fake.url, fake.refresh_token
-
-    def candidates(self) -> list[str]:
-        """The candidate of every task."""
-        return [task["data"]["candidate_id"] for task in list(self._fake.tasks.values())]
-
-
-class RealTool:
-    """A real Label Studio."""
-
-    def __init__(self, server: LocalLabelStudio) -> None:
-        self.url, self.api_key = server.url, server.api_key
-
-    def candidates(self) -> list[str]:
-        """The candidate of every task of this test's model."""
-        headers = {"Authorization": f"Token {self.api_key}"}
-        found: list[str] = []
-        with httpx.Client(base_url=self.url, headers=headers, timeout=30) as client:
-            for project in client.get("/api/projects/").raise_for_status().json()["results"]:
-                if MODEL not in project["title"] or not project["task_number"]:
-                    continue
-                query = {"project": project["id"], "page_size": 10_000, "fields": "all"}
-                tasks = client.get("/api/tasks/", params=query).raise_for_status().json()["tasks"]
-                found += [task["data"]["candidate_id"] for task in tasks]
-        return found
-
-
 @pytest.fixture(params=["fake", pytest.param("real", marks=needs_label_studio())])
 def tool(request: pytest.FixtureRequest) -> Iterator[FakeTool | RealTool]:
     if request.param == "real":
-        yield RealTool(request.getfixturevalue("labelstudio"))
+        yield RealTool(request.getfixturevalue("labelstudio"), MODEL)
         return
     with FakeLabelStudio() as started:
         yield FakeTool(started)

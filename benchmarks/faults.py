@@ -1,0 +1,44 @@
+"""A deployment on three brokers and Redis, broken in ten ways, twenty times each: what was lost and how soon it rested.
+
+It runs tests/faults/test_cluster.py, whose checks decide; here only what they saw is put together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+NAME: Final = "faults"
+ROUNDS: Final = 20
+_TESTS: Final = Path(__file__).parents[1] / "tests" / "faults" / "test_cluster.py"
+
+
+def run() -> dict[str, Any]:
+    """Run the tests; give for every fault what its rounds saw, and whether a real Label Studio was there."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results.json"
+        env = {**os.environ, "DAVY_FAULT_ROUNDS": str(ROUNDS), "DAVY_FAULT_RESULTS": str(results)}
+        code = subprocess.run([sys.executable, "-m", "pytest", str(_TESTS)], env=env, check=False).returncode
+        found = json.loads(results.read_text()) if results.exists() else {}
+    return {"every_test_passed": code == 0} | {name: _summary(rounds) for name, rounds in found.items()}
+
+
+def _summary(rounds: list[dict[str, float]]) -> dict[str, Any]:
+    last, seconds = rounds[-1], [one["seconds_to_rest"] for one in rounds]
+    return {
+        "rounds": len(rounds),
+        "captured": last["captured"],
+        "stored_and_counted": last["captured"] - last["dropped"],
+        "dropped": last["dropped"],
+        "sent_again": last["sent_again"],
+        "late": last["late"],
+        "incidents": last["incidents"],
+        "tasks": last["tasks"],
+        "seconds_to_rest": {"median": median(seconds), "worst": max(seconds)},
+    }

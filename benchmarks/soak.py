@@ -1,0 +1,150 @@
+"""Half an hour of a whole deployment at half the load it can take, with a fault a minute.
+
+Three brokers, a Redis with its replica, two detect processes, one that mines, a fake Label Studio with its vices: all
+on this machine beside the serving app. Lag and resident memory are looked at every two seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import httpx
+import numpy as np
+
+from benchmarks.services import TESTS
+
+NAME: Final = "soak"
+MINUTES: Final = int(os.environ.get("DAVY_SOAK_MINUTES", "30"))
+_FLAT_OUT: Final = 1_000_000
+_SHARE: Final = 0.5
+_EVERY_SECONDS: Final = 2.0
+_WARM_SECONDS: Final = 180.0
+"""Memory of a process is judged from this age on."""
+_LEAST_SECONDS: Final = 300.0
+"""Nothing is said about the slope of a process that lived for less after that."""
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class Watch(threading.Thread):
+    """Samples lag by minute, and resident memory by process."""
+
+    def __init__(self, world: Any) -> None:
+        super().__init__(daemon=True)
+        self._world = world
+        self._over = threading.Event()
+        self.lag: list[tuple[float, float]] = []
+        self.memory: dict[str, list[tuple[float, float]]] = defaultdict(list)
+
+    def run(self) -> None:
+        """Sample until told to stop."""
+        while not self._over.wait(_EVERY_SECONDS):
+            now = time.monotonic()
+            self.lag.append((now, sum(self._lag_of(port) for port in self._world.health.values())))
+            for process in (*self._world.roles.values(), self._world.app):
+                child = process.child
+                try:
+                    pages = int(Path(f"/proc/{child.pid}/statm").read_text().split()[1])
+                except (OSError, AttributeError):
+                    continue
+                self.memory[f"{process.name} {child.pid}"].append((now, pages * _PAGE / 2**20))
+
+    def stop(self) -> None:
+        """Take no more samples."""
+        self._over.set()
+        self.join()
+
+    def slopes(self) -> dict[str, float]:
+        """Give the growth of memory in MB an hour, by process, of those that lived long enough."""
+        found = {}
+        for name, samples in self.memory.items():
+            late = [(at, size) for at, size in samples if at - samples[0][0] > _WARM_SECONDS]
+            if late and late[-1][0] - late[0][0] > _LEAST_SECONDS:
+                at, size = np.array(late).T
+                found[name.partition(" ")[0]] = round(float(np.polyfit(at - at[0], size, 1)[0] * 3600), 2)
+        return found
+
+    def most(self) -> dict[str, float]:
+        """Give the most memory in MB by name of process."""
+        found: dict[str, float] = {}
+        for name, samples in self.memory.items():
+            short = name.partition(" ")[0]
+            found[short] = round(max(found.get(short, 0.0), *(size for _, size in samples)), 1)
+        return found
+
+    def _lag_of(self, port: int) -> float:
+        try:
+            lines = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=2).text.splitlines()
+        except httpx.TransportError:
+            return 0.0
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("davy_lag_records{"))
+
+
+def run() -> dict[str, Any]:
+    """Find out the most the deployment takes, then run it at half of that and break something every minute."""
+    sys.path.insert(0, str(TESTS))
+    os.environ["PYTHONPATH"] = str(TESTS)
+    from breaking import FAULTS
+    from deployment import Deployment
+    from fake_labelstudio import VICES, FakeLabelStudio
+    from kafka_server import Cluster
+    from labelling_tools import FakeTool
+
+    rng, minutes, rests = random.Random(5), [], []
+    with tempfile.TemporaryDirectory() as name, FakeLabelStudio() as fake:
+        folder = Path(name)
+        settings = {"DAVY_DETECT_RESTATE_SECONDS": "60", "DAVY_DETECT_CONTROL_SHARE": "0.001"}
+        with (
+            Cluster(3, folder / "kafka") as cluster,
+            Deployment(cluster, folder, FakeTool(fake), **settings) as world,
+        ):
+            most = _most(world)
+            rate = int(_SHARE * most)
+            watch = Watch(world)
+            watch.start()
+            for minute, fault in enumerate((list(FAULTS) * MINUTES)[:MINUTES]):
+                fake.vices.extend(rng.sample(VICES, 2))
+                world.capture(rate * 55, 55.0, shifted=minute % 10 == 5)
+                time.sleep(rng.uniform(5.0, 20.0))
+                begun = time.monotonic()
+                FAULTS[fault](world, rng)
+                mended = time.monotonic()
+                account = world.app.account()
+                rests.append(world.rest(account["sent"]))
+                minutes.append(
+                    {"fault": fault, "seconds": round(mended - begun, 1), "rest_seconds": round(rests[-1], 1)}
+                )
+            watch.stop()
+            ledger = world.check(account, compare=False)
+    lags = [lag for _, lag in watch.lag]
+    return {
+        "minutes": MINUTES,
+        "most_per_second": round(most),
+        "load_per_second": rate,
+        "ledger": ledger,
+        "thinned": account["thinned"],
+        "lag_records": {"median": median(lags), "most": max(lags), "last": lags[-1]},
+        "seconds_to_rest_after_the_load": {"median": round(median(rests), 1), "worst": round(max(rests), 1)},
+        "resident_mb_most": watch.most(),
+        "resident_mb_per_hour": watch.slopes(),
+        "by_minute": minutes,
+    }
+
+
+def _most(world: Any) -> float:
+    """Give how many inferences a second go all the way while the app captures as fast as it can."""
+    world.capture(2_000, 2.0)
+    world.rest(world.app.account()["sent"])
+    before = world.counted()
+    begun = time.monotonic()
+    world.capture(_FLAT_OUT, 0.0)
+    world.rest(world.app.account()["sent"])
+    return float((world.counted() - before) / (time.monotonic() - begun))

@@ -1,0 +1,71 @@
+"""A whole deployment on three brokers and Redis, broken in ten ways: nothing is lost, nothing counts twice.
+
+`DAVY_FAULT_ROUNDS` says how often each fault strikes (``make bench-faults``: 20), and `DAVY_FAULT_RESULTS` names a file
+for what was seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+from breaking import FAULTS
+from deployment import Deployment
+from fake_labelstudio import VICES, FakeLabelStudio
+from kafka_server import Cluster, needs_brokers
+from labelling_tools import FakeTool, RealTool
+from labelstudio_server import needs_label_studio
+from redis_server import LOCAL
+from streams import MODEL
+
+from davy_miner.labelstudio import LocalLabelStudio
+
+ROUNDS = int(os.environ.get("DAVY_FAULT_ROUNDS", "1"))
+RESULTS = os.environ.get("DAVY_FAULT_RESULTS", "")
+COUNT, SECONDS = 400, 2.0
+
+pytestmark = [*needs_brokers(), *LOCAL, pytest.mark.timeout(300 + 60 * ROUNDS)]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_changes_nothing_but_the_time(name: str, kafka_cluster: Cluster, tmp_path: Path) -> None:
+    rng = random.Random(name)
+    rounds = []
+    with FakeLabelStudio() as fake, Deployment(kafka_cluster, tmp_path, FakeTool(fake)) as world:
+        for number in range(ROUNDS):
+            fake.vices.extend(rng.sample(VICES, 2))
+            world.capture(COUNT, SECONDS, shifted=number % 4 == 2)
+            FAULTS[name](world, rng)
+            account = world.app.account()
+            seconds = world.rest(account["sent"])
+            rounds.append({**world.check(account), "seconds_to_rest": round(seconds, 1)})
+    assert [seen["dropped"] for seen in rounds] == [
+        0
+    ] * ROUNDS  # every fault is shorter than the queue is long
+    write_down(name, rounds)
+
+
+@pytest.mark.parametrize("tool", [pytest.param("real", marks=needs_label_studio())])
+def test_a_real_label_studio_holds_one_task_a_candidate_when_workers_are_killed(
+    tool: str, labelstudio: LocalLabelStudio, kafka_cluster: Cluster, tmp_path: Path
+) -> None:
+    rng = random.Random(tool)
+    with Deployment(kafka_cluster, tmp_path, RealTool(labelstudio, MODEL)) as world:
+        for _ in range(2):
+            world.capture(COUNT, SECONDS)
+            FAULTS["worker killed"](world, rng)
+            account = world.app.account()
+            world.rest(account["sent"])
+            assert world.check(account)["tasks"] > 0
+
+
+def write_down(name: str, rounds: list[dict[str, float]]) -> None:
+    """Keep what the rounds of a fault showed, for whoever asked for it."""
+    if not RESULTS:
+        return
+    path = Path(RESULTS)
+    found = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**found, name: rounds}, indent=2) + "\n")
