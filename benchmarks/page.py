@@ -10,7 +10,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
-NAMES = ("demo", "codec", "log", "detectors", "sdk", "gateway", "sdk-peers")
+NAMES = ("demo", "codec", "log", "detectors", "sdk", "gateway", "sdk-peers", "faults", "soak")
 HEAD = """# Figures
 
 Written by `python -m benchmarks.page` from `benchmarks/results/`; `make bench` and `make bench-demo` measure anew.
@@ -21,8 +21,7 @@ several repeats, and ratios say more than single figures.
 
 def page() -> str:
     found = {name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES}
-    first, last = demo(found.pop("demo")), peers(found.pop("sdk-peers"))
-    return "\n".join([HEAD, first, *map(section, found.values()), last])
+    return "\n".join([HEAD, *(SECTIONS.get(name, section)(one) for name, one in found.items())])
 
 
 def demo(found: dict[str, Any]) -> str:
@@ -116,6 +115,37 @@ def peers(found: dict[str, Any]) -> str:
         f"tracing or analytics client ({compared['next']}).\n\n"
     )
     return head(found) + note + "\n".join(lines) + "\n"
+
+
+def faults(found: dict[str, Any]) -> str:
+    figures = dict(found["figures"])
+    passed = "every check held" if figures.pop("every_test_passed") else "NOT every check held"
+    lines = [
+        "| fault | rounds | captured | stored and counted | late | incidents | tasks | rest, median s | worst s |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {one['rounds']} | {one['captured']:,} | {one['stored_and_counted']:,} | {one['late']} | "
+            f"{one['incidents']} | {one['tasks']} | {one['seconds_to_rest']['median']:.1f} | "
+            f"{one['seconds_to_rest']['worst']:.1f} |"
+            for name, one in figures.items()
+        ),
+    ]
+    note = (
+        "Three brokers, Redis and its replica, two detect processes, one that mines, an app, and a Label Studio with "
+        "its vices; one more run has a real Label Studio. After each round what was captured is stored or counted, "
+        "every chosen candidate has one task, and counts and statistics are those of one process that reads the same "
+        f"log undisturbed: {passed}. Rest is the time from the end of the traffic until all of it is counted, tested "
+        "and with the labelling tool.\n\n"
+    )
+    return head(found) + note + "\n".join(lines) + "\n"
+
+
+def soak(found: dict[str, Any]) -> str:
+    figures = {name: value for name, value in found["figures"].items() if name != "by_minute"}
+    return head(found) + table(list(flat(figures, "")))
+
+
+SECTIONS = {"demo": demo, "sdk-peers": peers, "faults": faults, "soak": soak}
 
 
 def short(value: Any) -> str:

@@ -28,8 +28,9 @@ from davy.runner import open_runtime
 from davy_miner.candidates import Candidate
 
 MODEL = "kill:1"
-KILLS = 10
-TASKS = 60
+KILLS = {FakeTool: 10, RealTool: 3}
+"""The real Label Studio takes seconds where the fake one takes none."""
+TASKS_A_KILL = 6
 SERVING = """
 import json, pathlib, random, sys, time
 import davy
@@ -112,7 +113,7 @@ class Victim:
 
 
 @pytest.mark.timeout(600)
-def test_ten_kills_lose_nothing_count_nothing_twice_and_make_no_task_twice(
+def test_kills_lose_nothing_count_nothing_twice_and_make_no_task_twice(
     tmp_path: Path, tool: FakeTool | RealTool
 ) -> None:
     rng, victim = random.Random(3), Victim(tmp_path, tool)
@@ -123,7 +124,7 @@ def test_ten_kills_lose_nothing_count_nothing_twice_and_make_no_task_twice(
     )
     try:
         before = 0
-        for _ in range(KILLS):
+        for _ in range(KILLS[type(tool)]):
             victim.start()
             wait_until(lambda before=before: victim.counted() > before, "the count to go on", seconds=60)
             time.sleep(rng.random() * 1.5)  # the moment of the kill is the point of this test
@@ -135,7 +136,8 @@ def test_ten_kills_lose_nothing_count_nothing_twice_and_make_no_task_twice(
         assert sum(ledger["dropped"].values()) == 0
         victim.start()
         wait_until(lambda: victim.counted() == captured, "everything to be counted", seconds=60)
-        wait_until(lambda: len(tool.candidates()) >= TASKS, f"{TASKS} tasks", seconds=120)
+        tasks = TASKS_A_KILL * KILLS[type(tool)]
+        wait_until(lambda: len(tool.candidates()) >= tasks, f"{tasks} tasks", seconds=120)
     finally:
         serving.kill()
         serving.wait()
@@ -148,8 +150,8 @@ def test_ten_kills_lose_nothing_count_nothing_twice_and_make_no_task_twice(
         candidates = [load(Candidate, data) for _, data in runtime.store.items("candidates")]
     assert stored == Counter(str(number) for number in range(captured))
     assert events == captured
-    tasks = Counter(tool.candidates())
-    assert max(tasks.values()) == 1
+    made = Counter(tool.candidates())
+    assert max(made.values()) == 1
     pushed = {candidate.id for candidate in candidates if candidate.state == "pushed"}
-    assert pushed <= set(tasks)
-    assert set(tasks) <= pushed | {candidate.id for candidate in candidates if candidate.state == "pushing"}
+    assert pushed <= set(made)
+    assert set(made) <= pushed | {candidate.id for candidate in candidates if candidate.state == "pushing"}

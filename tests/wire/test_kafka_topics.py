@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kafka_rig import Open, append
+from kafka_rig import Open, append, read
 from kafka_server import needs_brokers
 
 from davy.demo.processes import wait_until
@@ -62,3 +62,16 @@ def test_topics_with_few_partitions_are_a_warning_and_good_ones_are_none(url: st
         "4 partitions, DAVY_KAFKA_PARTITIONS says 5",
     )
     assert (found[LABELS].state, found[LABELS].remedy) == ("ok", "")
+
+
+def test_a_hot_model_is_spread_and_what_is_sent_again_goes_where_it_went_before(url: str, open_: Open) -> None:
+    log = open_(url, kafka__shards=16)
+    values = [f"envelope {number}" for number in range(40)]
+    append(log, *values)
+    append(log, *values)
+    places: dict[str, set[int]] = {}
+    for record in read(log):
+        places.setdefault(record.value.decode(), set()).add(record.partition)
+    assert sorted(places) == sorted(values)
+    assert all(len(where) == 1 for where in places.values())
+    assert set().union(*places.values()) == {0, 1, 2, 3}
