@@ -24,13 +24,21 @@ from benchmarks.services import TESTS
 
 NAME: Final = "soak"
 MINUTES: Final = int(os.environ.get("DAVY_SOAK_MINUTES", "30"))
-_FLAT_OUT: Final = 1_000_000
+_FLAT_OUT: Final = 400_000
 _SHARE: Final = 0.5
 _EVERY_SECONDS: Final = 2.0
 _WARM_SECONDS: Final = 180.0
 """Memory of a process is judged from this age on."""
 _LEAST_SECONDS: Final = 300.0
 """Nothing is said about the slope of a process that lived for less after that."""
+SETTINGS: Final = {
+    "DAVY_DETECT_RESTATE_SECONDS": "60",
+    "DAVY_DETECT_FLAG_SHARE": "0.001",
+    "DAVY_DETECT_CONTROL_SHARE": "0.001",
+    "DAVY_MINE_ROUND_SECONDS": "10",
+    "DAVY_MINE_POLL_SECONDS": "1",
+}
+"""What a team at this load would set; the fault tests flag more, to have more tasks to count."""
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -101,10 +109,9 @@ def run() -> dict[str, Any]:
     rng, minutes, rests = random.Random(5), [], []
     with tempfile.TemporaryDirectory() as name, FakeLabelStudio() as fake:
         folder = Path(name)
-        settings = {"DAVY_DETECT_RESTATE_SECONDS": "60", "DAVY_DETECT_CONTROL_SHARE": "0.001"}
         with (
             Cluster(3, folder / "kafka") as cluster,
-            Deployment(cluster, folder, FakeTool(fake), **settings) as world,
+            Deployment(cluster, folder, FakeTool(fake), **SETTINGS) as world,
         ):
             most = _most(world)
             rate = int(_SHARE * most)

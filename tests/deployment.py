@@ -207,30 +207,18 @@ class Deployment:
     @contextmanager
     def looking(self) -> Iterator[Runtime]:
         """Open log and store as an onlooker, past the networks."""
-        urls = {
+        own = {
             "DAVY_URL": f"kafka://{self.cluster.servers}/{self._options}",
             "DAVY_STORE_URL": f"{self.servers[0].url}/0",
-            "DAVY_BLOB_URL": self.env["DAVY_BLOB_URL"],
-            "DAVY_DETECT_FALSE_ALARM_EVERY": self.env["DAVY_DETECT_FALSE_ALARM_EVERY"],
-            "DAVY_DETECT_QUIET_EVENTS": self.env["DAVY_DETECT_QUIET_EVENTS"],
-            "DAVY_DETECT_RESTATE_SECONDS": self.env["DAVY_DETECT_RESTATE_SECONDS"],
         }
-        with open_runtime(load_settings(env=urls)) as runtime:
+        shared = {name: value for name, value in self.env.items() if name.startswith("DAVY_")}
+        with open_runtime(load_settings(env={**shared, **own})) as runtime:
             yield runtime
 
     def capture(self, count: int, seconds: float, *, shifted: bool = False) -> None:
         """Let the app capture so many, without waiting."""
         self.app.capture(count, seconds, shifted=shifted)
         self.asked += count
-
-    def heal(self) -> None:
-        """Start again whatever is down."""
-        self.cluster.heal()
-        self.network.mend()
-        for process in self.roles.values():
-            process.jump(0.0)
-            process.start()
-        self.app.jump(0.0)
 
     def counted(self) -> int:
         """Give how many inferences the detectors have taken in."""

@@ -64,7 +64,9 @@ def test_topics_with_few_partitions_are_a_warning_and_good_ones_are_none(url: st
     assert (found[LABELS].state, found[LABELS].remedy) == ("ok", "")
 
 
-def test_a_hot_model_is_spread_and_what_is_sent_again_goes_where_it_went_before(url: str, open_: Open) -> None:
+def test_a_hot_model_is_spread_and_what_is_sent_again_goes_where_it_went_before(
+    url: str, open_: Open
+) -> None:
     log = open_(url, kafka__shards=16)
     values = [f"envelope {number}" for number in range(40)]
     append(log, *values)
