@@ -113,7 +113,7 @@ class Reducer:
         self._let_go(model)
         if lease is None:
             return None
-        outbox = Outbox(self._runtime.store, self._producer, f"model/{model}")
+        outbox = Outbox(self._runtime.store, self._producer, f"model/{model}", self._failures)
         outbox.publish_again(lease)
         self._tenures[model] = _Tenure(lease, outbox, Display(self._runtime.meter, model))
         return self._tenures[model]
