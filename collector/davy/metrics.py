@@ -60,7 +60,10 @@ FLAGS = Metric(
     "davy_flags_total", "counter", "Samples flagged for the miner, by reason.", ("model", "reason")
 )
 DEAD_LETTERS = Metric(
-    "davy_dead_letters_total", "counter", "Records set aside unread, and messages the log refused.", ("topic", "error")
+    "davy_dead_letters_total",
+    "counter",
+    "Records set aside unread, and messages the log refused.",
+    ("topic", "error"),
 )
 LAG = Metric("davy_lag_records", "gauge", "Log records a role has yet to read.", ("role",))
 LAG_SECONDS = Metric(
