@@ -72,6 +72,12 @@ LAG_SECONDS = Metric(
     "Time since the append of the last record read, 0 when all are read.",
     ("role",),
 )
+UNREAD_SECONDS = Metric(
+    "davy_unread_seconds",
+    "gauge",
+    "Time for which no process has read on in a partition that holds unread inferences.",
+    ("partition",),
+)
 RECORDS = Metric("davy_records_total", "counter", "Log records a role handled.", ("role",))
 BATCH_SECONDS = Metric(
     "davy_batch_seconds", "histogram", "Time one role took for one transaction of log records.", ("role",),

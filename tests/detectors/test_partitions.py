@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from davy.codec import load, load_any
 from davy.config import DetectSettings
 from davy.runtime import Runtime
 from davy_detectors.alerts import Incident
+from davy_detectors.worker import DetectTarget
 
 pytestmark = pytest.mark.fast
 
@@ -187,3 +189,32 @@ def test_a_model_that_another_process_tests_is_no_longer_shown(undisturbed: dict
         cluster.metric(second, "davy_inferences_total", model=MODEL)
         == answer(cluster.runtime)["state"]["events"]
     )
+
+
+def test_every_process_tells_for_how_long_nobody_reads_a_partition() -> None:
+    cluster = Cluster(2, SETTINGS)
+    reader, other = cluster.start(), cluster.start()
+
+    def turn(*readers: DetectTarget) -> list[list[float | None]]:
+        for one in readers:
+            one.counting.step()
+        for one in (reader, other):
+            one.testing.turn()
+        return [
+            [cluster.metric(one, "davy_unread_seconds", partition=str(n)) for n in range(2)]
+            for one in (reader, other)
+        ]
+
+    assert turn(reader, other) == [[0, 0], [0, 0]]
+    keys = [next(f"m#{n}" for n in range(99) if crc32(f"m#{n}".encode()) % 2 == p) for p in range(2)]
+    for key in keys:
+        cluster.send(BEGIN, key, SENT[0][2])
+    turn(reader)
+    pass_time(cluster.runtime, 100.0)
+    (mine, theirs), told_by_other = turn(reader)
+    assert (mine, theirs) == (0, 100)  # the other has its partition, and does not read
+    assert told_by_other == [mine, theirs]
+    cluster.send(BEGIN + 100 * SECOND, keys[1], SENT[1][2])
+    pass_time(cluster.runtime, 100.0)
+    assert turn(reader)[0] == [0, 200]
+    assert turn(reader, other) == [[0, 0], [0, 0]]
