@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dying import Fuse
 from pyarrow import parquet
 from streams import Clock, id_of, make_runtime
 
@@ -22,6 +23,24 @@ from davy.log import Message
 from davy.runtime import Runtime
 
 DAY = 86_400 * 10**9
+
+
+class MortalPlace:
+    """A place that dies before or after it has written or removed a file."""
+
+    def __init__(self, inner: Place, fuse: Fuse) -> None:
+        self._inner, self._fuse = inner, fuse
+        self.paths, self.open, self.tidy = inner.paths, inner.open, inner.tidy
+
+    def put(self, path: str, data: bytes) -> None:
+        self._fuse.burn()
+        self._inner.put(path, data)
+        self._fuse.burn()
+
+    def remove(self, path: str) -> None:
+        self._fuse.burn()
+        self._inner.remove(path)
+        self._fuse.burn()
 
 
 def runtime_of(adapter: str, directory: Path, *, clock: Clock | None = None, **archive: Any) -> Runtime:

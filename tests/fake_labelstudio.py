@@ -40,7 +40,8 @@ class FakeLabelStudio:
     """The server; a context manager that starts and stops it.
 
     `tasks` are as the API gives them; annotators' acts are methods. Its clock stands still but for a microsecond a
-    change, and moves by `advance`. An import with a candidate of `refuse` is refused.
+    change, and moves by `advance`. An import with a candidate of `refuse` is refused; lists leave out `unlisted` tasks,
+    and something on the way answers 404 to paths that are like `lost`.
     """
 
     def __init__(self) -> None:
@@ -52,6 +53,8 @@ class FakeLabelStudio:
         self.before_answer: Callable[[str, str], None] | None = None
         self.legacy_enabled = True
         self.refuse: set[str] = set()
+        self.unlisted: set[int] = set()
+        self.lost = ""
         self.refresh_token = _jwt("refresh", 4_000_000_000, 0)
         self._late: list[tuple[int, list[dict[str, Any]]]] = []
         self._lock = threading.RLock()
@@ -213,6 +216,9 @@ class _Handler(BaseHTTPRequestHandler):
         if refused:
             self._answer(401, {"detail": refused})
             return
+        if re.fullmatch(fake.lost, parts.path):
+            self._answer(404, {"detail": "no route"})
+            return
         for route, pattern, act in _ROUTES:
             found = re.fullmatch(pattern, parts.path)
             if route == method and found:
@@ -297,6 +303,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = json.loads(self._query["query"])
         with fake._lock:
             rows = [task for task in fake.tasks.values() if task["project"] == project]
+            rows = [task for task in rows if task["id"] not in fake.unlisted]
             for item in query["filters"]["items"]:
                 rows = [task for task in rows if _fits(task, item)]
             order = query["ordering"][0].removeprefix("tasks:")
@@ -306,6 +313,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(
                 200, {"total": len(rows), "total_annotations": 0, "total_predictions": 0, "tasks": page}
             )
+
+    def _get_task(self, _: Any, task: int) -> None:
+        found = self.server_state.tasks.get(task)
+        self._answer(*((200, _as_listed(found)) if found else (404, _gone("Task"))))
 
     def _delete_task(self, _: Any, task: int) -> None:
         fake = self.server_state
@@ -358,6 +369,7 @@ _ROUTES: Final[tuple[tuple[str, str, Callable[..., None]], ...]] = (
     ("GET", r"/api/projects/(\d+)/", _Handler._get_project),
     ("POST", r"/api/projects/(\d+)/import", _Handler._import),
     ("GET", r"/api/tasks/", _Handler._list_tasks),
+    ("GET", r"/api/tasks/(\d+)/", _Handler._get_task),
     ("DELETE", r"/api/tasks/(\d+)/", _Handler._delete_task),
 )
 

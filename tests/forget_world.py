@@ -10,7 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
+from pyarrow import parquet
 
+from davy.archive.places import open_place
+from davy.archive.role import Archive
 from davy.blobs import Blobs, open_blobs
 from davy.codec import Encoder, dump, load, pack
 from davy.config import Settings
@@ -96,6 +99,7 @@ class ForgetWorld:
             log=replace(settings.log, **log),
             detect=replace(settings.detect, control_share=1.0),
             mine=replace(settings.mine, round_seconds=0.0, datasets=str(directory / "datasets")),
+            archive=replace(settings.archive, url=f"file:///{directory}/archive", seconds=0.0),
             labelstudio=replace(
                 settings.labelstudio, url=fake.url, api_key=LEGACY_KEY, timeout_seconds=2, settle_seconds=0
             ),
@@ -153,11 +157,14 @@ class ForgetWorld:
             detectors.testing.turn()
         finally:
             detectors.close()
-        loop: Loop[Any] = Loop(runtime, Mine(runtime))
-        try:
-            loop.drain()
-        finally:
-            loop.close()
+        archive = Archive(runtime, open_place(self.settings.archive.url))
+        for role in (Mine(runtime), archive):
+            loop: Loop[Any] = Loop(runtime, role)
+            try:
+                loop.drain()
+                loop.step()  # the archive writes what it sealed
+            finally:
+                loop.close()
 
     def label(self, subjects: Sequence[Subject]) -> None:
         """Choose everything that waits, push it, answer for `subjects` and read the answers back."""
@@ -237,6 +244,10 @@ class ForgetWorld:
         for path in sorted((self.directory / "datasets").rglob("*")):
             if path.is_file():
                 yield "datasets", path.name.encode() + b" " + path.read_bytes()
+        for path in sorted((self.directory / "archive").rglob("*")):
+            if path.is_file():
+                table = parquet.ParquetFile(path).read()
+                yield "archive", repr((path.name, table.schema, table.to_pylist())).encode()
         yield "label studio", repr(self.fake.tasks).encode()
 
     def places(self, subject: Subject) -> dict[str, set[str]]:

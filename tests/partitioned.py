@@ -1,99 +1,135 @@
-"""A log of several partitions a topic, in memory: what Kafka gives, for tests of what must not count on one."""
+"""A log of several partitions that groups share, in memory: what Kafka gives, for what must not count on one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from zlib import crc32
 
-from davy.log import Assigned, Consumer, Message, Partition, Position, Record
+from davy.log import Assigned, Message, Partition, Position, Record
 from davy.log.memory import MemoryLog
 
 
+@dataclass(slots=True)
+class Group:
+    """Consumers that share partitions."""
+
+    members: list[PartitionedConsumer] = field(default_factory=list)
+    generation: int = 0
+
+
 class PartitionedLog:
-    """Several logs in memory, a partition each; a key always goes to the same one."""
+    """Partitions made of one memory log each; a key always goes to the same one.
 
-    url = "memory://partitioned"
-    exclusive = False
+    A group's members share them; each learns of changes when it polls.
+    """
 
-    def __init__(self, partitions: int = 3) -> None:
-        self._logs = [MemoryLog(str(number)) for number in range(partitions)]
+    exclusive = True
+
+    def __init__(self, partitions: int = 3, clock: Callable[[], int] = time.time_ns) -> None:
+        self.url = f"memory://{partitions}-partitions"
+        self.logs = [MemoryLog(clock=clock) for _ in range(partitions)]
+        self._groups: dict[str, Group] = {}
 
     def partition_of(self, key: str) -> int:
         """Give the partition a key goes to."""
-        return crc32(key.encode()) % len(self._logs)
+        return crc32(key.encode()) % len(self.logs)
 
     def producer(self) -> _Producer:
-        return _Producer(self, self._logs)
+        return _Producer(self)
 
-    def consumer(self, topics: Sequence[str], group: str, *, assigned: Assigned | None = None) -> Consumer:
-        return _Consumer(self._logs, topics, group, assigned)
+    def consumer(
+        self, topics: Sequence[str], group: str, *, assigned: Assigned | None = None
+    ) -> PartitionedConsumer:
+        return PartitionedConsumer(self, topics, self.group(group), assigned)
+
+    def group(self, name: str) -> Group:
+        """Give a group, empty before anybody joined it."""
+        return self._groups.setdefault(name, Group())
 
     def start(self, topic: str) -> Position:
-        return {(topic, n): log.start(topic)[topic, 0] for n, log in enumerate(self._logs)}
+        return {(topic, p): log.start(topic)[topic, 0] for p, log in enumerate(self.logs)}
 
     def end(self, topic: str) -> Position:
-        return {(topic, n): log.end(topic)[topic, 0] for n, log in enumerate(self._logs)}
+        return {(topic, p): log.end(topic)[topic, 0] for p, log in enumerate(self.logs)}
 
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> Iterator[Record]:
-        for record in self._logs[partition].read(topic, 0, start, stop):
-            yield replace(record, partition=partition)
+        records = self.logs[partition].read(topic, 0, start, stop)
+        return (replace(record, partition=partition) for record in records)
 
     def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
-        return sum(log.retain(before=before, max_bytes=max_bytes) for log in self._logs)
+        return sum(log.retain(before=before, max_bytes=max_bytes) for log in self.logs)
 
     def close(self) -> None:
-        """Nothing is held."""
+        pass
 
 
 class _Producer:
-    def __init__(self, log: PartitionedLog, logs: Sequence[MemoryLog]) -> None:
+    def __init__(self, log: PartitionedLog) -> None:
         self._log = log
-        self._producers = [one.producer() for one in logs]
 
     def append(self, messages: Sequence[Message], *, timeout: float = 30.0) -> None:
         for message in messages:
-            self._producers[self._log.partition_of(message.key)].append([message], timeout=timeout)
+            self._log.logs[self._log.partition_of(message.key)].append([message], timeout)
 
     def close(self, *, timeout: float = 5.0) -> None:
-        for producer in self._producers:
-            producer.close(timeout=timeout)
+        pass
 
 
-class _Consumer:
+class PartitionedConsumer:
+    """A member of a group; one that does not poll believes to have what it had."""
+
     def __init__(
-        self, logs: Sequence[MemoryLog], topics: Sequence[str], group: str, assigned: Assigned | None
+        self, log: PartitionedLog, topics: Sequence[str], group: Group, assigned: Assigned | None
     ) -> None:
-        self._consumers = [log.consumer(topics, group) for log in logs]
-        places: list[Partition] = [(topic, n) for n in range(len(logs)) for topic in topics]
-        self.seek(assigned(places) if assigned else {})
+        self._log, self._topics, self._group, self._assigned = log, topics, group, assigned
+        self._offsets: dict[Partition, int] = {}
+        self._generation = -1
+        group.members.append(self)
+        group.generation += 1
 
     def poll(self, *, max_records: int = 500, timeout: float = 1.0) -> list[Record]:
-        found: list[Record] = []
-        for number, consumer in enumerate(self._consumers):
-            left = max_records - len(found)
-            records = consumer.poll(max_records=left, timeout=0.0) if left else []
-            found += [replace(record, partition=number) for record in records]
-        return found
+        if self._generation != self._group.generation:
+            self._rebalance()
+        each = [
+            replace(record, partition=partition)
+            for (topic, partition), offset in self._offsets.items()
+            for record in self._log.logs[partition].fetch({topic: offset}, max_records, 0.0)
+        ][:max_records]
+        for record in each:
+            self._offsets[record.topic, record.partition] = record.offset + 1
+        return each
 
     def position(self) -> Position:
-        return {
-            (topic, number): offset
-            for number, consumer in enumerate(self._consumers)
-            for (topic, _), offset in consumer.position().items()
-        }
+        return dict(self._offsets)
 
     def seek(self, position: Position) -> None:
-        for (topic, number), offset in position.items():
-            self._consumers[number].seek({(topic, 0): offset})
+        self._offsets |= {place: offset for place, offset in position.items() if place in self._offsets}
 
     def commit(self, position: Position) -> None:
-        for (topic, number), offset in position.items():
-            self._consumers[number].commit({(topic, 0): offset})
+        pass
 
     def lag(self) -> int:
-        return sum(consumer.lag() for consumer in self._consumers)
+        return sum(self._log.logs[p].backlog({topic: offset}) for (topic, p), offset in self._offsets.items())
 
     def close(self) -> None:
-        for consumer in self._consumers:
-            consumer.close()
+        if self in self._group.members:
+            self._group.members.remove(self)
+            self._group.generation += 1
+
+    def _rebalance(self) -> None:
+        self._generation = self._group.generation
+        if self not in self._group.members:  # expelled while it slept
+            self._group.members.append(self)
+            self._group.generation += 1
+            self._generation = self._group.generation
+        turn, count = self._group.members.index(self), len(self._group.members)
+        places = [
+            place
+            for place in chain(*(self._log.end(topic) for topic in self._topics))
+            if place[1] % count == turn
+        ]
+        stored: Mapping[Partition, int] = self._assigned(places) if self._assigned else {}
+        self._offsets = {(t, p): self._log.start(t)[t, p] for t, p in places} | dict(stored)

@@ -99,7 +99,7 @@ def _replay(
 ) -> int:
     """Put letters back on their topics, bytes unchanged; one that fails again becomes a new letter and counts on."""
     selection = Selection(topic=topic, error=error, partition=partition, offset=offset)
-    return _deal_with(selection, DeadLetters.replay, "replayed", dry_run=dry_run, as_json=as_json)
+    return _deal_with(selection, DeadLetters.replay, "replayed", whole=True, dry_run=dry_run, as_json=as_json)
 
 
 @dlq.command("drop")
@@ -113,7 +113,7 @@ def _drop(
 ) -> int:
     """Mark letters as dealt with; their bytes stay in the log until retention removes them."""
     selection = Selection(topic=topic, error=error, partition=partition, offset=offset)
-    return _deal_with(selection, DeadLetters.drop, "dropped", dry_run=dry_run, as_json=as_json)
+    return _deal_with(selection, DeadLetters.drop, "dropped", whole=False, dry_run=dry_run, as_json=as_json)
 
 
 def _deal_with(
@@ -121,6 +121,7 @@ def _deal_with(
     deal: Callable[[DeadLetters, Iterable[Letter]], list[Letter]],
     done: str,
     *,
+    whole: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -128,7 +129,7 @@ def _deal_with(
         raise SettingError("letters", "all", "say which: give --topic, --error or --offset")
     with open_runtime() as runtime:
         letters = DeadLetters(runtime)
-        found = letters.waiting(selection)
+        found = letters.waiting(selection, whole=whole)
         rows = _grouped(found if dry_run else deal(letters, found))
     title = f"dead letters {'would be ' if dry_run else ''}{done}"
     console.show(rows, title=title, as_json=as_json, empty="none matches")

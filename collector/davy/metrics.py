@@ -60,7 +60,10 @@ FLAGS = Metric(
     "davy_flags_total", "counter", "Samples flagged for the miner, by reason.", ("model", "reason")
 )
 DEAD_LETTERS = Metric(
-    "davy_dead_letters_total", "counter", "Records set aside unread, bytes unchanged.", ("topic", "error")
+    "davy_dead_letters_total",
+    "counter",
+    "Records set aside unread, and messages the log refused.",
+    ("topic", "error"),
 )
 LAG = Metric("davy_lag_records", "gauge", "Log records a role has yet to read.", ("role",))
 LAG_SECONDS = Metric(
@@ -68,6 +71,12 @@ LAG_SECONDS = Metric(
     "gauge",
     "Time since the append of the last record read, 0 when all are read.",
     ("role",),
+)
+UNREAD_SECONDS = Metric(
+    "davy_unread_seconds",
+    "gauge",
+    "Time for which no process has read on in a partition that holds unread inferences.",
+    ("partition",),
 )
 RECORDS = Metric("davy_records_total", "counter", "Log records a role handled.", ("role",))
 BATCH_SECONDS = Metric(

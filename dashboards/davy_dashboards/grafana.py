@@ -143,6 +143,8 @@ def _queue() -> list[Any]:
 def _health() -> list[Any]:
     return [
         panels.lines("Lag", "Log records a role has yet to read.", (latest(metrics.LAG), "{{role}}"), width=8),
+        panels.lines("Partitions nobody reads", "How long nobody has read on where inferences wait, by partition.",
+                     (latest(metrics.UNREAD_SECONDS), "{{partition}}"), unit="s", width=8),
         panels.lines("Time of one transaction", "Median and 95th percentile, by role.",
                      (quantile(metrics.BATCH_SECONDS, 0.5), "{{role}} median"),
                      (quantile(metrics.BATCH_SECONDS, 0.95), "{{role}} 95 %"), unit="s", width=8),

@@ -90,6 +90,15 @@ RULES: Final[tuple[Rule, ...]] = (
         run="davy doctor",
     ),
     Rule(
+        name="DavyPartitionUnread",
+        expression=f"max by (partition) ({metrics.UNREAD_SECONDS.name}) > 300",
+        severity="page",
+        summary="Nobody reads partition {{ $labels.partition }}",
+        description="Partition {{ $labels.partition }} holds inferences, and no process has read on in it for"
+        " {{ $value | humanizeDuration }}. No alarm can be raised past this time, whatever the model.",
+        run="davy doctor",
+    ),
+    Rule(
         name="DavyRoleFailing",
         expression=grew(metrics.ROLE_ERRORS, "10m", by=("role", "error"), more_than=2),
         severity="ticket",

@@ -16,8 +16,10 @@ from davy_detectors._display import Display
 from davy_detectors._examination import Examination
 from davy_detectors._tally import MODELS, WATERMARKS, Tally
 from davy_detectors._tools import SECOND, Tools
+from davy_detectors._unread import Unread
 
 if TYPE_CHECKING:
+    from davy.log import Partition
     from davy.store import Lease
 
 _EVERY_SECONDS: Final = 0.2
@@ -52,6 +54,7 @@ class Reducer:
         self._tenures: dict[str, _Tenure] = {}
         self._asked: dict[str, int] = {}
         self._next = 0.0
+        self._unread = Unread(tools.runtime.meter)
 
     def step(self) -> None:
         """Take a turn, five times a second at most."""
@@ -91,16 +94,28 @@ class Reducer:
         handled. It is now at least as late as the newest append, however far this machine's clock is behind the log's.
         What is appended up to `lateness_seconds` after its event time is in time.
         """
-        log, store, settings = self._runtime.log, self._runtime.store, self._runtime.settings.detect
+        store, settings = self._runtime.store, self._runtime.settings.detect
+        now = self._runtime.clock()
         marks = {int(partition): int(load_any(data)) for partition, data in store.items(WATERMARKS)}
-        through = max(self._runtime.clock(), *marks.values())  # before the ends are asked for, which may grow
-        starts = log.start(INFERENCES)
-        for place, end in log.end(INFERENCES).items():
-            if end > max(starts.get(place, 0), stored_position(store, Counting.name, place) or 0):
-                through = min(through, marks.get(place[1], 0))
+        through = max([now, *marks.values()])
+        unread = self._positions()  # asked after the time: what is appended meanwhile is after it
+        self._unread.show(unread, now)
+        for (_, partition), offset in unread.items():
+            if offset is not None:
+                through = min(through, marks.get(partition, 0))
         through -= int(settings.lateness_seconds * SECOND)
         length = int(settings.epoch_seconds * SECOND)
         return through - through % length - length
+
+    def _positions(self) -> dict[Partition, int | None]:
+        """Give where every partition is read next, None where all is read."""
+        log, store = self._runtime.log, self._runtime.store
+        starts = log.start(INFERENCES)
+        found: dict[Partition, int | None] = {}
+        for place, end in log.end(INFERENCES).items():
+            offset = max(starts.get(place, 0), stored_position(store, Counting.name, place) or 0)
+            found[place] = offset if end > offset else None
+        return found
 
     def _hold(self, model: str) -> _Tenure | None:
         """Give the model if its lease can be had; others' leases are asked for once a second."""
@@ -114,7 +129,7 @@ class Reducer:
         self._let_go(model)
         if lease is None:
             return None
-        outbox = Outbox(self._runtime.store, self._producer, f"model/{model}")
+        outbox = Outbox(self._runtime.store, self._producer, f"model/{model}", self._failures)
         outbox.publish_again(lease)
         self._tenures[model] = _Tenure(lease, outbox, Display(self._runtime.meter, model))
         return self._tenures[model]

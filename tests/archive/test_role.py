@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from archived import DAY, envelope, files, ids, loop_of, numbered, runtime_of, send
+from archived import DAY, MortalPlace, envelope, files, ids, loop_of, numbered, runtime_of, send
 from dying import Fuse, Killed, mortal
 from partitioned import PartitionedLog
 from pyarrow import parquet
@@ -43,18 +43,6 @@ def age(runtime: Runtime) -> Callable[[float], None]:
         runtime.clock.now += int(seconds * SECOND)
 
     return move
-
-
-class MortalPlace:
-    """A place that dies before or after it has written a file."""
-
-    def __init__(self, inner: Place, fuse: Fuse) -> None:
-        self._inner, self._fuse = inner, fuse
-
-    def put(self, path: str, data: bytes) -> None:
-        self._fuse.burn()
-        self._inner.put(path, data)
-        self._fuse.burn()
 
 
 class FailingPlace:

@@ -10,9 +10,12 @@ import s3_server
 from archived import envelope, loop_of, numbered, runtime_of, send
 from pyarrow import fs, parquet
 from s3_server import S3Server
+from streams import id_of
 
+from davy.archive.keeper import ArchiveKeeper
 from davy.archive.places import open_place
 from davy.errors import ArchiveError
+from davy.forgetting import Forgetting
 
 pytestmark = s3_server.LOCAL
 
@@ -44,6 +47,24 @@ def test_a_large_file_is_written_over_an_older_one_whole() -> None:
     bucket, root = fs.FileSystem.from_uri("s3://davy/archive")
     (found,) = bucket.get_file_info(fs.FileSelector(f"{root}/flags/model=m%3A1/day=2026-11-25"))
     assert found.size == 12 * 2**20
+
+
+@pytest.mark.usefixtures("server")
+def test_forgotten_rows_leave_the_objects_and_an_object_without_rows_goes(tmp_path: Path) -> None:
+    url = "s3://davy/models/archive"
+    runtime = runtime_of("memory", tmp_path, rows=50, url=url)
+    send(runtime, [envelope(first, 50) for first in (0, 50)])
+    loop = loop_of(runtime, open_place(url))
+    loop.drain()
+    loop.close()
+    ids = frozenset(map(id_of, range(51)))
+    outcome = Forgetting(runtime, [ArchiveKeeper(runtime)]).forget(ids)
+    assert (outcome.problems, outcome.counts["inferences"], outcome.counts["archive"]) == ([], 51, 2)
+    bucket, root = fs.FileSystem.from_uri(url)
+    (left,) = (one.path for one in bucket.get_file_info(fs.FileSelector(root, recursive=True)) if one.is_file)
+    assert parquet.read_table(left, filesystem=bucket)["id"].to_pylist() == [
+        id_of(n).hex() for n in range(51, 100)
+    ]
 
 
 @pytest.mark.usefixtures("server")

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kafka_server import KAFKA, fresh_prefix
 
-from davy.errors import LogError
+from davy.errors import LogError, Refused
 from davy.log import Consumer, Log, Message, Partition, Position, Producer, Record, open_log
 from davy.log.memory import MemoryLog
 from davy.log.sqlite import SqliteLog
@@ -399,9 +399,9 @@ def test_large_values_come_back_unchanged(log: Log) -> None:
 
 def test_a_message_that_cannot_be_kept_keeps_its_whole_batch_out(log: Log) -> None:
     good = Message(TOPIC, "good", b"a")
-    with pytest.raises(LogError, match=r"key.*UTF-8"):
+    with pytest.raises(Refused, match=r"key.*UTF-8"):
         log.producer().append([good, Message(TOPIC, "bad \ud800", b"b")])
-    with pytest.raises(LogError, match=r"headers.*zero byte"):
+    with pytest.raises(Refused, match=r"headers.*zero byte"):
         log.producer().append([good, Message(TOPIC, "bad", b"b", {"\0": ""})])
     assert values(log) == []
 

@@ -13,6 +13,7 @@ from streams import BEGIN, MODEL, SECOND, bury, give_reference, pass_time, rows
 
 from davy.codec import load_any
 from davy.config import DetectSettings
+from davy_detectors.worker import DetectTarget
 
 pytestmark = pytest.mark.fast
 
@@ -182,3 +183,32 @@ def test_a_model_that_another_process_tests_is_no_longer_shown(undisturbed: dict
         cluster.metric(second, "davy_inferences_total", model=MODEL)
         == answer(cluster.runtime.store)["state"]["events"]
     )
+
+
+def test_every_process_tells_for_how_long_nobody_reads_a_partition() -> None:
+    cluster = Cluster(2, SETTINGS)
+    reader, other = cluster.start(), cluster.start()
+
+    def turn(*readers: DetectTarget) -> list[list[float | None]]:
+        for one in readers:
+            one.counting.step()
+        for one in (reader, other):
+            one.testing.turn()
+        return [
+            [cluster.metric(one, "davy_unread_seconds", partition=str(n)) for n in range(2)]
+            for one in (reader, other)
+        ]
+
+    assert turn(reader, other) == [[0, 0], [0, 0]]
+    keys = [next(f"m#{n}" for n in range(99) if cluster.log.partition_of(f"m#{n}") == p) for p in range(2)]
+    for key in keys:
+        cluster.send(BEGIN, key, SENT[0][2])
+    turn(reader)
+    pass_time(cluster.runtime, 100.0)
+    (mine, theirs), told_by_other = turn(reader)
+    assert (mine, theirs) == (0, 100)  # the other has its partition, and does not read
+    assert told_by_other == [mine, theirs]
+    cluster.send(BEGIN + 100 * SECOND, keys[1], SENT[1][2])
+    pass_time(cluster.runtime, 100.0)
+    assert turn(reader)[0] == [0, 200]
+    assert turn(reader, other) == [[0, 0], [0, 0]]

@@ -110,6 +110,7 @@ def test_kill_9_of_the_command_in_the_middle_leaves_work_that_the_same_command_f
         **{key: value for key, value in os.environ.items() if not key.startswith("DAVY_")},
         "DAVY_URL": world.settings.url,
         "DAVY_MINE_DATASETS": world.settings.mine.datasets,
+        "DAVY_ARCHIVE_URL": world.settings.archive.url,
         "DAVY_LABELSTUDIO_URL": fake.url,
         "DAVY_LABELSTUDIO_API_KEY": LEGACY_KEY,
     }

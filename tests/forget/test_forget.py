@@ -51,12 +51,13 @@ def test_nothing_of_it_is_found_anywhere_and_all_of_the_others_is(world: ForgetW
     before = {one.number: world.places(one) for one in SUBJECTS}
     kinds_of_places = {place for places in before[1].values() for place in places}
     assert {place.split()[0] for place in kinds_of_places} == {
-        "log", "store", "blobs", "datasets", "label"
+        "log", "store", "blobs", "datasets", "archive", "label"
     }  # fmt: skip
     assert set(before[1]) == set(GONE.marks())
     outcome = world.forget(GONE)
     assert outcome.problems == []
-    assert outcome.counts == {**dict.fromkeys(KINDS, 1), "flags": 3}  # a flag, a damaged one, an incident
+    # a flag, a damaged one and an incident; files of inferences, feedback, flags and flags published once more
+    assert outcome.counts == {**dict.fromkeys(KINDS, 1), "flags": 3, "archive": 4}
     assert world.places(GONE) == {}
     assert {one.number: world.places(one) for one in BESIDE} == {
         one.number: before[one.number] for one in BESIDE
@@ -201,7 +202,7 @@ def test_a_record_nobody_can_decode_is_emptied_when_the_id_stands_in_it(world: F
     assert world.forget(GONE).counts["inferences"] == 1
     assert [record.value for record in world.records(INFERENCES)] == [b"", b"DVY\x01 damaged otherwise"]
     world.roles()
-    assert len(world.records("davy.inferences.dlq")) == 1
+    assert len(world.records("davy.inferences.dlq")) == 2  # one by the detectors, one by the archive
 
 
 def test_a_tag_names_all_its_inferences_wherever_they_are_kept(world: ForgetWorld) -> None:

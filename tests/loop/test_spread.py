@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from partitions import PartitionedLog
+from partitioned import PartitionedLog
 from streams import Clock, bury, make_runtime
 
 from davy.blobs.memory import MemoryBlobs

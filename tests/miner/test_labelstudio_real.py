@@ -128,6 +128,18 @@ def test_a_forgotten_task_goes_with_its_annotations_and_the_others_stay(
     assert [label.candidate for label in world.pull(process)] == [others[0]]
 
 
+def test_a_task_that_somebody_deleted_ends_its_candidate(world: World, api: httpx.Client) -> None:
+    model = "digits:deleted"
+    ids = world.select(3, model=model)
+    process = world.process()
+    assert process.push() == 3
+    (task,) = tasks_of(api, process.project(model))[ids[1]]
+    assert world.pull(process) == []
+    assert api.delete(f"/api/tasks/{task}/").status_code == 204
+    assert [(label.candidate, label.state) for label in world.pull(process)] == [(ids[1], "deleted")]
+    assert world.pull(process) == []
+
+
 def test_a_second_task_is_found_and_removed(world: World, api: httpx.Client) -> None:
     model = "digits:twice"
     ids = world.select(2, model=model)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from typing import Final, Protocol
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
 
 from davy._directory import directory_of, make_directory, remove_abandoned, write_whole
 from davy.errors import ArchiveError, SettingError
@@ -16,6 +19,18 @@ class Place(Protocol):
 
     def put(self, path: str, data: bytes) -> None:
         """Write a file, over the one that is there if any. Raises ArchiveError when it cannot be kept."""
+
+    def paths(self, folder: str) -> Iterator[str]:
+        """Give the path of every Parquet file below a folder. Raises ArchiveError when it cannot be looked through."""
+
+    def open(self, path: str) -> BinaryIO | None:
+        """Open a file for reading; None when it is not there. Raises ArchiveError when it cannot be read."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file; harmless when it is gone. Raises ArchiveError when it stays."""
+
+    def tidy(self) -> bool:
+        """Remove what killed processes left unfinished, while nobody writes; True."""
 
 
 class Directory:
@@ -39,6 +54,40 @@ class Directory:
         except OSError as error:
             remedy = f"cannot be written ({error.strerror}): free space or give write permission"
             raise ArchiveError("archive", f"{self._root}/{path}", remedy) from error
+
+    def paths(self, folder: str) -> Iterator[str]:
+        """Look through the folder."""
+        found = sorted((self._root / folder).rglob("*.parquet"))
+        return (path.relative_to(self._root).as_posix() for path in found)
+
+    def open(self, path: str) -> BinaryIO | None:
+        """Open a file."""
+        try:
+            return (self._root / path).open("rb")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._out_of_reach(self._root / path, error) from error
+
+    def remove(self, path: str) -> None:
+        """Unlink a file."""
+        try:
+            (self._root / path).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._out_of_reach(self._root / path, error) from error
+
+    def tidy(self) -> bool:
+        """Unlink files that were to be renamed."""
+        try:
+            remove_abandoned(self._unfinished, now=math.inf)
+        except OSError as error:
+            raise self._out_of_reach(self._unfinished, error) from error
+        return True
+
+    @staticmethod
+    def _out_of_reach(path: Path, error: OSError) -> ArchiveError:
+        remedy = f"cannot be read or removed ({error.strerror}): give this user permission"
+        return ArchiveError("archive", str(path), remedy)
 
 
 class Bucket:
@@ -71,8 +120,45 @@ class Bucket:
             with self._files.open_output_stream(f"{self._root}/{path}") as stream:
                 stream.write(data)
         except OSError as error:
-            remedy = f"cannot be written: is the bucket there, and may this user write to it? ({error})"
-            raise ArchiveError("archive", f"s3://{self._root}/{path}", remedy) from error
+            raise self._out_of_reach(path, "written", error) from error
+
+    def paths(self, folder: str) -> Iterator[str]:
+        """List the objects."""
+        from pyarrow import fs
+
+        selector = fs.FileSelector(f"{self._root}/{folder}", recursive=True, allow_not_found=True)
+        try:
+            found = sorted(one.path for one in self._files.get_file_info(selector))
+        except OSError as error:
+            raise self._out_of_reach(folder, "listed", error) from error
+        return (path.removeprefix(f"{self._root}/") for path in found if path.endswith(".parquet"))
+
+    def open(self, path: str) -> BinaryIO | None:
+        """Open an object."""
+        try:
+            file: BinaryIO = self._files.open_input_file(f"{self._root}/{path}")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._out_of_reach(path, "read", error) from error
+        return file
+
+    def remove(self, path: str) -> None:
+        """Delete an object."""
+        try:
+            self._files.delete_file(f"{self._root}/{path}")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._out_of_reach(path, "deleted", error) from error
+
+    def tidy(self) -> bool:
+        """Do nothing: an object that is not whole is not there."""
+        return True
+
+    def _out_of_reach(self, path: str, verb: str, error: OSError) -> ArchiveError:
+        remedy = f"cannot be {verb}: is the bucket there, and may this user do so? ({error})"
+        return ArchiveError("archive", f"s3://{self._root}/{path}", remedy)
 
 
 def open_place(url: str) -> Place:

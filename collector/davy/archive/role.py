@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from davy import metrics
 from davy.archive.places import Place
-from davy.archive.spans import Ledger, Span
+from davy.archive.spans import COLLECTION, Ledger, Span
 from davy.archive.tables import SHELVES, by_day, folder_of, once, to_parquet
 from davy.errors import DecodeError
 from davy.event import Envelope
+from davy.forgetting import Names
 from davy.log import Message, Partition, Record
 from davy.runtime import Runtime
 from davy.store import Batch
 
-_COLLECTION: Final = "archive"
 _SPAN_BYTES: Final = 32 * 2**20
 """Bytes of records at which a span is sealed, so that memory stays within a few times as much."""
 _SECOND: Final = 10**9
@@ -43,12 +43,13 @@ class Archive:
     def __init__(self, runtime: Runtime, place: Place) -> None:
         self._runtime = runtime
         self._place = place
+        self._names = Names(runtime.store)
         self._ledgers: dict[Partition, Ledger] = {}
 
     def restore(self) -> None:
         """Take up which records wait for their files."""
         self._ledgers = {}
-        for key, data in self._runtime.store.items(_COLLECTION):
+        for key, data in self._runtime.store.items(COLLECTION):
             topic, partition = key.rsplit("/", 1)
             self._ledgers[topic, int(partition)] = Ledger.from_bytes(data)
 
@@ -91,20 +92,33 @@ class Archive:
 
     def _keep(self, place: Partition, batch: Batch) -> None:
         topic, partition = place
-        batch.put(_COLLECTION, f"{topic}/{partition}", self._ledgers[place].to_bytes())
+        batch.put(COLLECTION, f"{topic}/{partition}", self._ledgers[place].to_bytes())
 
     def _write(self, place: Partition, span: Span) -> None:
-        topic, partition = place
         self._notice_loss(place, span)
-        shelf = SHELVES[topic]
+        written: set[str] = set()
+        while True:
+            forgotten = self._names.current()
+            again = set(self._put_files(place, span))
+            for path in written - again:
+                self._place.remove(path)
+            written = again
+            if self._names.current() == forgotten:
+                return  # else `davy forget` may have come by between the reading and the writing
+
+    def _put_files(self, place: Partition, span: Span) -> Iterator[str]:
+        """Write the files of a span as the log shows it now; give their paths."""
+        topic, partition = place
+        shelf, name = SHELVES[topic], f"{partition}-{span.first}-{span.last}.parquet"
         for model, found in self._read(place, span).items():
             table = shelf.table(found)
             rows = table.num_rows
             if shelf.unique:
                 table = once(table)
             for day, part in by_day(table):
-                path = f"{shelf.folder}/{folder_of(model)}/day={day}/{partition}-{span.first}-{span.last}.parquet"
+                path = f"{shelf.folder}/{folder_of(model)}/day={day}/{name}"
                 self._place.put(path, to_parquet(part, model=model))
+                yield path
             self._runtime.meter.add(metrics.ARCHIVED, table.num_rows, topic=topic)
             self._runtime.meter.add(metrics.REPEATED_IN_ARCHIVE, rows - table.num_rows, topic=topic)
 

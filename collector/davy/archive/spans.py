@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, field, replace
-from typing import Self
+from typing import Final, Self
 
 from davy.codec import dump_any, load_any
+
+COLLECTION: Final = "archive"
+"""The ledgers in the store, by topic and partition."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from davy.event import FEEDBACK, FLAGS, INFERENCES, Envelope, Feedback, Flag
 _DAY: Final = 86_400 * 10**9
 _TIME: Final = pa.timestamp("ns", tz="UTC")
 _DRAWS: Final = pa.list_(pa.struct({"arm": pa.string(), "probability": pa.float64(), "score": pa.float64()}))
+_MODEL: Final = b"davy.model"
 _NAME_BYTES: Final = 200
 _NO_MODEL: Final = "__HIVE_DEFAULT_PARTITION__"
 
@@ -28,13 +29,15 @@ class Shelf:
     """How records of one topic are kept.
 
     `load` reads one record and raises DecodeError; what it gives has a `model`. `table` makes one table of many of
-    them, of one model, with at least the columns ``id`` and ``at``. `unique` says that an id stands for one row.
+    them, of one model, with at least the columns ``id`` and ``at``. `unique` says that an id stands for one row, and
+    `inference` names the column with the id of the inference that a row is of.
     """
 
     folder: str
     load: Callable[[bytes], Any]
     table: Callable[[Sequence[Any]], Any]
     unique: bool = True
+    inference: str = "id"
 
 
 def load_envelope(data: bytes) -> Envelope:
@@ -104,7 +107,7 @@ def flag_table(flags: Sequence[Flag]) -> Any:
 SHELVES: Final[Mapping[str, Shelf]] = {
     INFERENCES: Shelf("inferences", load_envelope, inference_table),
     FEEDBACK: Shelf("feedback", lambda data: load(Feedback, data), feedback_table, unique=False),
-    FLAGS: Shelf("flags", lambda data: load(Flag, data), flag_table),
+    FLAGS: Shelf("flags", lambda data: load(Flag, data), flag_table, inference="inference_id"),
 }
 
 
@@ -144,9 +147,14 @@ def folder_of(model: str) -> str:
 def to_parquet(table: Any, *, model: str) -> bytes:
     """Give the bytes of a Parquet file; equal tables give equal bytes."""
     sink = pa.BufferOutputStream()
-    metadata = {**(table.schema.metadata or {}), "davy.model": model}
+    metadata = {**(table.schema.metadata or {}), _MODEL: model}
     parquet.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
     return bytes(sink.getvalue())
+
+
+def model_of(table: Any) -> str:
+    """Give the model that `to_parquet` was told of a table that was read from its file."""
+    return str(table.schema.metadata[_MODEL].decode())
 
 
 def _number(value: Any) -> float | None:

@@ -1,13 +1,16 @@
-"""Failures a role recovers from: counted each time, logged once a reason."""
+"""Failures a role recovers from, and what it sets aside: counted each time, logged once a reason."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from davy import metrics
+from davy.dead_letters import is_letter, letter_of, without_bytes
+from davy.errors import Refused
 from davy.forgetting import asked_aside
+from davy.log import Message
 from davy.runtime import Runtime
 
 _REASONS: Final = 1000
@@ -29,6 +32,37 @@ class Failures:
         self._meter.add(metrics.ROLE_ERRORS, role=self.role, error=kind)
         level = logging.ERROR if self.is_news(f"{kind}: {error}") else logging.DEBUG
         _logger.log(level, "%s: %s", self.role, what, exc_info=error)
+
+    def set_aside(self, message: Message, error: Exception, what: str, *, failed: int = 1) -> Message:
+        """Give the dead letter of a message that has `failed` so often; when its reason is new, log `what` it was."""
+        self._tell(message, error, f"{what} and others like it are set aside")
+        return letter_of(message, error, component=self.role, failed=failed)
+
+    def instead_of(self, message: Message, error: Refused) -> Message:
+        """Give what takes the place of a message that the log refuses: its dead letter, or a letter without its bytes.
+
+        Raises
+        ------
+        Refused
+            Nothing is left that could be left out.
+        """
+        if not is_letter(message):
+            return self.set_aside(message, error, f"a message for {message.topic}")
+        rest = without_bytes(message)
+        if rest is None:
+            raise error
+        self._tell(message, error, f"letters of {message.topic} that the log refuses lose their bytes")
+        return rest
+
+    def count_letters(self, messages: Iterable[Message]) -> None:
+        """Count those of the published messages that are dead letters."""
+        for message in filter(is_letter, messages):
+            topic, error = message.headers["davy.topic"], message.headers["davy.error"]
+            self._meter.add(metrics.DEAD_LETTERS, topic=topic, error=error)
+
+    def _tell(self, message: Message, error: Exception, what: str) -> None:
+        if self.is_news(f"{message.topic}: {type(error).__name__}"):
+            _logger.warning("%s: %s: %s", self.role, what, error)
 
     def is_news(self, reason: str) -> bool:
         """Say whether this reason was not asked about before; the memory of reasons is bounded."""

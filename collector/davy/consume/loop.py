@@ -158,7 +158,7 @@ class Loop(Generic[T]):
         return Part(
             self._runtime,
             self._role.make(place) if isinstance(self._role, Spread) else self._role,
-            outbox=Outbox(self._runtime.store, self._producer, name),
+            outbox=Outbox(self._runtime.store, self._producer, name, self._failures),
             leases=self._leases,
             lease=self._leases.require(self._right(name)),
             failures=self._failures,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +13,7 @@ from davy.codec import dump_any
 from davy.consume.failures import Failures
 from davy.consume.leases import Leases
 from davy.consume.outbox import Outbox
-from davy.dead_letters import attempts as attempts_before
-from davy.dead_letters import explain
 from davy.errors import DecodeError, LogError, StoreError
-from davy.event import dead_letters
 from davy.log import Message, Position, Record
 from davy.runtime import Runtime
 from davy.store import Batch, Lease
@@ -26,7 +22,6 @@ T = TypeVar("T")
 POSITIONS: Final = "positions"
 _ATTEMPTS: Final = 3
 _HAS_VALUE: Final = attrgetter("value")
-_logger = logging.getLogger("davy.consume")
 
 
 class Role(Protocol[T]):
@@ -54,7 +49,6 @@ class _Work:
 
     batch: Batch = field(default_factory=Batch)
     messages: list[Message] = field(default_factory=list)
-    dead: list[tuple[str, str]] = field(default_factory=list)
 
 
 class _HandlingFailed(Exception):
@@ -134,9 +128,7 @@ class Part(Generic[T]):
                 kind = type(failure.error).__name__
                 failures[kind] += 1
                 if failures[kind] == _ATTEMPTS:
-                    work = _Work()
-                    self._set_aside(record, failure.error, work, attempts=failures.total())
-                    return work
+                    return _Work(messages=[self._set_aside(record, failure.error, failed=failures.total())])
 
     def _compute(self, records: Sequence[Record]) -> _Work:
         work, items = _Work(), []
@@ -145,7 +137,7 @@ class Part(Generic[T]):
                 try:
                     items.append((record, self._role.decode(record)))
                 except DecodeError as error:
-                    self._set_aside(record, error, work, attempts=1)
+                    work.messages.append(self._set_aside(record, error, failed=1))
             if items:
                 work.messages += self._role.handle(items, work.batch)
         except (LogError, StoreError):
@@ -164,23 +156,12 @@ class Part(Generic[T]):
             work.batch.put(POSITIONS, f"{self._role.name}/{topic}/{partition}", dump_any(offset))
         self._leases.confirm(self._lease)
         self._outbox.finish(work.batch, work.messages, self._lease)
-        for topic, kind in work.dead:
-            self._runtime.meter.add(metrics.DEAD_LETTERS, topic=topic, error=kind)
         if position:
             self._runtime.meter.add(metrics.RECORDS, len(records), role=self._role.name)
             self._commit(position)
 
-    def _set_aside(self, record: Record, error: Exception, work: _Work, *, attempts: int) -> None:
-        kind = type(error).__name__
-        if self._failures.is_news(f"{record.topic}: {kind}"):
-            place = f"{record.topic}/{record.partition}/{record.offset}"
-            _logger.warning("%s: %s and others like it are set aside: %s", self._role.name, place, error)
-        total = attempts_before(record.headers) + attempts
-        headers = {
-            **record.headers,
-            **explain(error, topic=record.topic, component=self._role.name, attempts=total),
-            "davy.partition": str(record.partition),
-            "davy.offset": str(record.offset),
-        }
-        work.messages.append(Message(dead_letters(record.topic), record.key, record.value, headers))
-        work.dead.append((record.topic, kind))
+    def _set_aside(self, record: Record, error: Exception, *, failed: int) -> Message:
+        place = {"davy.partition": str(record.partition), "davy.offset": str(record.offset)}
+        message = Message(record.topic, record.key, record.value, {**record.headers, **place})
+        what = f"{record.topic}/{record.partition}/{record.offset}"
+        return self._failures.set_aside(message, error, what, failed=failed)

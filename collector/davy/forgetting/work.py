@@ -15,6 +15,7 @@ from davy.runtime import Runtime
 
 KINDS: Final = (
     "inferences", "payloads", "vectors", "candidates", "tasks", "labels", "flags", "feedback", "datasets",
+    "archive",
 )  # fmt: skip
 """What is counted, in the order it is shown."""
 _PATIENCE: Final = 120.0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from davy.errors import LogError
+from davy.errors import Refused
 
 Partition: TypeAlias = tuple[str, int]
 Position: TypeAlias = Mapping[Partition, int]
@@ -47,18 +47,17 @@ def check_names(messages: Sequence[Message]) -> None:
 
     Raises
     ------
-    LogError
+    Refused
         Names what is wrong.
     """
     for message in messages:
         try:
             f"{message.topic}{message.key}{''.join(message.headers)}".encode()
         except UnicodeEncodeError as error:
-            raise LogError(
-                "key", message.key, "give topic, key and headers names that UTF-8 can hold"
-            ) from error
+            remedy = "give topic, key and headers names that UTF-8 can hold"
+            raise Refused("key", message.key, remedy) from error
         if any("\0" in name for name in message.headers):
-            raise LogError("headers", sorted(message.headers), "give names without a zero byte")
+            raise Refused("headers", sorted(message.headers), "give names without a zero byte")
 
 
 class Producer(Protocol):
@@ -69,6 +68,8 @@ class Producer(Protocol):
 
         Raises
         ------
+        Refused
+            The log will never take one of the messages; others may be stored.
         LogError
             Refused or not confirmed within `timeout` seconds. Appending the same messages again may then store
             them twice; readers drop duplicates by id.

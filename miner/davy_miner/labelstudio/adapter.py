@@ -73,7 +73,7 @@ class LabelStudio:
         return self._pusher.push()
 
     def pull(self, batch: Batch) -> list[Label]:
-        """Give the answers since the last transaction: new, edited, skipped and withdrawn.
+        """Give the answers since the last transaction: new, edited, skipped and withdrawn, also with their task.
 
         The progress is added to `batch`: when its transaction fails, the same labels come again. `Label.answer` is
         the name of the class as text; None for a skip, an "unclear" and a withdrawn answer.

@@ -67,13 +67,7 @@ class SdkTool:
 
     def has_project(self, project: int) -> bool:
         """Whether a project is still there."""
-        try:
-            self._call(lambda sdk: sdk.projects.get(project, request_options=self._options))
-        except Refused as refusal:
-            if _nothing_there(refusal):
-                return False
-            raise
-        return True
+        return self._there(lambda sdk: sdk.projects.get(project, request_options=self._options))
 
     def create_project(self, title: str, description: str, config: str) -> int:
         """Make a project and give its id."""
@@ -118,6 +112,10 @@ class SdkTool:
         query = _query("updated_at", "greater_or_equal", "Datetime", moment, order="updated_at")
         return self._tasks(project, query, page)
 
+    def has_task(self, task: int) -> bool:
+        """Whether a task is still there."""
+        return self._there(lambda sdk: sdk.tasks.get(str(task), request_options=self._options))
+
     def delete_task(self, task: int) -> None:
         """Remove a task; harmless when it is gone."""
         try:
@@ -145,6 +143,15 @@ class SdkTool:
             )
 
         return [_task(row) for row in self._page(read)]
+
+    def _there(self, get: Callable[[Any], object]) -> bool:
+        try:
+            self._call(get)
+        except Refused as refusal:
+            if _nothing_there(refusal):
+                return False
+            raise
+        return True
 
     def _project_page(self, page: int) -> list[Any]:
         return self._page(

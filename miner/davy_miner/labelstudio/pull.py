@@ -12,6 +12,7 @@ from davy.event import Label
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_miner.candidates import Candidate
+from davy_miner.labelstudio.deletions import Deletions
 from davy_miner.labelstudio.records import PROJECTS, SEEN, SWEEPS, candidate_in, projects_in, sent_in
 from davy_miner.labelstudio.templates import UNCLEAR, VERDICT, picked, read_result
 from davy_miner.labelstudio.tool import PAGE, Annotation, Task, Tool
@@ -35,9 +36,10 @@ class Puller:
     def __init__(self, runtime: Runtime, tool: Tool) -> None:
         self._runtime = runtime
         self._tool = tool
+        self._deletions = Deletions(runtime.store, tool)
 
     def pull(self, batch: Batch) -> list[Label]:
-        """Give the labels that are new since the last transaction, oldest first within a project.
+        """Give the labels that are new since the last transaction, oldest first within a project, deleted tasks last.
 
         Raises
         ------
@@ -55,6 +57,11 @@ class Puller:
                 labels += self._read(project, task, seen, batch)
             if newest > before:
                 batch.put(PROJECTS, key, dump_any({"v": 1, "at": newest}))
+        for candidate in self._deletions.look():
+            if candidate.id not in seen:
+                known = self._seen(candidate.id)
+                labels.append(_withdrawn(candidate, self._runtime.clock(), known))
+                _keep(batch, candidate.id, known)
         return labels
 
     def _changed(self, project: int, since: int) -> Iterator[Task]:
@@ -87,25 +94,15 @@ class Puller:
             return []
         labels = [self._label(candidate, task, one, known) for one in _to_tell(task, before)]
         known.tasks[str(task.id)] = now
-        batch.put(SEEN, candidate.id, dump_any({"v": 1, "revision": known.revision, "tasks": known.tasks}))
+        _keep(batch, candidate.id, known)
         return labels
 
     def _label(self, candidate: Candidate, task: Task, annotation: Annotation | None, known: _Seen) -> Label:
-        at = task.updated_at if annotation is None else annotation.updated_at
-        label = Label(
-            candidate=candidate.id,
-            inference_id=candidate.inference_id,
-            model=candidate.model,
-            answer=None,
-            revision=_next_revision(known, at),
-            at=at,
-            state="deleted",
-        )
         if annotation is None:
-            return label
+            return _withdrawn(candidate, task.updated_at, known)
         answer = None if annotation.skipped else self._answer(candidate.id, annotation.result)
         return replace(
-            label,
+            _withdrawn(candidate, annotation.updated_at, known),
             answer=answer,
             annotator=annotation.annotator,
             seconds=annotation.seconds,
@@ -125,6 +122,23 @@ class Puller:
             return _Seen()
         found = load_any(data)
         return _Seen(found["revision"], found["tasks"])
+
+
+def _withdrawn(candidate: Candidate, at: int, known: _Seen) -> Label:
+    """Say that a candidate has no answer: it was withdrawn, or its task deleted."""
+    return Label(
+        candidate=candidate.id,
+        inference_id=candidate.inference_id,
+        model=candidate.model,
+        answer=None,
+        revision=_next_revision(known, at),
+        at=at,
+        state="deleted",
+    )
+
+
+def _keep(batch: Batch, key: str, known: _Seen) -> None:
+    batch.put(SEEN, key, dump_any({"v": 1, "revision": known.revision, "tasks": known.tasks}))
 
 
 def _to_tell(task: Task, before: Mapping[str, int]) -> list[Annotation | None]:

@@ -1,4 +1,4 @@
-"""What the rest of this package needs of Label Studio: eight calls, two records, two ways to fail."""
+"""What the rest of this package needs of Label Studio: nine calls, two records, two ways to fail."""
 
 from __future__ import annotations
 
@@ -70,6 +70,9 @@ class Tool(Protocol):
 
     def changed_tasks(self, project: int, since: int, page: int) -> list[Task]:
         """Give a page of the tasks changed at `since` (nanoseconds) or later, oldest change first."""
+
+    def has_task(self, task: int) -> bool:
+        """Whether a task is still there."""
 
     def delete_task(self, task: int) -> None:
         """Remove a task; harmless when it is gone."""

@@ -1,21 +1,15 @@
-"""Dead letters: the records that roles and the gateway set aside, and what was done about them.
-
-A letter lies in ``<topic>.dlq`` with its bytes unchanged and the reason in its headers. The log only appends, so what
-became of a letter is a mark in the store, under the letter's own place. Whoever puts a letter back appends first and
-marks after: a crash in between can put the record back a second time, never lose it, and readers drop what comes twice
-by its id.
-"""
+"""Dead letters as they are found: listed, put back on their topics, or marked as dealt with."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from itertools import chain
 from typing import Final, Literal, TypeAlias
 
 from davy.codec import dump_any, load_any
+from davy.dead_letters.writing import ATTEMPTS, LEFT_OUT, OWN, attempts
 from davy.errors import SettingError, StoreError
 from davy.event import TOPICS, dead_letters
 from davy.log import Message, Record
@@ -25,35 +19,9 @@ from davy.store import Batch, Lease
 State: TypeAlias = Literal["waiting", "replayed", "dropped"]
 
 _COLLECTION: Final = "dead_letters"
-_OWN: Final = "davy."
-_ATTEMPTS: Final = "davy.attempts"
 _BATCH: Final = 64
 _BATCH_BYTES: Final = 16 * 2**20
 _LEASE_SECONDS: Final = 30.0
-
-
-def explain(error: Exception, *, topic: str, component: str, attempts: int = 1) -> dict[str, str]:
-    """Give the headers of a dead letter that say why it is one.
-
-    Examples
-    --------
-    >>> explain(ValueError("too deep"), topic="davy.flags", component="mine")["davy.error"]
-    'ValueError'
-    """
-    return {
-        "davy.error": type(error).__name__,
-        "davy.message": str(error)[:1000],
-        "davy.component": component,
-        "davy.version": version("davy"),
-        "davy.topic": topic,
-        _ATTEMPTS: str(attempts),
-    }
-
-
-def attempts(headers: Mapping[str, str]) -> int:
-    """Give how often the record with these headers failed before it was put back; 0 for any other record."""
-    counted = headers.get(_ATTEMPTS, "")
-    return int(counted) if counted.isdecimal() else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +59,11 @@ class Letter:
         if "davy.offset" not in headers:
             return self.place
         return _place(self.topic, headers.get("davy.partition", ""), headers["davy.offset"])
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has its bytes: the log may have refused them."""
+        return LEFT_OUT not in self.record.headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +105,10 @@ class DeadLetters:
         self._runtime = runtime
         self._owner = secrets.token_hex(8)
 
-    def waiting(self, selection: Selection) -> Iterator[Letter]:
-        """Give the letters nothing was done about, as `every` does."""
-        return (letter for letter in self.every(selection) if letter.state == "waiting")
+    def waiting(self, selection: Selection, *, whole: bool = False) -> Iterator[Letter]:
+        """Give the letters nothing was done about, as `every` does; if `whole`, those that can be put back."""
+        found = (letter for letter in self.every(selection) if letter.state == "waiting")
+        return (letter for letter in found if letter.whole) if whole else found
 
     def every(self, selection: Selection) -> Iterator[Letter]:
         """Give the letters that are there now, dealt with or not, topic by topic, each partition in order.
@@ -241,9 +215,9 @@ def _place(topic: str, partition: int | str, offset: int | str) -> str:
 
 def _original(letter: Letter) -> Message:
     record = letter.record
-    headers = {name: value for name, value in record.headers.items() if not name.startswith(_OWN)}
+    headers = {name: value for name, value in record.headers.items() if not name.startswith(OWN)}
     return Message(
-        letter.topic, record.key, record.value, {**headers, _ATTEMPTS: str(attempts(record.headers))}
+        letter.topic, record.key, record.value, {**headers, ATTEMPTS: str(attempts(record.headers))}
     )
 
 
