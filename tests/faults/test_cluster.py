@@ -27,7 +27,7 @@ ROUNDS = int(os.environ.get("DAVY_FAULT_ROUNDS", "1"))
 RESULTS = os.environ.get("DAVY_FAULT_RESULTS", "")
 COUNT, SECONDS = 400, 2.0
 
-pytestmark = [*needs_brokers(), *LOCAL, pytest.mark.timeout(300 + 60 * ROUNDS)]
+pytestmark = [pytest.mark.timeout(300 + 60 * ROUNDS), *needs_brokers(), *LOCAL]
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -42,10 +42,9 @@ def test_a_fault_changes_nothing_but_the_time(name: str, kafka_cluster: Cluster,
             account = world.app.account()
             seconds = world.rest(account["sent"])
             rounds.append({**world.check(account), "seconds_to_rest": round(seconds, 1)})
-    assert [seen["dropped"] for seen in rounds] == [
-        0
-    ] * ROUNDS  # every fault is shorter than the queue is long
-    write_down(name, rounds)
+            write_down(name, rounds)
+    # Every fault is shorter than the queue is long.
+    assert [seen["dropped"] for seen in rounds] == [0] * ROUNDS
 
 
 @pytest.mark.parametrize("tool", [pytest.param("real", marks=needs_label_studio())])
@@ -63,7 +62,7 @@ def test_a_real_label_studio_holds_one_task_a_candidate_when_workers_are_killed(
 
 
 def write_down(name: str, rounds: list[dict[str, float]]) -> None:
-    """Keep what the rounds of a fault showed, for whoever asked for it."""
+    """Keep what the rounds of a fault showed so far, for whoever asked for it."""
     if not RESULTS:
         return
     path = Path(RESULTS)
