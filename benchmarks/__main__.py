@@ -19,11 +19,18 @@ MODULES = ("codec", "log", "detectors", "replay", "sdk", "gateway")
 ON_REQUEST = {
     "sdk-peers": "benchmarks.peers",
     "kafka": "benchmarks.kafka",
+    "scale": "benchmarks.scale",
     "faults": "benchmarks.faults",
     "soak": "benchmarks.soak",
 }
 """Only run when named: they need an environment of their own, brokers, or half an hour."""
-COMMANDS = {"sdk-peers": "make bench-sdk", "faults": "make bench-faults", "soak": "make soak"}
+COMMANDS = {
+    "sdk-peers": "make bench-sdk",
+    "scale": "make bench-scale",
+    "faults": "make bench-faults",
+    "soak": "make soak",
+}
+"""How to run those that make has a target of their own for."""
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.scale.page import body as scale
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
-NAMES = ("demo", "codec", "log", "detectors", "sdk", "gateway", "sdk-peers", "faults", "soak")
+NAMES = ("demo", "codec", "log", "detectors", "sdk", "gateway", "sdk-peers", "scale", "faults", "soak")
 HEAD = """# Figures
 
 Written by `python -m benchmarks.page` from `benchmarks/results/`; `make bench` and `make bench-demo` measure anew.
@@ -147,7 +149,11 @@ def soak(found: dict[str, Any]) -> str:
     return head(found) + table(list(flat(figures, "")))
 
 
-SECTIONS = {"demo": demo, "sdk-peers": peers, "faults": faults, "soak": soak}
+def whole(found: dict[str, Any]) -> str:
+    return head(found) + scale(found["figures"])
+
+
+SECTIONS = {"demo": demo, "sdk-peers": peers, "scale": whole, "faults": faults, "soak": soak}
 
 
 def short(value: Any) -> str:

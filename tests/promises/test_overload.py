@@ -92,7 +92,7 @@ def test_the_share_that_was_left_out_rides_on_the_next_envelope() -> None:
 
 
 def lane_at(share: float) -> tuple[Lane, Thinning]:
-    lane = Lane(1_000, 10**6, 10**6, lambda: None, ClientReport())
+    lane = Lane(1_000, 10**6, 10**6, 10**6, lambda: None, ClientReport())
     lane.put("load", "m:1", int(share * 1_000), 1, 0)
     return lane, Thinning(lane, Sampler(0.5))
 

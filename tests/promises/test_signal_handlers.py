@@ -49,4 +49,5 @@ def test_a_handler_captures_while_its_thread_captures(tmp_path: Path) -> None:
     assert told["interruptions"] > 100
     assert told["captured"] + told["thinned"] == 20_000 + told["interruptions"]
     assert told["sent"] == told["captured"]
+    assert told["depth"] == told["depth_bytes"] == 0
     assert told["feedback"]["sent"] == told["interruptions"]

@@ -85,6 +85,26 @@ def test_what_a_slow_shadow_has_no_time_for_is_captured_without_it_and_counted(g
     assert sum(one.report.get("shadow_dropped", 0) for one in sink.envelopes) == dropped
 
 
+def test_large_calls_wait_within_a_bound_of_bytes(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("davy.sdk.shadow._WAITING_BYTES", 1000)
+    recorded: list[str] = []
+    shadow = Shadow(lambda *x, **more: gate(0.0), lambda call, answer, reason: recorded.append(reason))
+    large = np.zeros(50)  # 400 bytes, also where the same array is in the record
+    shadow.take([large], {}, {"inputs": large})
+    shadow.take([], {"batch": [{"image": large}]}, None)
+    assert recorded == []
+    shadow.take([large], {}, None)
+    shadow.take([b"x" * 201], {}, None)
+    assert recorded == ["shadow_dropped"] * 2
+    shadow.take([b"x" * 200], {}, None)
+    assert recorded == ["shadow_dropped"] * 2
+    gate.open.set()
+    assert shadow.wait(10)
+    shadow.take([large], {}, {"inputs": large})  # room again
+    assert shadow.wait(10)
+    assert recorded == ["shadow_dropped"] * 2 + [""] * 4
+
+
 @pytest.mark.swallows
 def test_a_shadow_that_fails_costs_its_answer_and_nothing_else() -> None:
     sink = Store()

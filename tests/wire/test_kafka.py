@@ -9,16 +9,22 @@ import sys
 import time
 from collections import defaultdict
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import confluent_kafka
 import pytest
 from kafka_rig import LATE_SECONDS, SCHEMES, Open, append, lasting, message, read, values
 from kafka_server import Cluster, cannot_connect, fresh_prefix, needs_brokers
+from streams import make_runtime
 
 from davy.codec import decode
+from davy.config import DetectSettings
+from davy.consume import Failures, Outbox
 from davy.errors import LogError, Refused
-from davy.event import INFERENCES, LABELS
+from davy.event import INFERENCES, LABELS, dead_letters
 from davy.log import Record
+from davy.store import Batch
 
 pytestmark = needs_brokers()
 
@@ -187,6 +193,28 @@ def test_a_message_that_the_topic_does_not_take_is_refused(url: str, open_: Open
     log = open_(url)
     with pytest.raises(Refused, match=r"max\.message\.bytes"):
         append(log, os.urandom(1_000_000))
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["by the client", "by the broker"])
+def test_a_role_goes_on_when_a_message_of_its_outbox_is_refused(url: str, open_: Open, told: bool) -> None:
+    append(
+        open_(url, kafka__message_bytes=10_000), "a", "b", topic=LABELS
+    )  # makes the topics, with this limit
+    log = open_(url, kafka__message_bytes=10_000) if told else open_(url)
+    runtime = replace(make_runtime("memory", Path(), DetectSettings()), log=log)
+    lease = runtime.store.acquire("example", "somebody", seconds=60)
+    assert lease is not None
+    large = os.urandom(100_000)
+    messages = [message(value, LABELS) for value in ("c", large, "d", "e")]
+    with closing(log.producer()) as producer:
+        Outbox(runtime.store, producer, "example", Failures(runtime, "example")).finish(
+            Batch(), messages, lease
+        )
+    assert set(values(log, LABELS)) == {"a", "b", "c", "d", "e"}
+    (letter,) = read(log, dead_letters(LABELS))
+    assert (letter.headers["davy.error"], letter.headers["davy.topic"]) == ("Refused", LABELS)
+    assert letter.value == (b"" if told else large)
+    runtime.store.close()
 
 
 def test_the_sdk_drops_what_is_refused_and_goes_on(url: str, open_: Open) -> None:

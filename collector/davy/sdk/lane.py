@@ -14,6 +14,9 @@ from davy.sdk.report import ClientReport
 SPOOLED: Final = "spooled"
 """Settled, and neither sent nor dropped: what the spool holds counts as depth until it is one or the other."""
 
+_NEVER: Final = 2**62
+"""More rows and bytes than any lane holds."""
+
 Item: TypeAlias = tuple[Any, str, int, int, int, Sequence[Any]]
 """Something captured: what to send, its model, how many inferences it is, its bytes, when it was queued (ns) and the
 claims among its fields."""
@@ -22,6 +25,7 @@ claims among its fields."""
 class Lane(ForkSafe):
     """Holds what was captured until it is sent or dropped.
 
+    `rows` and `size` are what it holds, and `full` says that an envelope can be filled from what waits.
     At any moment ``captured == sent + sum(dropped) + depth``; what is being sent still counts towards the bounds.
     What was sampled out or thinned was never captured.
 
@@ -29,8 +33,8 @@ class Lane(ForkSafe):
     ----------
     items, size
         The bounds: inferences and bytes.
-    company
-        So many waiting inferences fill an envelope.
+    company, weight
+        So many waiting inferences, or so many bytes of them, fill an envelope.
     wake
         Called, outside the lock, when something waits in an empty queue and when an envelope is full.
     report
@@ -40,7 +44,7 @@ class Lane(ForkSafe):
     __slots__ = (
         "_captured", "_closed", "_company", "_drained_to", "_dropped", "_entered", "_items", "_lock",
         "_most_bytes", "_most_rows", "_noted", "_oldest", "_prefix", "_report", "_sampled_out", "_sending", "_sent",
-        "_settled", "_settled_to", "_spooled", "_wake", "rows", "size",
+        "_settled", "_settled_to", "_spooled", "_wake", "_wake_rows", "_wake_size", "_weight", "full", "rows", "size",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +52,7 @@ class Lane(ForkSafe):
         items: int,
         size: int,
         company: int,
+        weight: int,
         wake: Callable[[], None],
         report: ClientReport,
         prefix: str = "",
@@ -56,6 +61,7 @@ class Lane(ForkSafe):
         self._most_rows = items
         self._most_bytes = size
         self._company = company
+        self._weight = weight
         self._wake = wake
         self._report = report
         self._prefix = prefix
@@ -69,6 +75,7 @@ class Lane(ForkSafe):
         self._settled = threading.Condition(self._lock)
         self._items: deque[Item] = deque()
         self.rows = self.size = self._sending = self._spooled = 0
+        self.full, self._wake_rows, self._wake_size = False, 0, 0
         self._captured = self._sampled_out = self._sent = 0
         self._entered = self._drained_to = self._settled_to = self._oldest = 0
         self._dropped: Counter[str] = Counter()
@@ -77,21 +84,22 @@ class Lane(ForkSafe):
     def put(self, load: Any, model: str, count: int, size: int, at: int, claims: Sequence[Any] = ()) -> bool:
         """Queue an item; false when it was dropped and counted."""
         with self._lock:
-            rows = self.rows + count
+            rows, total = self.rows + count, self.size + size
             if self._closed:
                 return self._refuse(model, self._closed, count)
             if rows > self._most_rows:
                 return self._refuse(model, "queue_full", count)
-            if self.size + size > self._most_bytes:
+            if total > self._most_bytes:
                 return self._refuse(model, "bytes_full", count)
             self._captured += count
-            waiting = self.rows - self._sending
             self.rows = rows
-            self.size += size
+            self.size = total
             self._entered += count
             self._items.append((load, model, count, size, at, claims))
-            company = self._company
-        if waiting == 0 or waiting < company <= waiting + count:
+            news = rows >= self._wake_rows or total >= self._wake_size
+            if news:
+                self._look_ahead(count, size)
+        if news:
             self._wake()
         return True
 
@@ -129,6 +137,7 @@ class Lane(ForkSafe):
         with self._lock:
             items, self._items = list(self._items), deque()
             self._sending = self.rows
+            self.full, self._wake_rows, self._wake_size = False, 0, 0
             self._drained_to = self._entered
             if items:
                 self._oldest = items[0][4]
@@ -142,6 +151,8 @@ class Lane(ForkSafe):
             self.rows -= count
             self._sending -= count
             self.size -= size
+            self._wake_rows -= count
+            self._wake_size -= size
             if reason == SPOOLED:
                 self._spooled += count
             else:
@@ -201,6 +212,14 @@ class Lane(ForkSafe):
                 "spooled": self._spooled,
                 "oldest_age_seconds": (time.time_ns() - oldest) / 1e9 if oldest else 0.0,
             }
+
+    def _look_ahead(self, count: int, size: int) -> None:
+        """Set when the sender is told next: when an envelope is full, and after that not before it drains."""
+        if len(self._items) == 1:
+            self._wake_rows = self.rows - count + self._company
+            self._wake_size = self.size - size + self._weight
+        if self.rows >= self._wake_rows or self.size >= self._wake_size:
+            self.full, self._wake_rows, self._wake_size = True, _NEVER, _NEVER
 
     def _end(self, model: str, count: int, reason: str) -> None:
         if reason:

@@ -12,7 +12,7 @@ from davy.log import Message
 from davy.sdk.claims import Claim
 from davy.sdk.lane import Item, Lane
 
-_ENVELOPE_BYTES: Final = 900_000
+ENVELOPE_BYTES: Final = 900_000
 """Where an envelope ends before it has all its rows: brokers usually take records up to 1 MB."""
 
 
@@ -51,7 +51,7 @@ def envelopes(lane: Lane, items: Iterable[Item], rows: int) -> list[Parcel]:
     open_parcels: dict[Layout, tuple[Parcel, int]] = {}
     for chunk, model, count, size, _, claims in items:
         parcel, width = open_parcels.get(chunk.layout, (None, 0))
-        if parcel is None or parcel.count + count > rows or width + chunk.size > _ENVELOPE_BYTES:
+        if parcel is None or parcel.count + count > rows or width + chunk.size > ENVELOPE_BYTES:
             parcel, width = Parcel(lane, INFERENCES, model, [], 0, 0), 0
             parcels.append(parcel)
         open_parcels[chunk.layout] = parcel, width + chunk.size

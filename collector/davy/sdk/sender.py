@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from davy._signals import SignalSafeEvent
 from davy.config import SdkSettings
-from davy.event import INFERENCES
-from davy.log import Message
 from davy.sdk.backlog import ADOPT_SECONDS, Backlog
 from davy.sdk.claims import ClaimChecks
+from davy.sdk.delivery import Delivery
 from davy.sdk.forksafe import ForkSafe, renew_all
 from davy.sdk.guard import Guard
+from davy.sdk.hand import Hand
 from davy.sdk.lane import SPOOLED, Lane
 from davy.sdk.leaving import senders, stop_at_exit
-from davy.sdk.outlet import REFUSED, Outlet
-from davy.sdk.parcels import Parcel, envelopes, feedback_parcels
+from davy.sdk.outlet import Outlet
+from davy.sdk.parcels import ENVELOPE_BYTES, Parcel, envelopes, feedback_parcels
 from davy.sdk.report import ClientReport
 from davy.sdk.sink import Sink
 
@@ -68,12 +67,19 @@ class Sender(ForkSafe):
         self._source = source
         self._deadline: float | None = None
         self._report = ClientReport()
-        rows = settings.envelope_rows
-        self.bulk = Lane(settings.queue_items, settings.queue_bytes, rows, self.wake, self._report)
-        self.feedback = Lane(_FEEDBACK_ITEMS, _FEEDBACK_BYTES, 1, self.wake, self._report, prefix="feedback_")
+        envelope = settings.envelope_rows, ENVELOPE_BYTES
+        self.bulk = Lane(settings.queue_items, settings.queue_bytes, *envelope, self.wake, self._report)
+        self.feedback = Lane(
+            _FEEDBACK_ITEMS, _FEEDBACK_BYTES, 1, 1, self.wake, self._report, prefix="feedback_"
+        )
         self._outlet = Outlet(open_sink, stop_at_exit, random)
         self._backlog = Backlog(settings, self._outlet, self.bulk, self.feedback)
         self._checks = ClaimChecks(settings.payload_bytes, self.bulk.note)
+        self._hand = Hand()
+        self._delivery = Delivery(
+            self._hand, self._outlet, self._checks, self._report, self._source,
+            patience=self._patience, again=self._again,
+        )  # fmt: skip
         self.renew()
         senders.add(self)
 
@@ -83,10 +89,6 @@ class Sender(ForkSafe):
         self._starting = threading.Lock()
         self._awake = SignalSafeEvent()
         self._hurry = SignalSafeEvent()
-        self._hand = threading.RLock()
-        self._in_hand: list[Parcel] = []
-        self._rescued = False
-        self._parcels: deque[Parcel] = deque()
         self._thread: threading.Thread | None = None
         self._start_after = 0.0
 
@@ -166,7 +168,7 @@ class Sender(ForkSafe):
             self._outlet.close(self._patience())
 
     def _step(self) -> bool:
-        if self._rescued:
+        if self._hand.let_go:
             return False
         self._backlog.adopt()
         if len(self._backlog):
@@ -194,135 +196,44 @@ class Sender(ForkSafe):
                 self._awake.clear()
 
     def _take(self, most: int) -> list[Parcel]:
-        with self._hand:
+        with self._hand.lock:
             if self.feedback.waiting:
-                found = feedback_parcels(self.feedback, self.feedback.drain())
-                self._parcels.extendleft(reversed(found))
-            most = 0 if self._rescued else min(most, len(self._parcels))
-            self._in_hand = [self._parcels.popleft() for _ in range(most)]
-            return list(self._in_hand)
+                self._hand.add(feedback_parcels(self.feedback, self.feedback.drain()), first=True)
+            return self._hand.take(most)
 
     def _drain_bulk(self) -> None:
-        with self._hand:
-            self._parcels.extend(envelopes(self.bulk, self.bulk.drain(), self._settings.envelope_rows))
+        with self._hand.lock:
+            self._hand.add(envelopes(self.bulk, self.bulk.drain(), self._settings.envelope_rows))
 
     def _wait_for_company(self) -> None:
         self._awake.clear()
-        if (
-            self._deadline is None
-            and not self._hurry.is_set()
-            and self.bulk.waiting < self._settings.envelope_rows
-        ):
+        if self._deadline is None and not self._hurry.is_set() and not self.bulk.full:
             self._awake.wait(self._settings.flush_seconds)
         self._hurry.clear()
 
     def _deliver(self, parcels: Sequence[Parcel]) -> None:
-        """See parcels stored: their payloads first, then all of them together or, when that fails, one by one."""
-        parcel = parcels[0]
-        try:
-            for parcel in parcels:
-                reason = self._store_payloads(parcel)
-                if reason:
-                    self._put_back(parcels, reason)
-                    return
-            if len(parcels) > 1 and self._together(parcels):
-                return
-            for place, parcel in enumerate(parcels):
-                reason = self._send([parcel])
-                if reason in {"", REFUSED}:
-                    self._settle(parcel, reason)
-                else:
-                    self._put_back(parcels[place:], reason)
-                    return
-        except BaseException:
-            self._settle(parcel, "send_error")
-            with self._hand:
-                self._put_back(list(self._in_hand), "")
-            raise
-
-    def _together(self, parcels: Sequence[Parcel]) -> bool:
-        """Send parcels in one append; false when one of them cannot be taken, so that each goes alone."""
-        with _GUARD:
-            reason = self._send(parcels)
-            if reason == REFUSED:
-                return False
-            if reason:
-                self._put_back(parcels, reason)
-            else:
-                for parcel in parcels:
-                    self._settle(parcel)
-            return True
-        return False
-
-    def _store_payloads(self, parcel: Parcel) -> str:
-        if not parcel.claims:
-            return ""
-        self._checks.check_in(parcel)
-        for hash, payload in list(parcel.payloads.items()):
-            reason = self._append([payload])
-            if reason == REFUSED:
-                self._checks.refused(parcel, hash)
-            elif reason:
-                return reason
-            else:
-                self._checks.stored(parcel, hash)
-        return ""
-
-    def _send(self, parcels: Sequence[Parcel]) -> str:
-        source = self._source()
-        reports = [
-            self._report.take(parcel.model) if parcel.topic == INFERENCES else {} for parcel in parcels
-        ]
-        stored = False
-        try:
-            messages = [
-                parcel.message(source, report) for parcel, report in zip(parcels, reports, strict=True)
-            ]
-            reason = self._append(messages)
-            stored = not reason
-        finally:
-            for parcel, report in zip(parcels, reports, strict=True):
-                if not stored:
-                    self._report.give_back(parcel.model, report)
-        return reason
-
-    def _append(self, messages: Sequence[Message]) -> str:
-        """Offer messages until they are taken: empty; or give why not: refused, spooled or shutdown."""
-        while True:
-            reason = self._outlet.offer(messages, self._patience())
-            if reason is not None:
-                return reason
-            if self._backlog.exists:
-                return SPOOLED
-            if self._deadline is not None:
-                return "shutdown"
-            self._hurry.wait(self._wait())
-            if self._deadline is None:
-                self._hurry.clear()
-
-    def _settle(self, parcel: Parcel, reason: str = "") -> None:
-        with self._hand:
-            if self._rescued:
-                return  # it is in the spool by now
-            self._in_hand.remove(parcel)
-            parcel.settle(reason)
-
-    def _put_back(self, parcels: Sequence[Parcel], reason: str) -> None:
-        """Put parcels that were not sent into the spool or, where it does not take them, at the head again."""
-        with self._hand:
-            if self._rescued:
-                return
-            for parcel in parcels:
-                self._in_hand.remove(parcel)
-            self._parcels.extendleft(reversed(parcels))
+        reason = self._delivery.deliver(parcels)
+        if self._hand.let_go:
+            return
         if reason == SPOOLED and not self._keep_all() and self._deadline is None:
             self._hurry.wait(self._wait())
         if reason and self._deadline is not None:
             self._close_lanes()
 
+    def _again(self) -> str:
+        """Wait until it is time to offer again what the sink did not take; or say why it is not offered again."""
+        if self._backlog.exists:
+            return SPOOLED
+        if self._deadline is not None:
+            return "shutdown"
+        self._hurry.wait(self._wait())
+        if self._deadline is None:
+            self._hurry.clear()
+        return ""
+
     def _keep_all(self) -> bool:
         """Put everything that waits behind what the spool holds; false when the disk does not take it."""
-        with self._hand:
+        with self._hand.lock:
             self._drain_bulk()
             while parcels := self._take(1):
                 (parcel,) = parcels
@@ -330,19 +241,19 @@ class Sender(ForkSafe):
                 if not late:
                     self._checks.check_in(parcel)
                 if late or not self._backlog.keep(parcel, self._source()):
-                    self._put_back([parcel], "")
+                    self._hand.put_back([parcel])
                     return False
-                self._settle(parcel, SPOOLED)
+                self._hand.settle(parcel, SPOOLED)
         return True
 
     def _rescue(self) -> None:
         """Write to the spool, at the exit, what the thread could not send."""
         if not self._backlog.exists:
             return
-        with self._hand:
-            self._put_back(list(self._in_hand), "")
+        with self._hand.lock:
+            self._hand.put_back()
             self._keep_all()
-            self._rescued = True
+            self._hand.let_go = True
         self._backlog.close()
 
     def _work_off(self) -> bool:
@@ -352,11 +263,11 @@ class Sender(ForkSafe):
         if wait > 0 and not hurried:
             if self.bulk.waiting:
                 self._wait_for_company()
-            elif not (self.feedback.waiting or self._parcels):
+            elif not (self.feedback.waiting or self._hand):
                 self._awake.wait(wait)
                 self._awake.clear()
                 return True
-        pressing = self._parcels or self.feedback.waiting or self.bulk.waiting >= self._settings.envelope_rows
+        pressing = self._hand or self.feedback.waiting or self.bulk.full
         if wait > 0 or hurried or pressing:
             kept = self._keep_all()
             if not kept and not hurried:
@@ -382,4 +293,4 @@ class Sender(ForkSafe):
     def _close_lanes(self) -> None:
         self.bulk.close("shutdown")
         self.feedback.close("shutdown")
-        self._parcels.clear()
+        self._hand.clear()

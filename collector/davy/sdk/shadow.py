@@ -6,10 +6,11 @@ import copy
 import inspect
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from davy.sdk.forksafe import ForkSafe
@@ -18,6 +19,7 @@ from davy.sdk.leaving import upstream
 from davy.sdk.scope import CURRENT
 
 _WAITING: Final = 64
+_WAITING_BYTES: Final = 64 * 2**20
 _DROPPED, _FAILED = "shadow_dropped", "shadow_failed"
 _GUARD: Final = Guard("shadow")
 
@@ -35,7 +37,7 @@ Record: TypeAlias = Callable[[Call, Any, str], None]
 
 
 class Shadow(ForkSafe):
-    """Runs the calls of one primary through another model, in one thread and from a bounded queue.
+    """Runs the calls of one primary through another model, in one thread and from a queue bounded by calls and bytes.
 
     What the queue has no room for is recorded at once without the shadow's answer, and counted; so is what the shadow
     cannot answer. Calls are copied first: the app may change its arguments right after.
@@ -59,6 +61,7 @@ class Shadow(ForkSafe):
         """Forget the thread and the calls that wait: the parent answers them."""
         self._changed = threading.Condition(threading.RLock())
         self._jobs: deque[_Job] = deque()
+        self._size = 0
         self._thread: threading.Thread | None = None
         self._stopping = False
 
@@ -84,21 +87,22 @@ class Shadow(ForkSafe):
         self.wait(timeout)
         with self._changed:
             self._stopping = True
-            left, self._jobs = list(self._jobs), deque()
+            left, self._jobs, self._size = list(self._jobs), deque(), 0
             self._changed.notify_all()
         for job in left:
             self._finish(job, None, _DROPPED)
 
     def _is_full(self) -> bool:
         with self._changed:
-            return self._stopping or len(self._jobs) >= _WAITING
+            return self._stopping or len(self._jobs) >= _WAITING or self._size >= _WAITING_BYTES
 
     def _queue(self, job: _Job) -> bool:
         """Let a job wait; false when there is no room any more: copying its arguments took time."""
         with self._changed:
-            if self._is_full():
+            if self._is_full() or self._size + job.size > _WAITING_BYTES:
                 return False
             self._jobs.append(job)
+            self._size += job.size
             self._changed.notify_all()
             self._ensure()
             return True
@@ -125,6 +129,7 @@ class Shadow(ForkSafe):
             with self._changed:
                 if self._jobs and self._jobs[0] is job:
                     self._jobs.popleft()
+                    self._size -= job.size
                 self._changed.notify_all()
 
     def _answered(self, call: Call) -> Any:
@@ -146,17 +151,26 @@ class Shadow(ForkSafe):
 class _Job:
     call: Call
     context: Context
+    size: int
     done: bool = False
 
 
 def _job(call: Call) -> _Job | None:
     with _GUARD:
-        copied, context = Call(*copy.deepcopy(tuple(call))), copy_context()
+        copies: dict[int, Any] = {}
+        copied, context = Call(*copy.deepcopy(tuple(call), copies)), copy_context()
         scope = CURRENT.get()
         if scope is not None and scope.pending is not None:  # the id of the request is this call's
             context.run(CURRENT.set, scope._replace(id=scope.take(), pending=None))
-        return _Job(copied, context)
+        return _Job(copied, context, _size(call, copies.values()))
     return None
+
+
+def _size(call: Call, copies: Iterable[Any]) -> int:
+    """Give the bytes a call keeps while it waits: of arrays that were copied, of text and bytes among its arguments."""
+    arrays = (getattr(one, "nbytes", 0) for one in copies)
+    texts = (len(one) for one in chain(call.args, call.kwargs.values()) if isinstance(one, (bytes, str)))
+    return sum(size for size in chain(arrays, texts) if isinstance(size, int))
 
 
 async def _result(awaitable: Any) -> Any:

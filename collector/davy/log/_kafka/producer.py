@@ -44,7 +44,8 @@ class ClusterProducer:
     """Stores messages with every in-sync replica's word; nothing is held back once an append returned.
 
     After an append that was not confirmed the client is thrown away with all it holds: else it would store later, and
-    once more, what the caller sends again. A client that was opened before a fork is left to the parent.
+    once more, what the caller sends again, or refuse it together with what was refused before. A client that was opened
+    before a fork is left to the parent.
     """
 
     def __init__(self, library: Library, address: Address) -> None:
@@ -67,8 +68,6 @@ class ClusterProducer:
         try:
             self._make_topics({message.topic for message in messages}, deadline)
             self._sender(deadline).send(sharded(messages, self._address.settings.shards), deadline)
-        except Refused:
-            raise
         except LogError:
             self._drop(0.0)
             raise
