@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from inference_strategies import OIP_DTYPES, intact, names, travelled, values
 
-from davy.codec import Encoder, decode, pack, select
+from davy.codec import Encoder, decode, pack, select, split
 from davy.errors import InvalidInference
 from davy.event import Inference
 
@@ -127,10 +127,20 @@ def test_select_gives_the_chosen_rows_in_the_chosen_order(
     assert [str(one) for one in chosen.inferences()] == [str(inferences[row]) for row in rows]
 
 
-def test_select_refuses_rows_that_are_not_there() -> None:
+@given(envelopes(), st.data())
+def test_split_gives_what_select_gives_of_each_row(
+    envelope: tuple[bytes, list[Inference]], data: st.DataObject
+) -> None:
+    packed, inferences = envelope
+    rows = data.draw(st.lists(st.integers(0, len(inferences) - 1), max_size=8))
+    assert split(packed, rows) == [select(packed, [row]) for row in rows]
+
+
+def test_select_and_split_refuse_rows_that_are_not_there() -> None:
     data = pack([Encoder().encode("m:1", bytes(16), 7, {"x": 1.0}, {})])
-    with pytest.raises(IndexError, match="envelope of 1"):
-        select(data, [1])
+    for function in (select, split):
+        with pytest.raises(IndexError, match="envelope of 1"):
+            function(data, [1])
 
 
 def test_the_report_of_drops_stays_with_its_envelope() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from davy.codec import Encoder, decode, dump, load, pack, select
+from davy.codec import Encoder, decode, dump, load, pack, select, split
 from davy.errors import DecodeError
 from davy.event import BlobRef, Feedback
 
@@ -56,6 +56,8 @@ def read_everything(data: bytes) -> None:
             _ = column.values, column.present
     with suppress(DecodeError):
         select(data, [0] if decode(data).count else [])
+    with suppress(DecodeError):
+        split(data, [0] if decode(data).count else [])
 
 
 def test_the_whole_envelope_can_be_read() -> None:

@@ -15,7 +15,7 @@ from davy.codec._events import dump, load
 from davy.codec._layout import Chunk, Layout, refer
 from davy.codec._plain import dump_any, load_any
 from davy.codec._references import references
-from davy.codec._wire import decode, pack, select
+from davy.codec._wire import decode, pack, select, split
 
 __all__ = [
     "Chunk",
@@ -30,4 +30,5 @@ __all__ = [
     "refer",
     "references",
     "select",
+    "split",
 ]

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from davy.codec._plain import dump_any, load_any
+from davy.codec._plain import as_plain, encode, load_any
 from davy.errors import DecodeError
 from davy.event import VERSION, BlobRef
 
@@ -24,7 +24,7 @@ def dump(event: Any) -> bytes:
     >>> load(Feedback, dump(Feedback(id=bytes(16), truth=3, at=7))).truth
     3
     """
-    return dump_any({_VERSION_KEY: VERSION, **_as_dict(event)})
+    return encode({_VERSION_KEY: VERSION, **_nested(event)})
 
 
 def load(kind: type[T], data: bytes | memoryview) -> T:
@@ -46,13 +46,21 @@ def load(kind: type[T], data: bytes | memoryview) -> T:
     return event
 
 
-def _as_dict(event: Any) -> dict[str, Any]:
-    return {field.name: _nested(getattr(event, field.name)) for field in fields(event)}
-
-
 def _nested(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, (type, BlobRef)):
-        return _as_dict(value)
+    names = _names(type(value))
+    if names is not None:
+        return {name: _nested(getattr(value, name)) for name in names}
     if isinstance(value, (list, tuple)):
         return [_nested(item) for item in value]
-    return value
+    return as_plain(value)
+
+
+def _names(kind: type) -> tuple[str, ...] | None:
+    """Give the fields of an event, looked up once; None for the type of anything else."""
+    if kind not in _KNOWN:
+        event = is_dataclass(kind) and not issubclass(kind, BlobRef)
+        _KNOWN[kind] = tuple(field.name for field in fields(kind)) if event else None
+    return _KNOWN[kind]
+
+
+_KNOWN: Final[dict[type, tuple[str, ...] | None]] = {}

@@ -18,12 +18,39 @@ from davy.errors import InvalidInference
 from davy.event import Array, BlobRef
 
 _DEPTH: Final = 32
+_AS_IT_IS: Final = {type(None), bool, float, bytes}
 _TENSOR, _REFERENCE, _TEXT = 1, 2, 3
 
 
 def dump_any(value: Any) -> bytes:
     """Turn plain containers, scalars, text, bytes, arrays and blob references into MessagePack."""
-    return _ENCODER.encode(_plain(value, 0))
+    return encode(as_plain(value))
+
+
+def encode(plain: Any) -> bytes:
+    """Turn what `as_plain` gave, and containers of it, into MessagePack."""
+    return _ENCODER.encode(plain)
+
+
+def as_plain(value: Any, depth: int = 0) -> Any:
+    """Give a value as MessagePack holds it."""
+    if depth > _DEPTH:
+        raise InvalidInference("value", type(value).__name__, f"nested deeper than {_DEPTH}, or cyclic")
+    exact = type(value)
+    if exact in _AS_IT_IS or (exact is str and value.isascii()):
+        return value
+    convert = _CONVERTERS.get(exact)
+    if convert is not None:
+        return convert(value, depth)
+    for kind, convert in _CONVERTERS.items():
+        if isinstance(value, kind):
+            return convert(value, depth)
+    array = as_tensor(value)
+    if array is None:
+        raise InvalidInference(
+            "value", type(value).__name__, "give numbers, text, bytes, arrays or containers of these"
+        )
+    return _array(array, depth)
 
 
 def load_any(data: bytes | memoryview) -> Any:
@@ -43,23 +70,6 @@ def load_reference(data: bytes | memoryview) -> BlobRef:
     return BlobRef(*msgspec.msgpack.decode(data, type=tuple[str, int, str]))
 
 
-def _plain(value: Any, depth: int) -> Any:
-    if depth > _DEPTH:
-        raise InvalidInference("value", type(value).__name__, f"nested deeper than {_DEPTH}, or cyclic")
-    convert = _CONVERTERS.get(type(value))
-    if convert is not None:
-        return convert(value, depth)
-    for kind, convert in _CONVERTERS.items():
-        if isinstance(value, kind):
-            return convert(value, depth)
-    array = as_tensor(value)
-    if array is None:
-        raise InvalidInference(
-            "value", type(value).__name__, "give numbers, text, bytes, arrays or containers of these"
-        )
-    return _array(array, depth)
-
-
 def _text(value: str, _: int) -> Any:
     value = str.__str__(value)
     if value.isascii():
@@ -76,24 +86,26 @@ def _whole(value: int, _: int) -> int | float:
 
 
 def _mapping(value: Mapping[Any, Any], depth: int) -> dict[str | int, Any]:
-    return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
+    return {_key(key): as_plain(item, depth + 1) for key, item in value.items()}
 
 
 def _items(value: Any, depth: int) -> list[Any]:
-    return [_plain(item, depth + 1) for item in value]
+    return [as_plain(item, depth + 1) for item in value]
 
 
 def _array(value: Array, depth: int) -> Any:
     if value.ndim == 0:
-        return _plain(value.item(), depth + 1)
+        return as_plain(value.item(), depth + 1)
     array = as_tensor(value)
     if array is None:
-        return _plain(value.tolist(), depth + 1)
+        return as_plain(value.tolist(), depth + 1)
     head = _ENCODER.encode([NAMES[array.dtype], array.shape])
     return msgspec.msgpack.Ext(_TENSOR, struct.pack("<I", len(head)) + head + array.tobytes())
 
 
 def _key(key: Any) -> str | int:
+    if type(key) is str:
+        return key
     if isinstance(key, str):
         return str.__str__(key)
     if isinstance(key, int) and -(2**63) <= key < 2**64:
@@ -118,8 +130,8 @@ _DECODER: Final = msgspec.msgpack.Decoder(ext_hook=_unpack_extension)
 _CONVERTERS: Final[Mapping[type, Callable[[Any, int], Any]]] = {  # subclasses before their bases
     type(None): lambda value, _: value,
     bool: lambda value, _: value,
-    Enum: lambda value, depth: _plain(value.value, depth + 1),
-    np.generic: lambda value, depth: _plain(value.item(), depth + 1),
+    Enum: lambda value, depth: as_plain(value.value, depth + 1),
+    np.generic: lambda value, depth: as_plain(value.item(), depth + 1),
     float: lambda value, _: float(value),
     str: _text,
     bytes: lambda value, _: bytes(value),
@@ -127,6 +139,7 @@ _CONVERTERS: Final[Mapping[type, Callable[[Any, int], Any]]] = {  # subclasses b
     bytearray: lambda value, _: bytes(value),
     memoryview: lambda value, _: bytes(value),
     np.ndarray: _array,
+    dict: _mapping,
     Mapping: _mapping,
     list: _items,
     tuple: _items,

@@ -135,6 +135,32 @@ def select(
     return _MAGIC + _ENCODER.encode(wire)
 
 
+def split(data: bytes | memoryview, rows: Sequence[int]) -> list[bytes]:
+    """Give, for each of these rows, the bytes of an envelope of one: what `select` gives, with `data` read once.
+
+    Examples
+    --------
+    >>> from davy.codec import Encoder
+    >>> encoder = Encoder()
+    >>> data = pack([encoder.encode("m:1", bytes([i] * 16), i, {"x": 0.5}, {}) for i in range(3)])
+    >>> split(data, [2]) == [select(data, [2])]
+    True
+    """
+    wire = _read(data)
+    blocks, system, count, found = wire.blocks, wire.system, wire.count, []
+    if rows and not 0 <= min(rows) <= max(rows) < count:
+        raise IndexError(f"rows {min(rows)} to {max(rows)} of an envelope of {count}")
+    wire.count, wire.report = 1, {}
+    try:
+        for row in rows:
+            wire.blocks = [_one(block, count, row) for block in blocks]
+            wire.system = _row(system, count, row)
+            found.append(_MAGIC + _ENCODER.encode(wire))
+    except _DAMAGE as error:
+        raise DecodeError("envelope", f"{len(data)} bytes", f"is damaged: {error}") from error
+    return found
+
+
 def _read(data: bytes | memoryview) -> _Wire:
     whole = memoryview(data)
     if bytes(whole[: len(_MAGIC)]) != _MAGIC:
@@ -254,6 +280,17 @@ def _take(block: _Block, count: int, index: NDArray[np.intp]) -> _Block:
     sizes = np.diff(ends, prepend=0)
     data = b"".join([block.data[ends[i] - sizes[i] : ends[i]] for i in index])
     return _Block(block.paths, block.kind, memoryview(data), _buffer(sizes[index].astype("<u4")), missing)
+
+
+def _one(block: _Block, count: int, row: int) -> _Block:
+    if block.missing or block.kind.width is None:
+        return _take(block, count, np.array([row]))
+    return _Block(block.paths, block.kind, _row(block.data, count, row))
+
+
+def _row(data: memoryview, count: int, row: int) -> memoryview:
+    width = len(data) // count
+    return data[row * width : (row + 1) * width]
 
 
 def _rows(data: memoryview, count: int, index: NDArray[np.intp]) -> memoryview:
