@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Final
 
 import numpy as np
@@ -88,20 +89,38 @@ def messages(
     for arm in arms:
         chosen |= arm.chosen
         reasons[arm.reason] += int(np.count_nonzero(arm.chosen))
+    rows = np.flatnonzero(chosen)
+    names, at = stretch.ids[rows].tobytes(), stretch.at[rows].tolist()
+    draws, scores = _draws(arms, rows), _scores(ranks, rows)
     made = []
-    for row in np.flatnonzero(chosen).tolist():
-        mine = [arm for arm in arms if arm.chosen[row]]
+    for place, inference in enumerate(stretch.inferences(rows)):
+        name = names[16 * place : 16 * place + 16]
         flag = make(
-            model,
-            stretch.ids[row].tobytes(),
-            int(stretch.at[row]),
-            [Draw(arm.name, float(arm.probability[row]), float(arm.score[row])) for arm in mine],
-            scores_of(ranks, row),
-            stretch.inference(row),
-            next((arm.incident for arm in mine if arm.incident), None),
+            model, name, at[place], draws[place], scores[place], inference, _incident(arms, rows[place])
         )
         made.append(Message(FLAGS, model, dump(flag)))
     return made, +reasons
+
+
+def _draws(arms: Sequence[Arm], rows: NDArray[np.intp]) -> list[list[Draw]]:
+    found: list[list[Draw]] = [[] for _ in rows]
+    for arm in arms:
+        for place in np.flatnonzero(arm.chosen[rows]).tolist():
+            row = rows[place]
+            found[place].append(Draw(arm.name, float(arm.probability[row]), float(arm.score[row])))
+    return found
+
+
+def _scores(ranks: Mapping[str, Floats], rows: NDArray[np.intp]) -> list[dict[str, float]]:
+    columns = {name: rank[rows].tolist() for name, rank in ranks.items()}
+    return [
+        {name: column[place] for name, column in columns.items() if isfinite(column[place])}
+        for place in range(len(rows))
+    ]
+
+
+def _incident(arms: Sequence[Arm], row: int) -> str | None:
+    return next((arm.incident for arm in arms if arm.incident and arm.chosen[row]), None)
 
 
 def make(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from davy.codec import select
+from davy.codec import split
 from davy.event import Array, Envelope
 from davy.log import Record
 from davy_detectors.batch import Batch
@@ -53,11 +54,14 @@ class Stretch:
         """Give the moments of each record's inferences."""
         return np.split(self.moments, self._ends[:-1])
 
-    def inference(self, row: int) -> bytes:
-        """Give the bytes of an envelope with this row only."""
-        index = int(np.searchsorted(self._ends, row, side="right"))
-        start = int(self._ends[index]) - self._envelopes[index].count
-        return select(self._records[index].value, [row - start])
+    def inferences(self, rows: NDArray[np.intp]) -> Iterator[bytes]:
+        """Give, for each of these rows, which rise, the bytes of an envelope with it alone."""
+        starts = np.searchsorted(rows, np.concatenate([[0], self._ends]))
+        for record, envelope, end, (first, last) in zip(
+            self._records, self._envelopes, self._ends.tolist(), pairwise(starts.tolist()), strict=True
+        ):
+            if first < last:
+                yield from split(record.value, (rows[first:last] - end + envelope.count).tolist())
 
 
 def moments(record: Record, envelope: Envelope, horizon: int) -> NDArray[np.int64]:

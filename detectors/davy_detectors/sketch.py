@@ -58,9 +58,9 @@ class NumberBins:
         unfilled = cls(centre, edges, np.zeros(len(edges) + 3, np.int64))
         return cls(centre, edges, np.bincount(unfilled.bin(feature), minlength=len(edges) + 3))
 
-    @cached_property
+    @property
     def table(self) -> Bytes:
-        """The bin of every cell, shape ``(65536,)``; made when first used, never stored."""
+        """The bin of every cell, shape ``(65536,)``; made at every use, for a reference keeps those of its streams."""
         bins = np.searchsorted(self.edges, np.arange(CELLS), side="right").astype(np.uint8)[_ranks()]
         bins[~np.isfinite(_representatives())] = len(self.edges) + 2
         return bins

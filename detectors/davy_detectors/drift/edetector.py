@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import log
 from typing import Any, Final
 
@@ -70,14 +71,22 @@ class ScoreDictionaryDetector:
         self._reference = reference
         self._threshold = settings.false_alarm_every
         self._settled = [settings.tolerance, settings.reference_error]
-        streams = len(reference.bins)
-        self._bets = {name: Bets.of(bins, settings, streams) for name, bins in reference.bins.items()}
+        self._settings = settings
         self._width = max(len(bins.counts) for bins in reference.bins.values())
-        numbers = sum(isinstance(bins, NumberBins) for bins in reference.bins.values())
-        bets = list(self._bets.values())
-        parts = [slice(0, numbers), slice(numbers, streams)]
-        self._groups = [(part, Evidence(bets[part], self._width)) for part in parts if bets[part]]
         self._done = 0
+
+    @cached_property
+    def _bets(self) -> dict[str, Bets]:
+        """The bets on each stream; made when first needed, for those who count need none."""
+        bins = self._reference.bins
+        return {name: Bets.of(each, self._settings, len(bins)) for name, each in bins.items()}
+
+    @cached_property
+    def _groups(self) -> list[tuple[slice, Evidence]]:
+        numbers = sum(isinstance(bins, NumberBins) for bins in self._reference.bins.values())
+        bets = list(self._bets.values())
+        parts = [slice(0, numbers), slice(numbers, len(bets))]
+        return [(part, Evidence(bets[part], self._width)) for part in parts if bets[part]]
 
     def count(self, batch: Batch, steps: NDArray[np.int64], total: int) -> Counts:
         """Count inferences by step and bin, shape ``(total, streams, bins)``; counts add up."""
