@@ -13,11 +13,12 @@ INTERPRETERS := $(subst $(EMPTY) ,:,$(strip $(PATH) $(CURDIR)/$(CPYTHON_314)/bin
 # By minor version, without pre-releases and free-threaded builds, whose names differ; uv warns of pyenv's shims.
 PYTHONS ?= $(shell PATH="$(INTERPRETERS)" $(UV) python list --only-installed '>=3.11' 2>/dev/null | sed -nE 's/^cpython-(3\.[0-9]+)\.[0-9]+-.*/\1/p' | sort -uV)
 PEERS := .peers
+STREAMS := .streams
 HOSTS := .hosts
 SOURCES := collector detectors miner dashboards tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo demo-scale up check format test test-integrations bench bench-demo generate lock clean bench-sdk test-hosts test-pythons pythons python-3.14
+.PHONY: help dev demo demo-scale up check format test test-integrations bench bench-demo generate lock clean bench-sdk bench-scale test-hosts test-pythons pythons python-3.14
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +60,11 @@ $(PEERS)/.installed: $(STAMP) requirements/peers.txt
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(PEERS)
 	$(UV) pip install --quiet --python $(PEERS)/bin/python -r requirements/peers.txt
 	$(UV) pip install --quiet --python $(PEERS)/bin/python --no-deps --editable .
+	@touch $@
+
+$(STREAMS)/.installed: $(STAMP) requirements/streams.txt
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(STREAMS)
+	$(UV) pip install --quiet --python $(STREAMS)/bin/python -r requirements/streams.txt
 	@touch $@
 
 $(HOSTS)/.installed: $(STAMP) requirements/hosts.txt
@@ -126,6 +132,9 @@ bench-demo: $(STAMP) ## Run the demo over ten seeds; writes benchmarks/results/d
 bench-sdk: $(STAMP) $(PEERS)/.installed ## Measure the SDK beside its peers, four minutes; writes benchmarks/results/
 	$(BIN)/python -m benchmarks sdk-peers
 
+bench-scale: $(STAMP) $(STREAMS)/.installed ## Measure the whole path over Kafka and Redis beside its peers, eleven minutes; needs Java, Maven, redis-server
+	$(BIN)/python -m benchmarks scale
+
 generate: $(STAMP) ## Write the dashboards and alert rules again from the catalogues
 	$(BIN)/python -m davy_dashboards
 
@@ -137,6 +146,7 @@ lock: $(UV) ## Pin every dependency again
 	echo "label-studio==1.23.2" | $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header - -o requirements/labelstudio.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/peers.in -o requirements/peers.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/hosts.in -o requirements/hosts.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/streams.in -o requirements/streams.txt
 
 clean: ## Remove the environments and everything the demo wrote
-	rm -rf $(VENV) $(LABELSTUDIO) $(PEERS) $(HOSTS) .integrations .pythons .kafka .davy .davy-demo
+	rm -rf $(VENV) $(LABELSTUDIO) $(PEERS) $(STREAMS) $(HOSTS) .integrations .pythons .kafka .davy .davy-demo

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 MODULES = ("codec", "log", "detectors", "replay", "sdk", "gateway")
-ON_REQUEST = {"sdk-peers": "benchmarks.peers", "kafka": "benchmarks.kafka"}
+ON_REQUEST = {"sdk-peers": "benchmarks.peers", "kafka": "benchmarks.kafka", "scale": "benchmarks.scale"}
 """Only run when named: they need an environment of their own, or brokers."""
+COMMANDS = {"sdk-peers": "make bench-sdk", "scale": "make bench-scale"}
+"""How to run those that make has a target of their own for."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -31,7 +33,7 @@ def main(names: list[str]) -> int:
         figures = module.run()
         found = {
             "benchmark": module.NAME,
-            "command": "make bench-sdk" if name == "sdk-peers" else f"make bench ARGS={module.NAME}",
+            "command": COMMANDS.get(name, f"make bench ARGS={module.NAME}"),
             "figures": figures,
             "seconds": round(time.perf_counter() - begun, 1),
             "machine": machine(),

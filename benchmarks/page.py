@@ -7,10 +7,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.scale.page import body as scale
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
-NAMES = ("demo", "codec", "log", "detectors", "sdk", "gateway", "sdk-peers")
+NAMES = ("demo", "codec", "log", "detectors", "sdk", "gateway", "sdk-peers", "scale")
 HEAD = """# Figures
 
 Written by `python -m benchmarks.page` from `benchmarks/results/`; `make bench` and `make bench-demo` measure anew.
@@ -21,8 +23,10 @@ several repeats, and ratios say more than single figures.
 
 def page() -> str:
     found = {name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES}
-    first, last = demo(found.pop("demo")), peers(found.pop("sdk-peers"))
-    return "\n".join([HEAD, first, *map(section, found.values()), last])
+    first, last, whole = demo(found.pop("demo")), peers(found.pop("sdk-peers")), found.pop("scale")
+    return "\n".join(
+        [HEAD, first, *map(section, found.values()), last, head(whole) + scale(whole["figures"])]
+    )
 
 
 def demo(found: dict[str, Any]) -> str:

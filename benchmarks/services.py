@@ -18,22 +18,31 @@ TESTS = Path(__file__).parents[1] / "tests"
 
 
 @contextmanager
-def services(brokers: int = 1) -> Iterator[dict[str, str]]:
-    """Start them; give the environment that leads there."""
+def kafka_and_redis(folder: Path, brokers: int = 1) -> Iterator[tuple[str, str]]:
+    """Start them with their data in `folder`; give the addresses of the brokers and the URL of Redis."""
     sys.path.insert(0, str(TESTS))
     from kafka_server import Cluster
     from redis_server import RedisServer
-    from s3_server import S3Server
 
+    with (
+        Cluster(brokers, folder / "kafka") as cluster,
+        RedisServer(folder / "redis", appendonly="yes") as redis,
+    ):
+        yield cluster.servers, redis.url
+
+
+@contextmanager
+def services(brokers: int = 1) -> Iterator[dict[str, str]]:
+    """Start them; give the environment that leads there."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (folder / "kafka").mkdir()
-        cluster = stack.enter_context(Cluster(brokers, folder / "kafka"))
-        redis = stack.enter_context(RedisServer(folder / "redis", appendonly="yes"))
+        servers, redis = stack.enter_context(kafka_and_redis(folder, brokers))
+        from s3_server import S3Server
+
         s3 = stack.enter_context(S3Server(folder))
         yield {
-            "DAVY_URL": f"kafka://{cluster.servers}",
-            "DAVY_STORE_URL": f"{redis.url}/0",
+            "DAVY_URL": f"kafka://{servers}",
+            "DAVY_STORE_URL": f"{redis}/0",
             "DAVY_BLOB_URL": "s3://davy",
             **s3.environment,
         }
