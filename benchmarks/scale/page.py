@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-_NOTE: Final = """
+_NOTE: Final = """\
 One Kafka broker (JVM), Redis with its append-only file, the detectors and the serving app share these {cores} cores, so
 the figures of one are held down by the others. An inference has {features} features and the model's answer: one number
 (one stream more to watch) or two probabilities (three streams more, and three scorers). 200 inferences a call, an
 envelope each. Every part verifies that the store has counted exactly what was sent. Medians, lowest and highest.
 """
-_BACKLOG: Final = """
+_BACKLOG: Final = """\
 A process of `davy run detect` that is behind: it decodes, bins, scores, flags, writes counts and position in one
 transaction, publishes the flags, commits and tests. Produced is what one serving app sends by the SDK while the
 detectors are held still. By the client library, and by the model's answer.
 """
-_PEERS: Final = """
+_PEERS: Final = """\
 {inferences:,} inferences, the same {features} features counted into the same bins by one process each, in the same run.
 Davy reads envelopes and does all of the above; the others read a JSON message an inference and count in memory, row by
 row or in blocks of 1,000 by numpy: Quix Streams {quix} by a function a row, without state; kafka-python polled. Quix
 Streams reads by confluent-kafka.
 """
-_PARTITIONS: Final = """
+_PARTITIONS: Final = """\
 One model spread over keys, a partition a process, two probabilities. All processes, the broker and Redis share
 {cores} cores: beyond what these can do more processes only show that they share the work and lose nothing.
 """
-_LATENCY: Final = """
+_LATENCY: Final = """\
 From the capture in the serving app to the flag in Kafka, by the clock of the machine, at shares of the end-to-end
 maximum. The app answers by the clock, a call every 5 ms, whatever the detectors do, on the same cores.
 """
-_MEMORY: Final = """
+_MEMORY: Final = """\
 One process, 1,000 inferences of each model, two probabilities. State is what Redis holds, in its own memory; references
 apart.
 """
