@@ -225,6 +225,11 @@ class Deployment:
         with self.looking() as runtime:
             return counted(runtime.store)
 
+    def lag(self) -> int:
+        """Give how many records of inferences are not counted yet."""
+        with self.looking() as runtime:
+            return behind(runtime, "detect", INFERENCES)
+
     def rest(self, sent: int) -> float:
         """Wait until what was sent is counted and tested, and what was flagged is with the labelling tool.
 
@@ -234,9 +239,9 @@ class Deployment:
         with self.looking() as runtime:
             for what, reached in {
                 f"{sent} inferences to be counted": lambda: counted(runtime.store) >= sent,
-                "every record to be read": lambda: at_end(runtime, "detect", INFERENCES),
+                "every record to be read": lambda: not behind(runtime, "detect", INFERENCES),
                 "every epoch to be tested": lambda: tested(runtime.store),
-                "every flag to be read": lambda: at_end(runtime, "mine", FLAGS),
+                "every flag to be read": lambda: not behind(runtime, "mine", FLAGS),
                 "a task for every candidate": lambda: self._each_has_its_task(runtime.store),
             }.items():
                 wait_until(reached, what, seconds=SETTLES)
@@ -317,11 +322,11 @@ def tested(store: Store) -> bool:
     return data is not None and load_any(data)["tested"] >= max(starts, default=0)
 
 
-def at_end(runtime: Runtime, role: str, topic: str) -> bool:
-    """Say whether a role has handled everything in a topic."""
+def behind(runtime: Runtime, role: str, topic: str) -> int:
+    """Give how many records of a topic a role has yet to handle."""
     starts = runtime.log.start(topic)
-    return all(
-        end <= max(starts[place], stored_position(runtime.store, role, place) or 0)
+    return sum(
+        max(0, end - max(starts.get(place, 0), stored_position(runtime.store, role, place) or 0))
         for place, end in runtime.log.end(topic).items()
     )
 
