@@ -206,16 +206,17 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def _kafka_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def shared_kafka_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three brokers, started once."""
     with Cluster(3, tmp_path_factory.mktemp("kafka-cluster")) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def kafka_cluster(_kafka_cluster: Cluster) -> Iterator[Cluster]:
+def kafka_cluster(shared_kafka_cluster: Cluster) -> Iterator[Cluster]:
     """Three brokers; what a test kills is started again for the next one."""
-    yield _kafka_cluster
-    _kafka_cluster.heal()
+    yield shared_kafka_cluster
+    shared_kafka_cluster.heal()
 
 
 @pytest.fixture

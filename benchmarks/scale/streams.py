@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from bisect import bisect_right
 from collections.abc import Callable
@@ -98,17 +99,22 @@ def quix(servers: str, topic: str, count: int, histograms: Histograms) -> None:
     """A streaming dataframe of Quix Streams with a function a row, without state."""
     from quixstreams import Application
 
-    app = Application(
-        broker_address=servers, consumer_group=_group(), auto_offset_reset="earliest", loglevel="ERROR"
-    )
-    rows = app.dataframe(app.topic(topic, value_deserializer="json"))
+    with tempfile.TemporaryDirectory() as folder:
+        app = Application(
+            broker_address=servers,
+            consumer_group=_group(),
+            auto_offset_reset="earliest",
+            state_dir=folder,
+            loglevel="ERROR",
+        )
+        rows = app.dataframe(app.topic(topic, value_deserializer="json"))
 
-    def count_row(row: dict[str, float]) -> None:
-        if not histograms.add(row):
-            app.stop()
+        def count_row(row: dict[str, float]) -> None:
+            if not histograms.add(row):
+                app.stop()
 
-    rows.update(count_row)
-    app.run()
+        rows.update(count_row)
+        app.run()
 
 
 def kafka_python(decode: Callable[[bytes], Any], servers: str, topic: str, histograms: Histograms) -> None:
