@@ -374,7 +374,7 @@ def test_retention_deletes_thousands_while_a_writer_goes_on(log: Log) -> None:
     assert set(values(log)) <= {"new"}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.lists(st.tuples(text, st.binary(), st.dictionaries(names, text)), min_size=1))
 def test_keys_headers_and_values_come_back_unchanged(
     log: Log, batch: list[tuple[str, bytes, dict[str, str]]]
@@ -463,7 +463,7 @@ def replay(make: Callable[[Clock], Log], history: list[tuple[str, object]]) -> l
 
 
 @pytest.mark.fast
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(history=st.lists(operations, max_size=12))
 def test_memory_and_sqlite_show_the_same_after_any_history(
     tmp_path_factory: pytest.TempPathFactory, history: list[tuple[str, object]]

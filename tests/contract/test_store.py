@@ -180,7 +180,7 @@ few = st.sampled_from(["a", "b", "c"])
 operations = st.tuples(st.sampled_from(["put", "add", "delete"]), few, few, st.binary(max_size=3))
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(st.lists(operations, max_size=8), max_size=8))
 def test_any_sequence_of_batches_leaves_what_the_memory_store_has(
     store: Store, batches: list[list[tuple[str, str, str, bytes]]]
@@ -195,7 +195,7 @@ def test_any_sequence_of_batches_leaves_what_the_memory_store_has(
         assert store.count(collection) == expected.count(collection)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records=st.dictionaries(st.tuples(text, text), st.binary(max_size=100), max_size=10))
 def test_any_text_is_a_key_and_any_bytes_a_value(store: Store, records: dict[tuple[str, str], bytes]) -> None:
     batch = Batch()

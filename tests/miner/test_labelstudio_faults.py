@@ -149,7 +149,7 @@ fault = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(fault, min_size=3, max_size=12))
 def test_random_sequences_of_faults_end_with_one_task_each(faults: list[tuple[object, ...]]) -> None:
     with FakeLabelStudio() as fake, World(fake, batch=2, timeout_seconds=0.25) as world:

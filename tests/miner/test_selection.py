@@ -41,7 +41,7 @@ def unit_rows(candidates: list[Candidate]) -> np.ndarray:
     return vectors([decode(candidate.inference) for candidate in candidates])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 50),
     budget=st.integers(0, 60),
@@ -65,7 +65,7 @@ def test_no_two_chosen_or_known_are_near_duplicates_and_no_budget_is_exceeded(
     assert not (similar[np.ix_(is_chosen, is_chosen | is_known)] >= choice.threshold + 1e-6).any()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 50), budget=st.integers(1, 40))
 def test_every_duplicate_names_a_representative_that_is_chosen_or_known(seed: int, budget: int) -> None:
     pool = bursts(seed, sources=10, longest=8)

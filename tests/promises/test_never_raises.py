@@ -78,7 +78,6 @@ mappings = st.one_of(anything, st.dictionaries(names, st.one_of(values, monsters
 relaxed = settings(
     max_examples=400,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    deadline=None,
 )
 
 

@@ -247,7 +247,7 @@ REFERENCE = st.builds(BlobRef, st.text("0123", max_size=4), st.integers(0, 9), s
 
 
 @given(st.lists(st.sampled_from(["claim", "text", "none"]), min_size=1, max_size=6), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_references_fit_any_chunk_and_other_rows_keep_their_values(
     rows: list[str], data: st.DataObject
 ) -> None:
