@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -21,18 +20,6 @@ from davy_miner.worker import Item, Mine
 pytestmark = pytest.mark.fast
 
 RIGHT = ("verdict", "model correct")
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeLabelStudio]:
-    with FakeLabelStudio() as server:
-        yield server
-
-
-@pytest.fixture
-def world(fake: FakeLabelStudio) -> Iterator[World]:
-    with World(fake) as made:
-        yield made
 
 
 def pushed(world: World, count: int) -> tuple[LabelStudio, list[str]]:

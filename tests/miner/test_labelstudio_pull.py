@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from fake_labelstudio import FakeLabelStudio
 from labelstudio_world import MODEL, World
@@ -17,18 +15,6 @@ pytestmark = pytest.mark.fast
 RIGHT = ("verdict", "model correct")
 WRONG = ("verdict", "model wrong")
 UNCLEAR = ("verdict", "unclear")
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeLabelStudio]:
-    with FakeLabelStudio() as server:
-        yield server
-
-
-@pytest.fixture
-def world(fake: FakeLabelStudio) -> Iterator[World]:
-    with World(fake) as made:
-        yield made
 
 
 def pushed(world: World, count: int) -> tuple[LabelStudio, list[str]]:

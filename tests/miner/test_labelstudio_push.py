@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
@@ -23,18 +22,6 @@ from davy_miner.candidates import COLLECTION
 from davy_miner.labelstudio import LabelStudio
 
 pytestmark = pytest.mark.fast
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeLabelStudio]:
-    with FakeLabelStudio() as server:
-        yield server
-
-
-@pytest.fixture
-def world(fake: FakeLabelStudio) -> Iterator[World]:
-    with World(fake) as made:
-        yield made
 
 
 def imports(fake: FakeLabelStudio) -> int:
