@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -59,11 +60,11 @@ class Cluster:
         pass_time(self.runtime, until=at)
         self.log.producer().append([Message(INFERENCES, key, value)])
 
-    def run(self, process: DetectTarget) -> None:
+    def run(self, process: DetectTarget, patience: float = inf) -> None:
         """Let a process do one round of its work; when it dies of it, its place is taken by another."""
         try:
             process.counting.step()
-            process.testing.turn()
+            process.testing.turn(patience)
         except Killed:
             self.deaths += 1
             self.processes.remove(process)

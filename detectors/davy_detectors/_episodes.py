@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from davy.codec import dump
 from davy.event import FLAGS, Alert, Draw
@@ -18,6 +18,7 @@ from davy_detectors.evidence import Carrier, Findings
 if TYPE_CHECKING:
     from davy_detectors._course import Raised, Tested
 
+_GROWTH: Final = 0.25
 Look = Callable[["Raised", int, int], Findings]
 """Looks into an alarm, given the first calm inference before the episode and the first of the episode."""
 
@@ -46,7 +47,7 @@ class Episodes:
     model
         Whose incidents.
     quiet_events
-        See `Incidents`; half of it is also the number of inferences after which evidence is looked at again.
+        See `Incidents`; half of it is also the least number of inferences after which evidence is looked at again.
     open_ones, pursuits
         Incidents to go on with, and what recognises their samples.
     calm_since
@@ -116,8 +117,11 @@ class Episodes:
 
     def _is_news(self, item: Raised, before: Incident) -> bool:
         known = {evidence.feature for evidence in before.features}
-        news = any(evidence.feature not in known for evidence in item.alarm.features)
-        return news or item.number - self._pursuits[item.alarm.cause].examined >= self._look_again
+        if any(evidence.feature not in known for evidence in item.alarm.features):
+            return True
+        examined = self._pursuits[item.alarm.cause].examined
+        # A look reads all since the onset: the longer that is ago, the rarer, or a busy model does nothing else.
+        return item.number - examined >= max(self._look_again, _GROWTH * (examined - before.onset_event))
 
 
 def _pursuit(incident: str, item: Raised, findings: Findings) -> Pursuit:

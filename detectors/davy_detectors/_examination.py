@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +36,8 @@ COLLECTION: Final = "detect"
 _SNAPSHOTS: Final = "snapshots"
 _VERSION: Final = 2
 _SLACK: Final = 1.25
+_BLOCK: Final = 32
+"""Epochs tested in one go."""
 _logger = logging.getLogger("davy.detectors")
 
 
@@ -80,19 +83,24 @@ class Examination:
         """The causes of its open incidents."""
         return set(self._episodes.open_ones)
 
-    def turn(self, closed: int, tallies: Sequence[tuple[str, Tally]], changes: Changes) -> list[Message]:
+    def turn(
+        self, closed: int, tallies: Sequence[tuple[str, Tally]], changes: Changes, patience: float
+    ) -> list[Message]:
         """Take in tallies and test the epochs that start up to `closed`; give what to publish.
 
-        Nothing is added to `changes` when nothing happened.
+        After `patience` seconds the rest is left to the next turn. Nothing is added to `changes` when nothing happened.
         """
-        outcome = Outcome()
+        outcome, until = Outcome(), time.monotonic() + patience
         adopted = self._adopt(outcome)
         head = self._course.tested
         self._take_in(tallies, changes)
-        tested = self._course.run(self._epochs.between(self._course.tested, max(closed, head)))
-        for one in tested:
-            self._follow(one, head, outcome)
-        if not (adopted or tallies or tested):
+        epochs = self._epochs.between(self._course.tested, max(closed, head))
+        for start in range(0, len(epochs), _BLOCK):
+            for one in self._course.run(epochs[start : start + _BLOCK]):
+                self._follow(one, head, outcome)
+            if self._course.tested >= head and time.monotonic() > until:
+                break
+        if not (adopted or tallies or epochs):
             return []
         self._forget(changes)
         self._settle(outcome, changes)

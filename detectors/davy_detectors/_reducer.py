@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from davy.codec import load_any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _EVERY_SECONDS: Final = 0.2
 _ASK_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 2.0
+"""A fraction of a lease: whoever tests longer loses what it found, and so does whoever takes over."""
 
 
 @dataclass(slots=True)
@@ -61,16 +64,19 @@ class Reducer:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _EVERY_SECONDS
-            self.turn()
+            self.turn(_PATIENCE_SECONDS)
 
-    def turn(self) -> None:
-        """Test every model as far as it is counted; a model that fails is tried again and stops no other."""
+    def turn(self, patience: float = inf) -> None:
+        """Test every model as far as it is counted; a model that fails is tried again and stops no other.
+
+        Of a model that takes longer than `patience` seconds the rest is left to the next turn.
+        """
         closed = self._closed()
         for model, _ in self._runtime.store.items(MODELS):
             try:
                 tenure = self._hold(model)
                 if tenure is not None:
-                    self._turn(model, tenure, closed)
+                    self._turn(model, tenure, closed, patience)
             except Exception as error:  # noqa: BLE001 - counted and logged; the next turn starts from what is stored
                 self._failures.count(error, f"testing {model} goes on from what is stored")
                 self._let_go(model)
@@ -139,14 +145,14 @@ class Reducer:
         if tenure is not None:
             tenure.display.close()
 
-    def _turn(self, model: str, tenure: _Tenure, closed: int) -> None:
+    def _turn(self, model: str, tenure: _Tenure, closed: int, patience: float) -> None:
         store, collection = self._runtime.store, _tally.collection(model)
         begins = tenure.examination is None
         if tenure.examination is None:
             tenure.examination = Examination(model, self._tools)
         examination, changes = tenure.examination, Changes()
         tallies = [(key, Tally.from_bytes(data)) for key, data in store.items(collection)]
-        messages = examination.turn(closed, tallies, changes)
+        messages = examination.turn(closed, tallies, changes, patience)
         if changes.operations:
             self._leases.confirm(tenure.lease)
             tenure.outbox.finish(changes, messages, tenure.lease)

@@ -98,13 +98,17 @@ def scan(source: Source, monitor: Monitor, alarm: Alarm, first: int, last: int) 
 def payloads(source: Source, rows: Rows) -> dict[int, tuple[bytes, bytes]]:
     """Give for each of `rows`, by its index, a digest of what the model saw and said, and it in an envelope."""
     found = {}
-    for partition, offset in sorted({*zip(rows.partitions.tolist(), rows.offsets.tolist(), strict=True)}):
-        mine = np.flatnonzero((rows.partitions == partition) & (rows.offsets == offset))
-        for record in source.log.read(INFERENCES, partition, offset, offset + 1):
-            envelope = decode(record.value)
-            for index in mine.tolist():
-                row = int(rows.rows[index])
-                found[index] = (_payload_digest(envelope, row), select(record.value, [row]))
+    for partition in np.unique(rows.partitions).tolist():
+        wanted: dict[int, list[int]] = {}
+        for index in np.flatnonzero(rows.partitions == partition).tolist():
+            wanted.setdefault(int(rows.offsets[index]), []).append(index)
+        # Records in between are read too: one request for many records costs less than one for each.
+        for record in source.log.read(INFERENCES, partition, min(wanted), max(wanted) + 1):
+            if record.offset in wanted:
+                envelope = decode(record.value)
+                for index in wanted[record.offset]:
+                    row = int(rows.rows[index])
+                    found[index] = (_payload_digest(envelope, row), select(record.value, [row]))
     return found
 
 

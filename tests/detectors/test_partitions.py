@@ -149,6 +149,25 @@ def test_a_partition_that_nobody_reads_holds_the_test_up_until_it_is_read(
     assert load_any(cluster.runtime.store.get("detect", MODEL) or b"")["late"] == 0
 
 
+def test_a_process_that_has_no_patience_tests_a_part_at_a_time_and_finds_the_same(
+    undisturbed: dict[str, Any],
+) -> None:
+    cluster = Cluster(4, SETTINGS)
+    give_reference(cluster.runtime)
+    process = cluster.start()
+    for at, key, value in SENT:
+        cluster.send(at, key, value)
+    process.counting.drain()
+    pass_time(cluster.runtime, 2.0)
+    tested: list[int] = []
+    while len(tested) < 2 or tested[-1] > tested[-2]:
+        cluster.run(process, patience=0.0)
+        tested.append(load_any(cluster.runtime.store.get("detect", MODEL) or b"")["tested"])
+    assert len(tested) > 4
+    cluster.finish()
+    assert answer(cluster.runtime.store) == undisturbed
+
+
 def test_a_process_whose_clock_is_an_hour_behind_tests_as_soon_as_any_other(
     undisturbed: dict[str, Any],
 ) -> None:

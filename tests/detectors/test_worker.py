@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,10 +38,12 @@ from davy.config import DetectSettings
 from davy.demo.processes import wait_until
 from davy.errors import StoreError
 from davy.event import ALERTS, INFERENCES, Alert, Array, dead_letters
+from davy.log import Record
 from davy.meter import Meter
 from davy.runtime import Runtime
 from davy.store import Batch as Changes
 from davy.store import Lease
+from davy_detectors import _examination
 from davy_detectors.alerts import Incident
 from davy_detectors.worker import DetectTarget
 
@@ -122,6 +125,31 @@ def test_an_alarm_names_the_planted_feature_its_onset_and_its_samples(runtime: R
     numbers = [int.from_bytes(name, "big") for name in incident.samples]
     assert len(numbers) > 50
     assert shifted[numbers].mean() > 0.8
+
+
+def test_the_longer_an_incident_lasts_the_rarer_the_log_is_read_again(
+    memory: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks at the evidence grow with the logarithm of its length, and each reads a partition three times at most."""
+    give_reference(memory)
+    looks, reads, gather = [0], [0], _examination.gather
+
+    class Watched:
+        def read(self, *where: Any) -> Iterator[Record]:
+            reads[0] += 1
+            return memory.log.read(*where)
+
+    def watched_gather(source: Any, case: Any) -> Any:
+        looks[0] += 1
+        return gather(replace(source, log=Watched()), case)
+
+    monkeypatch.setattr(_examination, "gather", watched_gather)
+    send(memory, envelopes(rows(30_000, 7, shifted=np.arange(30_000) >= ONSET), [200]))
+    detect(memory)
+    (incident,) = incidents(memory)
+    assert incident.last_event > 29_000
+    assert 10 < looks[0] < 30  # one every 500 inferences would be 54
+    assert looks[0] < reads[0] <= 3 * looks[0]
 
 
 def test_samples_of_an_incident_go_to_the_miner_while_it_lasts(memory: Runtime) -> None:
