@@ -12,7 +12,7 @@ from benchmarks.scale.page import body as scale
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
-NAMES = ("demo", "codec", "log", "detectors", "sdk", "gateway", "sdk-peers", "scale", "faults", "soak")
+NAMES = ("demo", "codec", "log", "detectors", "sdk", "gateway", "sdk-peers", "scale", "faults")
 HEAD = """# Figures
 
 Written by `python -m benchmarks.page` from `benchmarks/results/`; `make bench` and `make bench-demo` measure anew.
@@ -144,16 +144,11 @@ def faults(found: dict[str, Any]) -> str:
     return head(found) + note + "\n".join(lines) + "\n"
 
 
-def soak(found: dict[str, Any]) -> str:
-    figures = {name: value for name, value in found["figures"].items() if name != "by_minute"}
-    return head(found) + table(list(flat(figures, "")))
-
-
 def whole(found: dict[str, Any]) -> str:
     return head(found) + scale(found["figures"])
 
 
-SECTIONS = {"demo": demo, "sdk-peers": peers, "scale": whole, "faults": faults, "soak": soak}
+SECTIONS = {"demo": demo, "sdk-peers": peers, "scale": whole, "faults": faults}
 
 
 def short(value: Any) -> str:

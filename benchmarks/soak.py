@@ -124,6 +124,7 @@ def run() -> dict[str, Any]:
                 minutes.append(
                     {"fault": fault, "seconds": round(mended - begun, 1), "rest_seconds": round(rests[-1], 1)}
                 )
+                sys.stderr.write(f"{minutes[-1]} {account['sent']} sent\n")
             watch.stop()
             ledger = world.check(account, compare=False)
     return {
