@@ -90,12 +90,15 @@ class Admin:
             while True:
                 try:
                     return ask()
-                except _LEADER_CHANGES:
+                except _LEADER_CHANGES as error:
                     if not left(deadline):
                         raise
+                    if isinstance(error, kafka_errors.UnknownBrokerIdError):
+                        self._begin_anew()  # one that came back after the library had forgotten it
                 time.sleep(_LOOK_AGAIN_SECONDS)
 
     def _begin_anew(self) -> None:
+        """Let the library forget which brokers there are; it asks again after five minutes only."""
         self._client.close()
         self._client = open_client(kafka.KafkaAdminClient, self._address, self._timeout)
 
