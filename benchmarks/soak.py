@@ -27,6 +27,7 @@ NAME: Final = "soak"
 MINUTES: Final = int(os.environ.get("DAVY_SOAK_MINUTES", "30"))
 _FLAT_OUT: Final = 400_000
 _SHARE: Final = 0.5
+_SEED: Final = 5
 _EVERY_SECONDS: Final = 5.0
 _WARM_SECONDS: Final = 180.0
 """Memory of a process is judged from this age on."""
@@ -44,7 +45,7 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Watch(threading.Thread):
-    """Samples lag by minute, and resident memory by process."""
+    """Samples lag, and resident memory by process."""
 
     def __init__(self, world: Any) -> None:
         super().__init__(daemon=True)
@@ -101,7 +102,7 @@ def run() -> dict[str, Any]:
     from kafka_server import Cluster
     from labelling_tools import FakeTool
 
-    rng, minutes, rests = random.Random(5), [], []
+    rng, minutes, rests = random.Random(_SEED), [], []
     with tempfile.TemporaryDirectory() as name, FakeLabelStudio() as fake:
         folder = Path(name)
         with (
@@ -120,7 +121,12 @@ def run() -> dict[str, Any]:
                 FAULTS[fault](world, rng)
                 mended = time.monotonic()
                 account = world.app.account()
-                rests.append(world.rest(account["sent"]))
+                try:
+                    rests.append(world.rest(account["sent"]))
+                except DavyError:
+                    for process in (*world.roles.values(), world.app):
+                        sys.stderr.write(f"== {process.name}\n{process.said()}\n")
+                    raise
                 minutes.append(
                     {"fault": fault, "seconds": round(mended - begun, 1), "rest_seconds": round(rests[-1], 1)}
                 )
@@ -129,6 +135,7 @@ def run() -> dict[str, Any]:
             ledger = world.check(account, compare=False)
     return {
         "minutes": MINUTES,
+        "seed": _SEED,
         "most_per_second": round(most),
         "load_per_second": rate,
         "ledger": ledger,

@@ -26,6 +26,7 @@ class Unread:
         """Tell where every partition is read next, None where all is read; `now` is in nanoseconds since the epoch."""
         for place, offset in unread.items():
             before, since = self._since.get(place, (None, now))
+            since = min(since, now)  # later than now when the clock was set back
             if offset is None or offset != before:
                 since = now
             if offset is None:

@@ -230,4 +230,6 @@ def test_every_process_tells_for_how_long_nobody_reads_a_partition() -> None:
     cluster.send(BEGIN + 100 * SECOND, keys[1], SENT[1][2])
     pass_time(cluster.runtime, 100.0)
     assert turn(reader)[0] == [0, 200]
+    cluster.clock.now -= 3600 * SECOND
+    assert turn(reader)[0] == [0, 0]
     assert turn(reader, other) == [[0, 0], [0, 0]]
