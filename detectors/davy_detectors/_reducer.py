@@ -60,11 +60,12 @@ class Reducer:
         self._unread = Unread(tools.runtime.meter)
 
     def step(self) -> None:
-        """Take a turn, five times a second at most."""
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _EVERY_SECONDS
+        """Take a turn, five times a second at most, and in half of the time at most: counting goes on between."""
+        begun = time.monotonic()
+        if begun >= self._next:
             self.turn(_PATIENCE_SECONDS)
+            ended = time.monotonic()
+            self._next = max(begun + _EVERY_SECONDS, 2 * ended - begun)
 
     def turn(self, patience: float = inf) -> None:
         """Test every model as far as it is counted; a model that fails is tried again and stops no other.

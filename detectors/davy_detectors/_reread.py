@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -57,6 +57,7 @@ class Source:
 class Rows:
     """Inferences read again, all arrays of shape ``(n,)``, in order of their running numbers."""
 
+    numbers: NDArray[np.int64]
     partitions: Array
     offsets: Array
     rows: Array
@@ -67,6 +68,10 @@ class Rows:
     def take(self, index: Array) -> Rows:
         """Give some of them."""
         return Rows(*(getattr(self, name)[index] for name in self.__slots__))
+
+    def between(self, first: int, stop: int) -> Rows:
+        """Give those with numbers from `first` up to before `stop`."""
+        return self.take(np.flatnonzero((self.numbers >= first) & (self.numbers < stop)))
 
 
 def scan(source: Source, monitor: Monitor, alarm: Alarm, first: int, last: int) -> Rows:
@@ -92,7 +97,7 @@ def scan(source: Source, monitor: Monitor, alarm: Alarm, first: int, last: int) 
     known = np.searchsorted(starts, found.at, side="right") - 1
     begun = np.searchsorted(found.at, starts)
     numbered = numbers[known] + np.arange(len(known)) - begun[known]
-    return found.take(np.flatnonzero((numbered >= first) & (numbered <= last)))
+    return replace(found, numbers=numbered).between(first, last + 1)
 
 
 def payloads(source: Source, rows: Rows) -> dict[int, tuple[bytes, bytes]]:
@@ -121,6 +126,7 @@ def _scan(
         at = np.concatenate([at for _, _, at in some])
         inside = np.flatnonzero((at >= start) & (at < stop))
         yield Rows(
+            numbers=np.zeros(len(inside), np.int64),  # known when all partitions are read
             partitions=np.full(len(inside), partition),
             offsets=np.concatenate([np.full(len(at), record.offset) for record, _, at in some])[inside],
             rows=np.concatenate([np.arange(len(at)) for _, _, at in some])[inside],
@@ -155,7 +161,7 @@ def _envelopes(
 
 def _nothing() -> Rows:
     none = np.empty(0, np.int64)
-    return Rows(none, none, none, np.empty(0, "V16"), none, np.empty(0))
+    return Rows(none, none, none, none, np.empty(0, "V16"), none, np.empty(0))
 
 
 def _payload_digest(envelope: Envelope, row: int) -> bytes:

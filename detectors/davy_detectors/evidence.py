@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -93,12 +94,11 @@ def gather(source: Source, case: Case) -> Findings:
     At most the last 100 000 inferences are read; what retention removed is missing.
     """
     onset, last = case.alarm.onset_event + case.begun, case.alarm.event + case.begun
-    seen = scan(source, case.monitor, case.alarm, max(onset, last - _REREAD), last)
+    first = max(onset, last - _REREAD)
     # The onset is an estimate, about as uncertain as the evidence is long: keep that distance from it.
     clean_end = case.change - min(max(last - onset, _GUARD), _CLEAN)
     clean_begin = max(clean_end - _CLEAN, case.calm_since, 0)
-    clean = scan(source, case.monitor, case.alarm, clean_begin, clean_end - 1).scores
-    clean = clean[np.isfinite(clean)]
+    seen, clean = _read(source, case, (first, last + 1), (clean_begin, max(clean_begin, clean_end)))
     scores = seen.scores[np.isfinite(seen.scores)]
     known = len(clean) >= _CLEAN_ENOUGH
     bar = max(0.0, float(np.quantile(clean, 0.95))) if known else 0.0
@@ -116,6 +116,19 @@ def gather(source: Source, case: Case) -> Findings:
         probability=min(1.0, _LATER_SHARE / reached) if reached else 1.0,
         carriers=carriers,
     )
+
+
+def _read(source: Source, case: Case, seen: tuple[int, int], clean: tuple[int, int]) -> tuple[Rows, Floats]:
+    """Give the rows of one stretch of running numbers and the known scores of an earlier one."""
+    read = partial(scan, source, case.monitor, case.alarm)
+    # What is late lies behind a stretch, so each is read far beyond its end: near ones are read as one.
+    if 0 <= seen[0] - clean[1] <= _REREAD:
+        rows = read(clean[0], seen[1] - 1)
+        ordinary = rows
+    else:
+        rows, ordinary = read(seen[0], seen[1] - 1), read(clean[0], clean[1] - 1)
+    scores = ordinary.between(*clean).scores
+    return rows.between(*seen), scores[np.isfinite(scores)]
 
 
 def affected_share(scores: Floats, clean: Floats) -> float:

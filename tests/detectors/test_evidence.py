@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from streams import BEGIN, MODEL, SECOND, envelopes, give_reference, make_runtim
 from davy.config import DetectSettings
 from davy.event import INFERENCES
 from davy.runtime import Runtime
+from davy_detectors import evidence
 from davy_detectors._reread import Source
 from davy_detectors._trail import Trail
 from davy_detectors.base import Alarm
@@ -66,6 +68,16 @@ def test_carriers_are_the_planted_samples_best_first(tmp_path: Path) -> None:
     assert scores == sorted(scores, reverse=True)
     assert found.onset_at == BEGIN + scene.alarm.onset_event * 1_000_000
     assert 0.02 < found.size < 0.2
+
+
+def test_stretches_read_as_one_show_what_each_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(tmp_path)
+    case = replace(scene.case(calm_since=500), change=scene.alarm.onset_event - 100)
+    together = gather(scene.source, case)
+    # The calm stretch is farther away than one read is long.
+    monkeypatch.setattr(evidence, "_REREAD", scene.alarm.event - scene.alarm.onset_event)
+    assert gather(scene.source, case) == together
+    assert together.carriers
 
 
 def test_exact_duplicates_are_carried_once(tmp_path: Path) -> None:
