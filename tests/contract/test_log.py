@@ -5,128 +5,32 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kafka_server import KAFKA, fresh_prefix
+from logs import (
+    MILLISECOND,
+    OTHER,
+    TOPIC,
+    Remembering,
+    append,
+    offsets,
+    place,
+    records,
+    take,
+    values,
+)
 
 from davy.errors import LogError, Refused
-from davy.log import Consumer, Log, Message, Partition, Position, Producer, Record, open_log
+from davy.log import Log, Message, Partition, Position, open_log
 from davy.log.memory import MemoryLog
 from davy.log.sqlite import SqliteLog
 
-TOPIC, OTHER = "davy.inferences", "davy.feedback"
 SECOND = 10**9
-MILLISECOND = 10**6
-ADAPTERS = [
-    pytest.param("memory", marks=pytest.mark.fast),
-    pytest.param("sqlite", marks=pytest.mark.fast),
-    pytest.param("kafka", marks=KAFKA.marks()),
-    pytest.param("kafka+librdkafka", marks=KAFKA.marks()),
-]
 text = st.text(st.characters(exclude_categories=["Cs"]))
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
-
-
-class Remembering:
-    """A log that closes at the end whatever was opened on it."""
-
-    def __init__(self, url: str) -> None:
-        self._log = open_log(url)
-        self._opened: list[Producer | Consumer | Log] = [self._log]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-    def producer(self) -> Producer:
-        return self._remember(self._log.producer())
-
-    def consumer(self, *arguments: Any, **more: Any) -> Consumer:
-        return self._remember(self._log.consumer(*arguments, **more))
-
-    def close_all(self) -> None:
-        for opened in reversed(self._opened):
-            opened.close()
-
-    def _remember(self, opened: Any) -> Any:
-        self._opened.append(opened)
-        return opened
-
-
-@pytest.fixture(params=ADAPTERS)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "memory":
-        return f"memory://{tmp_path}"
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/log"
-    servers = request.getfixturevalue("kafka_servers")
-    return f"{request.param}://{servers}/{fresh_prefix()}?partitions=3"
-
-
-@pytest.fixture
-def log(url: str) -> Iterator[Log]:
-    log = Remembering(url)
-    yield log  # type: ignore[misc]
-    log.close_all()
-
-
-def append(log: Log, *values: str | bytes, topic: str = TOPIC, key: str = "iris:1") -> None:
-    producer = log.producer()
-    producer.append(
-        [Message(topic, key, value if isinstance(value, bytes) else value.encode()) for value in values]
-    )
-    producer.close()
-
-
-def append_apart(log: Log, *values: str, topics: Sequence[str] = (TOPIC, OTHER)) -> None:
-    """Append values to topics in turn, each in a millisecond of its own: the grain of time of some logs."""
-    producer = log.producer()
-    for number, value in enumerate(values):
-        now = time.time_ns() // MILLISECOND
-        while time.time_ns() // MILLISECOND == now:
-            pass
-        producer.append([Message(topics[number % len(topics)], "iris:1", value.encode())])
-    producer.close()
-
-
-def records(log: Log, topic: str = TOPIC, start: Position | None = None) -> list[Record]:
-    """Every record of a topic, or of those from a position on."""
-    start = start or {}
-    return [
-        record
-        for (_, partition), first in log.start(topic).items()
-        for record in log.read(topic, partition, start.get((topic, partition), first))
-    ]
-
-
-def values(log: Log, topic: str = TOPIC) -> list[str]:
-    return [record.value.decode() for record in records(log, topic)]
-
-
-def offsets(log: Log, topic: str = TOPIC) -> list[int]:
-    return [record.offset for record in records(log, topic)]
-
-
-def place(log: Log, topic: str = TOPIC) -> Partition:
-    """Where the records of a topic lie that share one key."""
-    (found,) = {(record.topic, record.partition) for record in records(log, topic)}
-    return found
-
-
-def take(consumer: Consumer, count: int, *, max_records: int = 500) -> list[Record]:
-    """Poll until there are `count` records."""
-    taken: list[Record] = []
-    while len(taken) < count:
-        found = consumer.poll(max_records=max_records, timeout=10)
-        assert 0 < len(found) <= max_records
-        taken += found
-    assert len(taken) == count
-    return taken
 
 
 def test_records_come_in_the_order_of_the_appends_with_growing_offsets(log: Log) -> None:
@@ -200,27 +104,6 @@ def test_a_poll_without_records_lasts_its_timeout_and_uses_next_to_no_processor_
     assert time.thread_time() - used < 0.1
 
 
-def test_offsets_never_go_back_after_retention_emptied_the_log(url: str, log: Log) -> None:
-    append(log, "a", "b", "c")
-    end = log.end(TOPIC)
-    assert log.retain(max_bytes=0) == 3
-    assert offsets(log) == []
-    assert log.start(TOPIC) == log.end(TOPIC)
-    assert all(log.end(TOPIC)[partition] >= offset for partition, offset in end.items())
-    log.close()
-    append(log, "d")
-    assert offsets(log)[0] >= end[place(log)]
-
-
-def test_a_consumer_goes_on_at_the_next_record_after_retention_emptied_the_log(log: Log) -> None:
-    consumer = log.consumer([TOPIC], "detect")
-    append(log, "a", "b")
-    take(consumer, 2)
-    log.retain(max_bytes=0)
-    append(log, "c")
-    assert [record.value for record in take(consumer, 1)] == [b"c"]
-
-
 def test_a_group_goes_on_where_it_committed_after_reopening(url: str, log: Log) -> None:
     append(log, "a", "b", "c")
     consumer = log.consumer([TOPIC], "detect")
@@ -291,12 +174,6 @@ def test_lag_counts_over_all_topics(log: Log) -> None:
     assert log.consumer([TOPIC, OTHER], "detect").lag() == 3
 
 
-def test_lag_does_not_count_what_retention_removed(log: Log) -> None:
-    append_apart(log, "a", "b", "c", "d")
-    log.retain(max_bytes=3)
-    assert log.consumer([TOPIC, OTHER], "detect").lag() == 3
-
-
 def test_read_gives_the_records_from_start_to_before_stop(log: Log) -> None:
     append(log, *map(str, range(200)))
     append(log, "x", topic=OTHER)
@@ -309,12 +186,6 @@ def test_read_gives_the_records_from_start_to_before_stop(log: Log) -> None:
     assert read(found[198]) == [198, 199]
     assert read(found[3], found[3]) == []
     assert list(log.read(TOPIC, 99, 0)) == []
-
-
-def test_read_begins_at_the_oldest_record_kept(log: Log) -> None:
-    append_apart(log, "a", "b", "c", topics=[TOPIC])
-    log.retain(max_bytes=2)
-    assert [record.value for record in log.read(TOPIC, place(log)[1], 0)] == [b"b", b"c"]
 
 
 def test_start_and_end_frame_the_records_of_a_topic(log: Log) -> None:
@@ -331,47 +202,6 @@ def test_records_carry_the_time_of_the_append(log: Log) -> None:
     ended = time.time_ns()
     (record,) = records(log)
     assert begun // MILLISECOND <= record.at // MILLISECOND <= ended // MILLISECOND
-
-
-def test_retention_by_age_deletes_what_was_appended_before(log: Log) -> None:
-    append_apart(log, "a", "b", "c", "d")
-    third = records(log)[1].at
-    assert log.retain(before=third) == 2
-    assert (values(log), values(log, OTHER)) == (["c"], ["d"])
-    assert log.retain(before=third) == 0
-
-
-def test_retention_by_size_deletes_the_oldest_over_all_topics(log: Log) -> None:
-    append_apart(log, "aaaa", "bbb", "cc", "d")
-    assert log.retain(max_bytes=10) == 0
-    assert log.retain(max_bytes=5) == 2
-    assert (values(log), values(log, OTHER)) == (["cc"], ["d"])
-    append(log, "ee")
-    assert log.retain(max_bytes=3) == 1
-    assert (values(log), values(log, OTHER)) == (["ee"], ["d"])
-
-
-def test_retention_without_a_bound_deletes_nothing(log: Log) -> None:
-    append(log, "a")
-    assert log.retain() == 0
-    assert values(log) == ["a"]
-
-
-def test_retention_deletes_thousands_while_a_writer_goes_on(log: Log) -> None:
-    append(log, *["old"] * 2500)
-
-    def write() -> None:
-        producer = log.producer()
-        for _ in range(100):
-            producer.append([Message(TOPIC, "iris:1", b"new")])
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    deleted = log.retain(max_bytes=0)
-    writer.join()
-    assert deleted >= 2500
-    assert deleted + len(values(log)) == 2600
-    assert set(values(log)) <= {"new"}
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -471,27 +301,6 @@ def test_memory_and_sqlite_show_the_same_after_any_history(
     directory = tmp_path_factory.mktemp("log")
     in_memory = replay(lambda clock: MemoryLog("history", clock=clock), history)
     assert replay(lambda clock: SqliteLog(f"sqlite:///{directory}", clock=clock), history) == in_memory
-
-
-def test_an_erased_record_keeps_everything_but_its_value_where_a_log_can_erase(log: Log) -> None:
-    append(log, "a", "secret", "c")
-    append(log, "elsewhere", topic=OTHER)
-    before = [*records(log, TOPIC), *records(log, OTHER)]
-    reader = log.consumer([TOPIC], "detect")
-    erased = log.erase(*place(log), {before[1].offset: b"", 999: b"nothing is there"})
-    after = [*records(log, TOPIC), *records(log, OTHER)]
-    assert after == ([before[0], replace(before[1], value=b""), *before[2:]] if erased else before)
-    assert take(reader, 3) == after[:3]
-    append(log, "d")
-    assert offsets(log)[-1] > before[2].offset
-
-
-def test_erasing_an_offset_of_another_topic_or_partition_changes_nothing(log: Log) -> None:
-    append(log, "a")
-    (offset,) = offsets(log)
-    log.erase(OTHER, place(log)[1], {offset: b""})
-    log.erase(TOPIC, place(log)[1] + 1, {offset: b""})
-    assert values(log) == ["a"]
 
 
 @pytest.mark.fast
