@@ -71,6 +71,9 @@ def test_forgotten_rows_leave_the_objects_and_an_object_without_rows_goes(tmp_pa
 def test_a_bucket_that_is_not_there_is_named_with_a_remedy() -> None:
     with pytest.raises(ArchiveError, match="is the bucket there"):
         open_place("s3://nowhere/archive").put("flags/0-1-2.parquet", b"x")
+    with pytest.raises(ArchiveError, match="is the bucket there"):
+        open_place("s3://nowhere/archive").paths("flags")
+    assert list(open_place("s3://davy/nothing-yet").paths("flags")) == []
 
 
 def test_the_endpoint_may_stand_in_the_url(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

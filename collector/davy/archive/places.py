@@ -127,8 +127,12 @@ class Bucket:
         from pyarrow import fs
 
         selector = fs.FileSelector(f"{self._root}/{folder}", recursive=True, allow_not_found=True)
+        bucket = self._root.partition("/")[0]
         try:
             found = sorted(one.path for one in self._files.get_file_info(selector))
+            # `allow_not_found` takes a missing bucket for an empty one; nobody must believe that rows are gone from it.
+            if not found and self._files.get_file_info(bucket).type is fs.FileType.NotFound:
+                raise FileNotFoundError("there is no such bucket")
         except OSError as error:
             raise self._out_of_reach(folder, "listed", error) from error
         return (path.removeprefix(f"{self._root}/") for path in found if path.endswith(".parquet"))
