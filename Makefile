@@ -18,7 +18,7 @@ HOSTS := .hosts
 SOURCES := collector detectors miner dashboards tests benchmarks examples
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo demo-scale up check format test test-integrations bench bench-demo generate lock clean bench-sdk bench-scale bench-faults soak test-hosts test-pythons pythons python-3.14
+.PHONY: help dev demo demo-scale up check format test test-integrations bench bench-demo bench-demo-scale generate lock clean bench-sdk bench-scale bench-faults soak test-hosts test-pythons pythons python-3.14
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -128,6 +128,9 @@ bench: $(STAMP) ## Measure codec, log and detectors; writes benchmarks/results/
 
 bench-demo: $(STAMP) ## Run the demo over ten seeds; writes benchmarks/results/demo.json
 	$(BIN)/davy demo --seeds 10 --no-label-studio --json benchmarks/results/demo.json
+
+bench-demo-scale: $(STAMP) ## Run demo-scale over three seeds; writes benchmarks/results/demo-scale.json; needs Java, Maven, redis-server
+	$(BIN)/python -m benchmarks.services $(BIN)/davy demo --apart --seeds 3 --no-label-studio --json benchmarks/results/demo-scale.json
 
 bench-sdk: $(STAMP) $(PEERS)/.installed ## Measure the SDK beside its peers, four minutes; writes benchmarks/results/
 	$(BIN)/python -m benchmarks sdk-peers
