@@ -12,7 +12,19 @@ from benchmarks.scale.page import body as scale
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
-NAMES = ("demo", "demo-scale", "codec", "log", "detectors", "sdk", "gateway", "sdk-peers", "scale", "faults", "soak")
+NAMES = (
+    "demo",
+    "demo-scale",
+    "codec",
+    "log",
+    "detectors",
+    "sdk",
+    "gateway",
+    "sdk-peers",
+    "scale",
+    "faults",
+    "soak",
+)
 HEAD = """# Figures
 
 Written by `python -m benchmarks.page` from `benchmarks/results/`; `make bench` and `make bench-demo` measure anew.
@@ -64,7 +76,9 @@ def demo(found: dict[str, Any]) -> str:
 
 def demo_scale(found: dict[str, Any]) -> str:
     """Show each seed beside the run of the same seed on SQLite."""
-    one_machine = {run["seed"]: run for run in json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))["runs"]}
+    one_machine = {
+        run["seed"]: run for run in json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))["runs"]
+    }
     columns = {
         "inferences from onset to alarm": lambda run: run["alarm"]["delay_events"],
         "failures of labels, mined": lambda run: f"{run['mined']['failures']} of {run['mined']['labels']}",
@@ -170,10 +184,10 @@ def soak(found: dict[str, Any]) -> str:
     figures = dict(found["figures"])
     minutes = figures.pop("by_minute")
     note = (
-        "The deployment of the fault tests at half of the rate that it takes flat out on this machine, two vices of the "
-        "labelling tool and a fault every minute. After each minute nothing is left to count, test or push, or the run "
-        "ends there. What was captured is stored or counted at the end, and every chosen candidate has one task. A "
-        "slope of memory is that of processes that lived for eight minutes, from their fourth on.\n\n"
+        "The deployment of the fault tests at half of the rate that it takes flat out on this machine; a fault and two "
+        "vices of the labelling tool every minute. The run ends where a minute leaves anything to count, test or push. "
+        "What was captured is stored or counted at the end, and every chosen candidate has one task. A slope of memory "
+        "is that of processes that lived for eight minutes, from their fourth on.\n\n"
     )
     lines = ["| fault | minutes | rest, median (worst) s |", "|---|---|---|"]
     for name in dict.fromkeys(one["fault"] for one in minutes):
@@ -186,7 +200,14 @@ def whole(found: dict[str, Any]) -> str:
     return head(found) + scale(found["figures"])
 
 
-SECTIONS = {"demo": demo, "demo-scale": demo_scale, "sdk-peers": peers, "scale": whole, "faults": faults, "soak": soak}
+SECTIONS = {
+    "demo": demo,
+    "demo-scale": demo_scale,
+    "sdk-peers": peers,
+    "scale": whole,
+    "faults": faults,
+    "soak": soak,
+}
 
 
 def short(value: Any) -> str:

@@ -15,7 +15,7 @@ from davy.event import INFERENCES
 from davy.log import Message
 from davy.log.sqlite import SqliteLog
 from davy.runner import open_runtime
-from davy.store import Batch as Changes
+from davy_detectors._references import put as put_reference
 from davy_detectors.batch import Batch
 from davy_detectors.reference import Reference
 from davy_detectors.replay import replay
@@ -37,7 +37,7 @@ def run() -> dict[str, Any]:
         with open_runtime(settings) as runtime:
             normal = {f"inputs.{name}": rng.normal(size=10_000) for name in names}
             fitted = Reference.fit("m:1", Batch.from_columns("m:1", normal), settings=settings.detect)
-            runtime.store.apply(Changes().put("references", "m:1", fitted.to_bytes()))
+            put_reference(runtime.store, "m:1", fitted.to_bytes())
             found = [replay(runtime) for _ in range(3)]
             other = replay(runtime, settings=replace(settings.detect, tolerance=0.1))
     took = median(one.seconds for one in found)

@@ -18,10 +18,10 @@ from davy.log.memory import MemoryLog
 from davy.log.sqlite import SqliteLog
 from davy.meter import Meter
 from davy.runtime import Runtime
-from davy.store import Batch as Changes
 from davy.store import Store
 from davy.store.memory import MemoryStore
 from davy.store.sqlite import SqliteStore
+from davy_detectors._references import put as put_reference
 from davy_detectors.batch import Batch
 from davy_detectors.reference import Reference
 from davy_detectors.worker import DetectTarget
@@ -141,7 +141,7 @@ def give_reference(runtime: Runtime, *, count: int = 5000, seed: int = 1, model:
     """Fit a reference on clean rows and put it where the detect role finds it."""
     batch = Batch.from_columns(model, rows(count, seed))
     reference = Reference.fit(model, batch, settings=runtime.settings.detect)
-    runtime.store.apply(Changes().put("references", model, reference.to_bytes()))
+    put_reference(runtime.store, model, reference.to_bytes())
     return reference
 
 

@@ -24,7 +24,8 @@ from benchmarks.services import kafka_and_redis
 from davy.codec import load_any
 from davy.event import FLAGS, INFERENCES
 from davy.log import Log, open_log
-from davy.store import Batch, Store, open_store
+from davy.store import Store, open_store
+from davy_detectors._references import put as put_reference
 
 ROOT: Final = Path(__file__).parents[2]
 _PATIENCE_SECONDS: Final = 120.0
@@ -80,10 +81,8 @@ class Place:
 
     def give_references(self, references: dict[str, bytes]) -> None:
         """Put references where the detectors find them, by model."""
-        batch = Batch()
         for model, data in references.items():
-            batch.put("references", model, data)
-        self.store.apply(batch)
+            put_reference(self.store, model, data)
 
     def records(self) -> int:
         """How many envelopes the log holds."""

@@ -79,7 +79,6 @@ class Counting:
     def _count(self, model: str, items: Sequence[tuple[Record, Envelope]], batch: Changes) -> list[Message]:
         if model not in self._seen:
             self._seen[model] = Seen()
-            batch.add(MODELS, model, b"")
         seen, tally = self._seen[model], Tally(heard_at=max(record.at for record, _ in items))
         kept = []
         for record, envelope in items:
@@ -92,6 +91,7 @@ class Counting:
         messages = self._look_at(model, kept, seen, tally) if kept else []
         place = f"{self._partition}/{items[-1][0].offset:020}"
         batch.put(_tally.collection(model), place, tally.to_bytes())
+        batch.put(MODELS, model, place.encode())
         batch.put(_seen.collection(self._partition), model, seen.dump())
         return messages
 

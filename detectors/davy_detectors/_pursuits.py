@@ -59,22 +59,23 @@ class Pursuits:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._found: dict[str, tuple[int, str, list[Pursuit]]] = {}
+        self._looked: int | None = None
+        self._found: dict[str, tuple[str, list[Pursuit]]] = {}
 
     def current(self, model: str, reference: str) -> list[Pursuit]:
         """Give the pursuits of the open incidents of `model` that were found with this version of its reference."""
         now = self._runtime.clock()
-        known = self._found.get(model)
-        if known is None or not 0 <= now - known[0] < _LOOK_EVERY_NS:
-            known = self._found[model] = (now, *self._read(model))
-        return known[2] if known[1] == reference else []
+        if self._looked is None or not 0 <= now - self._looked < _LOOK_EVERY_NS:
+            stored = self._runtime.store.items(_COLLECTION)
+            self._found = {name: _read(data) for name, data in stored}
+            self._looked = now
+        version, pursuits = self._found.get(model, ("", []))
+        return pursuits if version == reference else []
 
-    def _read(self, model: str) -> tuple[str, list[Pursuit]]:
-        stored = self._runtime.store.get(_COLLECTION, model)
-        if stored is None:
-            return "", []
-        found: dict[str, Any] = load_any(stored)
-        return found["reference"], [load(Pursuit, one) for one in found["pursuits"]]
+
+def _read(stored: bytes) -> tuple[str, list[Pursuit]]:
+    found: dict[str, Any] = load_any(stored)
+    return found["reference"], [load(Pursuit, one) for one in found["pursuits"]]
 
 
 def announce(model: str, reference: str, pursuits: Sequence[Pursuit], changes: Changes) -> None:

@@ -37,6 +37,8 @@ class _Tenure:
     outbox: Outbox
     display: Display
     examination: Examination | None = None
+    taken_in: bytes = b""
+    """What `MODELS` said when tallies were last read: as long as it says the same, there are no new ones."""
 
 
 class Reducer:
@@ -73,11 +75,11 @@ class Reducer:
         Of a model that takes longer than `patience` seconds the rest is left to the next turn.
         """
         closed = self._closed()
-        for model, _ in self._runtime.store.items(MODELS):
+        for model, newest in self._runtime.store.items(MODELS):
             try:
                 tenure = self._hold(model)
                 if tenure is not None:
-                    self._turn(model, tenure, closed, patience)
+                    self._turn(model, tenure, newest, closed, patience)
             except Exception as error:  # noqa: BLE001 - counted and logged; the next turn starts from what is stored
                 self._failures.count(error, f"testing {model} goes on from what is stored")
                 self._let_go(model)
@@ -146,17 +148,20 @@ class Reducer:
         if tenure is not None:
             tenure.display.close()
 
-    def _turn(self, model: str, tenure: _Tenure, closed: int, patience: float) -> None:
-        store, collection = self._runtime.store, _tally.collection(model)
+    def _turn(self, model: str, tenure: _Tenure, newest: bytes, closed: int, patience: float) -> None:
         begins = tenure.examination is None
         if tenure.examination is None:
             tenure.examination = Examination(model, self._tools)
         examination, changes = tenure.examination, Changes()
-        tallies = [(key, Tally.from_bytes(data)) for key, data in store.items(collection)]
+        tallies: list[tuple[str, Tally]] = []
+        if newest != tenure.taken_in:
+            stored = self._runtime.store.items(_tally.collection(model))
+            tallies = [(key, Tally.from_bytes(data)) for key, data in stored]
         messages = examination.turn(closed, tallies, changes, patience)
         if changes.operations:
             self._leases.confirm(tenure.lease)
             tenure.outbox.finish(changes, messages, tenure.lease)
+        tenure.taken_in = newest
         if changes.operations or begins:
             tenure.display.totals(examination.totals, examination.open_causes)
             tenure.display.evidence(*examination.readings())

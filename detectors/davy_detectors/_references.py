@@ -10,16 +10,25 @@ from typing import Final
 from davy import metrics
 from davy.errors import DecodeError, ReferenceInvalid
 from davy.runtime import Runtime
+from davy.store import Batch as Changes
+from davy.store import Store
 from davy_detectors.reference import Reference
 
 COLLECTION: Final = "references"
+_DIGESTS: Final = "reference_digests"
+"""Collection with the digest of each reference: a reference has hundreds of kilobytes, and many processes look."""
 _LOOK_EVERY_NS: Final = 1_000_000_000
 _logger = logging.getLogger("davy.detectors")
 
 
-@dataclass(slots=True)
+def put(store: Store, model: str, data: bytes) -> None:
+    """Put a reference in force."""
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    store.apply(Changes().put(COLLECTION, model, data).put(_DIGESTS, model, digest))
+
+
+@dataclass(frozen=True, slots=True)
 class _Found:
-    looked: int
     digest: bytes
     reference: Reference | None
 
@@ -33,24 +42,29 @@ class References:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._looked: int | None = None
+        self._digests: dict[str, bytes] = {}
         self._found: dict[str, _Found] = {}
 
     def current(self, model: str) -> Reference | None:
         """Give the reference of `model`, None when it has none that can be read."""
-        now = self._runtime.clock()
+        self._look()
+        digest = self._digests.get(model, b"")
         known = self._found.get(model)
-        if known is not None and 0 <= now - known.looked < _LOOK_EVERY_NS:
-            return known.reference
-        stored = self._runtime.store.get(COLLECTION, model)
-        digest = hashlib.blake2b(stored, digest_size=16).digest() if stored else b""
         if known is not None and known.digest == digest:
-            known.looked = now
             return known.reference
+        stored = self._runtime.store.get(COLLECTION, model) if digest else None
         reference = self._read(model, stored)
-        self._found[model] = _Found(now, digest, reference)
+        self._found[model] = _Found(digest, reference)
         size = reference.size if reference else 0
         self._runtime.meter.set(metrics.REFERENCE_SIZE, size, model=model)
         return reference
+
+    def _look(self) -> None:
+        now = self._runtime.clock()
+        if self._looked is None or not 0 <= now - self._looked < _LOOK_EVERY_NS:
+            self._digests = dict(self._runtime.store.items(_DIGESTS))
+            self._looked = now
 
     def _read(self, model: str, stored: bytes | None) -> Reference | None:
         if not stored:

@@ -19,7 +19,7 @@ from davy_detectors.base import Counts
 
 Compact: TypeAlias = NDArray[np.unsignedinteger[Any]]
 MODELS: Final = "models"
-"""Collection with a record for every model that was ever seen."""
+"""Collection with the place of the newest tally, by every model that was ever seen."""
 WATERMARKS: Final = "watermarks"
 """Collection with the append time up to which a partition is counted, by partition."""
 

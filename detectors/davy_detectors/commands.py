@@ -13,10 +13,10 @@ from davy.codec import load
 from davy.config import load as load_settings
 from davy.errors import DavyError, ReferenceInvalid
 from davy.runner import open_runtime
-from davy.store import Batch as Changes
 from davy.store import Store
 from davy_detectors import alerts
 from davy_detectors._references import COLLECTION as REFERENCES
+from davy_detectors._references import put as put_reference
 from davy_detectors.alerts import Incident
 
 Model = Annotated[str, typer.Option("--model", help="The model, as name:version.")]
@@ -61,7 +61,7 @@ def _fit(
             most = last or (_MOST if since or until else _LAST)
             batch = read_log(runtime.log, model, last=most, **times)
         fitted = Reference.fit(model, batch, settings=runtime.settings.detect)
-        runtime.store.apply(Changes().put(REFERENCES, model, fitted.to_bytes()))
+        put_reference(runtime.store, model, fitted.to_bytes())
     console.show_one(_reference_row(fitted), title="reference", as_json=as_json)
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 from davy.codec import load, load_any
 from davy.event import INFERENCES
 from davy.meter import Meter
-from davy.store import Batch as Changes
 from davy.store.memory import MemoryStore
 from davy_detectors import alerts
 from davy_detectors._examination import COLLECTION as EXAMINATIONS
 from davy_detectors._references import COLLECTION as REFERENCES
+from davy_detectors._references import put as put_reference
 from davy_detectors._tools import SECOND
 from davy_detectors._totals import Totals
 from davy_detectors._window import Window
@@ -80,7 +80,7 @@ def replay(
     window = Window(runtime.log, INFERENCES, since=since, until=until)
     store = MemoryStore()
     for model, data in runtime.store.items(REFERENCES):
-        store.apply(Changes().put(REFERENCES, model, data))
+        put_reference(store, model, data)
     detect = settings or runtime.settings.detect
     first, settled = window.newest, 0
 
