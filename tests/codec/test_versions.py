@@ -52,6 +52,15 @@ def tensors() -> bytes:
     ])  # fmt: skip
 
 
+def batch() -> bytes:
+    inputs = {
+        "x": np.array([0.1, 0.2], np.float32),
+        "y": np.array([0.1, 0.2]),
+        "n": np.array([3, 4], np.int16),
+    }
+    return pack([Encoder().encode_batch("table:1", ID + ID, 7, inputs, {"value": np.ones(2, np.float16)})])
+
+
 def others() -> bytes:
     ids, objects = ID + ID, np.empty(2, object)
     objects[:] = [{"a": [1, None, "\ud800"]}, BlobRef("ab", 7, "image/png")]
@@ -77,7 +86,9 @@ def flag() -> bytes:
     return dump(Flag("f", ID, "m:1", 7, draws, {"msp": 0.4}, tensors(), incident="i"))
 
 
-WRITERS = {"scalars": scalars, "tensors": tensors, "others": others, "feedback": feedback, "flag": flag}
+WRITERS = {
+    "scalars": scalars, "tensors": tensors, "batch": batch, "others": others, "feedback": feedback, "flag": flag,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -111,6 +122,16 @@ def test_the_golden_tensors_are_read() -> None:
     assert one.embedding is not None
     assert np.signbit(one.embedding).tolist() == [False, True]
     assert (dict(one.tags), one.group, one.seq) == ({"country": "FR"}, "session", 4)
+
+
+def test_the_golden_batch_is_read() -> None:
+    envelope = decode((GOLDEN / "v1-batch.bin").read_bytes())
+    assert {".".join(path): column.values.dtype.str for path, column in envelope.items()} == {
+        "inputs.x": "<f4", "inputs.y": "<f8", "inputs.n": "<i8", "outputs.value": "<f4",
+    }  # fmt: skip
+    assert envelope["inputs", "x"].values.tolist() == np.array([0.1, 0.2], np.float32).tolist()
+    assert envelope["inputs", "y"].values.tolist() == [0.1, 0.2]
+    assert [one.outputs for one in envelope.inferences()] == [{"value": 1.0}] * 2
 
 
 def test_the_golden_objects_are_read() -> None:

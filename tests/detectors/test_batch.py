@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from davy.codec import Encoder, decode, pack
+from davy.config import DetectSettings
 from davy.errors import ReferenceInvalid
 from davy_detectors.batch import Batch
 from davy_detectors.features import features
+from davy_detectors.reference import Reference
 
 pytestmark = pytest.mark.fast
 
@@ -128,3 +130,26 @@ def test_a_known_reference_decides_which_features_there_are():
     assert list(found) == list(kinds)
     assert np.isnan(found["inputs.x"].values).all()
     assert found["inputs.gone"].missing.all()
+
+
+def test_numbers_of_single_precision_are_counted_like_those_of_one_inference_a_call():
+    x = np.random.default_rng(3).normal(100.0, 20.0, 250).astype(np.float32)
+    code = (x // 10).astype(np.float32)  # a category of the label's kind
+    ids = b"".join(row.to_bytes(16, "big") for row in range(len(x)))
+    together = Batch.of(
+        decode(
+            pack([Encoder().encode_batch("m:1", ids, 7, {"x": x}, {"label": code, "probs": 1 / x[:, None]})])
+        )
+    )
+    apart = _envelope(
+        [({"x": x[k]}, {"label": code[k], "probs": 1 / x[k : k + 1]}) for k in range(len(x))]
+    )  # fmt: skip
+    assert together.fields["inputs", "x"].values.dtype == np.float32
+    assert apart.fields["inputs", "x"].values.dtype == np.float64
+    reference = Reference.fit("m:1", apart, settings=DetectSettings())
+    assert np.array_equal(reference.monitored(together), reference.monitored(apart))
+    assert Reference.fit("m:1", together, settings=DetectSettings()).version == reference.version
+    mixed = Batch.concat([together, apart])
+    assert np.array_equal(
+        reference.monitored(mixed), np.concatenate([reference.monitored(apart)] * 2, axis=1)
+    )

@@ -15,7 +15,9 @@ from davy.errors import InvalidInference
 from davy.event import Array, Path
 
 _SCALARS: Final = {
-    dtype: kind_of(np.zeros((), dtype)[()]) for dtype, name in NAMES.items() if name != "UINT64"
+    dtype: Kind("FP32") if name in {"FP16", "FP32"} else kind_of(np.zeros((), dtype)[()])
+    for dtype, name in NAMES.items()
+    if name != "UINT64"
 }
 """What every number of a dtype is kept as; the largest of 64 bits without a sign fit only sometimes."""
 

@@ -20,8 +20,9 @@ from davy.errors import InvalidInference
 from davy.event import BlobRef, Path
 
 T = TypeVar("T")
-SCALARS: Final = {"BOOL": "?", "INT64": "q", "FP64": "d"}
-BLANKS: Final[Mapping[str, Any]] = {"BOOL": False, "INT64": 0, "FP64": float("nan")}
+SCALARS: Final = {"BOOL": "?", "INT64": "q", "FP32": "f", "FP64": "d"}
+"""Single precision is for batches: of one number, Python would round what does not fit."""
+BLANKS: Final[Mapping[str, Any]] = {"BOOL": False, "INT64": 0, "FP32": float("nan"), "FP64": float("nan")}
 UNFIT: Final = (struct.error, AttributeError, TypeError, ValueError, OverflowError, DeprecationWarning)
 """What packing a value of another kind raises; a warning where the app makes errors of them."""
 _RANK: Final = ("BOOL", "INT64", "FP64")
