@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -64,6 +64,9 @@ class CrashingStore:
 
     def get(self, collection: str, key: str) -> bytes | None:
         return self._store.get(collection, key)
+
+    def get_many(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        return self._store.get_many(collection, keys)
 
     def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
         return self._store.items(collection)

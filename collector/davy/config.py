@@ -149,7 +149,11 @@ class MineSettings:
         most=1,
     )
     poll_seconds: float = _setting(30.0, "time between two looks for new annotations", least=0.05)
-    pool: int = _setting(20_000, "candidates of a model held while they wait for selection", least=1)
+    pool: int = _setting(
+        20_000,
+        "candidates of a model that may wait, and chosen ones that new ones are compared with",
+        least=1,
+    )
     datasets: str = _setting("", "directory of dataset versions; empty puts it beside the store")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from davy import metrics
@@ -109,8 +109,21 @@ class Pool:
 
     def members(self, model: str, states: Collection[State]) -> list[Candidate]:
         """Give the candidates of a model in `states`, sorted by id."""
-        found = (self.get(key) for key in self.ids(states, model))
-        return [candidate for candidate in found if candidate is not None]
+        return self.several(self.ids(states, model))
+
+    def newest(self, model: str, states: Collection[State], most: int) -> list[Candidate]:
+        """Give those candidates of a model in `states` that were flagged last, at most so many, sorted by id."""
+        keys = sorted(self.ids(states, model), key=lambda key: self._entries[key].logged_at)
+        return self.several(sorted(keys[-most:]))
+
+    def several(self, keys: Sequence[str]) -> list[Candidate]:
+        """Give candidates as this transaction sees them, in this order, without those that are gone."""
+        stored = self._runtime.store.get_many(COLLECTION, [key for key in keys if key not in self._changed])
+        return [
+            self._changed[key] if key in self._changed else load(Candidate, stored[key])
+            for key in keys
+            if key in self._changed or key in stored
+        ]
 
     def unoffered(self, model: str) -> list[str]:
         """Name the control candidates that never took part in a random arm, waiting or expired, sorted."""

@@ -146,7 +146,7 @@ class Rounds:
     def _run(self, key: str, model: str, budget: int, batch: Batch) -> Result:
         settings = self._runtime.settings.mine
         waiting = self._pool.members(model, {"waiting"})
-        known = [candidate for candidate in self._pool.members(model, KNOWN) if candidate.inference]
+        known = [one for one in self._pool.newest(model, KNOWN, settings.pool) if one.inference]
         unoffered = self._pool.unoffered(model)
         still = sum(control_draw(candidate) is not None and not candidate.offered for candidate in waiting)
         choice = choose(
@@ -160,10 +160,8 @@ class Rounds:
         )
         pictures = self._pictures(waiting, choice)
         self._apply(key, [*waiting, *known], choice, pictures, batch)
-        for name in self._pool.unoffered(model):
-            candidate = self._pool.get(name)
-            if candidate is not None:
-                self._pool.put(replace(candidate, offered=key), batch)
+        for candidate in self._pool.several(self._pool.unoffered(model)):
+            self._pool.put(replace(candidate, offered=key), batch)
         return self._result(model, budget, choice)
 
     def _pictures(self, waiting: Sequence[Candidate], choice: Choice) -> dict[str, BlobRef | None]:

@@ -117,6 +117,18 @@ def test_collections_are_counted_apart(store: Store) -> None:
     assert (store.count("a"), store.count("b")) == (2, 1)
 
 
+def test_many_records_are_given_at_once_without_those_that_are_not_there(store: Store) -> None:
+    keys = [f"{number:04}" for number in range(1009)]
+    batch = Batch().put("other", "absent", b"of another collection")
+    for key in keys:
+        batch.put("c", key, key.encode())
+    store.apply(batch)
+    asked = ["absent", *keys[1:][::-1], "日本"]
+    assert store.get_many("c", asked) == {key: key.encode() for key in keys[1:]}
+    assert store.get_many("c", []) == {}
+    assert store.get_many("nothing", ["0001"]) == {}
+
+
 def test_items_come_sorted_by_key_also_over_many_pages(store: Store) -> None:
     keys = [f"{7 * number % 1009:04}" for number in range(1009)] + ["", "é", "Z", "z", "日本", "\U0001f525"]
     batch = Batch()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -160,6 +160,21 @@ def test_near_duplicates_of_queued_samples_cost_no_label_in_later_rounds() -> No
     assert [c.probability for c in free] == [0.1] * 6
 
 
+def test_new_candidates_are_compared_with_as_many_of_the_chosen_as_a_pool_holds() -> None:
+    runtime = make_runtime(pool=4, similarity=0.9)
+    for first in (0, 4):
+        send(runtime, *(make_flag(n, scores={"msp": 0.01}) for n in range(first, first + 4)))
+        assert mine_once(runtime, budget=4).greedy == 4
+    twins = {100: 0, 101: 5}  # the first four were chosen too long ago to be looked at
+    for number, like in twins.items():
+        same = np.random.default_rng([7, like]).normal(size=32).tolist()
+        send(runtime, make_flag(number, embedding=same, scores={"msp": 0.01}))
+    result = mine_once(runtime, budget=4)
+    assert (result.greedy, result.duplicates) == (1, 1)
+    (duplicate,) = in_state(runtime, "duplicate")
+    assert int.from_bytes(duplicate.inference_id, "big") == 101
+
+
 def test_a_control_draw_takes_part_in_one_random_arm_only() -> None:
     runtime = make_runtime(greedy_share=0.0)
     send(runtime, *(make_flag(n, control=0.02) for n in range(30)))
@@ -220,6 +235,9 @@ class Dying:
 
     def get(self, collection: str, key: str) -> bytes | None:
         return self._store.get(collection, key)
+
+    def get_many(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        return self._store.get_many(collection, keys)
 
     def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
         return self._store.items(collection)

@@ -6,7 +6,7 @@ are those that SQLite and Redis both have; nothing here emulates one on the othe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -56,6 +56,9 @@ class Store(Protocol):
 
     def get(self, collection: str, key: str) -> bytes | None:
         """Give a record, or None."""
+
+    def get_many(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give those of the records `keys` that are there; a record that is changed meanwhile may be either."""
 
     def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
         """Give every record of a collection, sorted by key."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from davy.errors import LeaseLost
@@ -49,6 +49,12 @@ class MemoryStore:
         """Give a record, or None."""
         with self._lock:
             return self._collections.get(collection, {}).get(key)
+
+    def get_many(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give those of the records `keys` that are there."""
+        with self._lock:
+            records = self._collections.get(collection, {})
+            return {key: records[key] for key in keys if key in records}
 
     def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
         """Give every record of a collection, sorted by key, as they were when the first was asked for."""

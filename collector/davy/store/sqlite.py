@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +69,17 @@ class SqliteStore:
         with self._database.reading() as connection:
             row = connection.execute(query, (collection, key)).fetchone()
         return None if row is None else row[0]
+
+    def get_many(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give those of the records `keys` that are there, read a page at a time."""
+        query = "SELECT key, value FROM records WHERE collection = ? AND key IN ({})"
+        found: dict[str, bytes] = {}
+        for start in range(0, len(keys), _PAGE):
+            page = keys[start : start + _PAGE]
+            marks = ", ".join("?" * len(page))
+            with self._database.reading() as connection:
+                found.update(connection.execute(query.format(marks), (collection, *page)).fetchall())
+        return found
 
     def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
         """Give every record of a collection, sorted by key.
