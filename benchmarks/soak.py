@@ -39,8 +39,9 @@ SETTINGS: Final = {
     "DAVY_DETECT_CONTROL_SHARE": "0.001",
     "DAVY_MINE_ROUND_SECONDS": "10",
     "DAVY_MINE_POLL_SECONDS": "1",
+    "DAVY_MINE_POOL": "2000",
 }
-"""What a team at this load would set; the fault tests flag more, to have more tasks to count."""
+"""What a team at this load would set: few flags, and a pool that is full within minutes and costs a round the same."""
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -73,15 +74,20 @@ class Watch(threading.Thread):
         self._over.set()
         self.join()
 
-    def slopes(self) -> dict[str, float]:
-        """Give the growth of memory in MB an hour, by process, of those that lived long enough."""
-        found = {}
+    def slopes(self) -> dict[str, list[float]]:
+        """Give the growth of memory in MB an hour, by role, of every process of it that lived long enough."""
+        found: dict[str, list[float]] = defaultdict(list)
         for name, samples in self.memory.items():
             late = [(at, size) for at, size in samples if at - samples[0][0] > _WARM_SECONDS]
             if late and late[-1][0] - late[0][0] > _LEAST_SECONDS:
                 at, size = np.array(late).T
-                found[name.partition(" ")[0]] = round(float(np.polyfit(at - at[0], size, 1)[0] * 3600), 2)
-        return found
+                slope = float(np.polyfit(at - at[0], size, 1)[0] * 3600)
+                found[name.partition(" ")[0]].append(round(slope, 2))
+        return dict(found)
+
+    def now(self) -> dict[str, float]:
+        """Give the memory in MB by name of process, as last seen."""
+        return {name.partition(" ")[0]: round(samples[-1][1], 1) for name, samples in self.memory.items()}
 
     def most(self) -> dict[str, float]:
         """Give the most memory in MB by name of process."""
@@ -128,7 +134,12 @@ def run() -> dict[str, Any]:
                         sys.stderr.write(f"== {process.name}\n{process.said()}\n")
                     raise
                 minutes.append(
-                    {"fault": fault, "seconds": round(mended - begun, 1), "rest_seconds": round(rests[-1], 1)}
+                    {
+                        "fault": fault,
+                        "seconds": round(mended - begun, 1),
+                        "rest_seconds": round(rests[-1], 1),
+                        "resident_mb": watch.now(),
+                    }
                 )
                 sys.stderr.write(f"{minutes[-1]} {account['sent']} sent\n")
             watch.stop()
