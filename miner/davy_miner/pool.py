@@ -25,6 +25,9 @@ class _Entry:
     model: str
     state: State
     control: bool
+    """Whether chance chose it and no round has offered it yet."""
+    empty: bool
+    """Whether nothing comes of it any more, and its payload is gone."""
     order: tuple[int, float, int]
     logged_at: int
 
@@ -147,19 +150,33 @@ class Pool:
         """End a candidate's wait; its payload goes, its name stays so that a replay does not bring it back."""
         self.put(replace(candidate, state="expired", inference=b""), batch)
 
-    def forget(self, before: int, batch: Batch) -> int:
-        """Remove expired candidates whose flags have left the log: appended before `before`; give their number."""
-        old = [
-            key
-            for key, entry in self._entries.items()
-            if entry.state == "expired" and entry.logged_at < before
-        ]
-        for key in old:
-            batch.delete(COLLECTION, key)
-            entry = self._entries.pop(key)
-            self._counts[entry.model, entry.state] -= 1
-            self._measure(entry.model, entry.state)
-        return len(old)
+    def tidy(self, before: int, batch: Batch) -> None:
+        """Remove candidates whose payload is gone, all but the last of each model, as many as the pool may hold.
+
+        What stays is there for flags that come twice. Control samples that no round has offered yet stay, too: their
+        number is part of a probability. Nothing stays whose flags have left the log: appended before `before`.
+        """
+        gone: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+        self._waiting.clear()
+        for key, entry in self._entries.items():
+            if entry.state == "waiting":
+                self._waiting[entry.model].append((entry.order, key))
+            elif entry.empty and (entry.logged_at < before or not entry.control):
+                gone[entry.model].append((entry.logged_at, key))
+        for waiting in self._waiting.values():
+            heapq.heapify(waiting)
+        for names in gone.values():
+            names.sort()
+            spare = len(names) - self._runtime.settings.mine.pool
+            for number, (logged_at, key) in enumerate(names):
+                if number < spare or logged_at < before:
+                    self._remove(key, batch)
+
+    def _remove(self, key: str, batch: Batch) -> None:
+        batch.delete(COLLECTION, key)
+        entry = self._entries.pop(key)
+        self._counts[entry.model, entry.state] -= 1
+        self._measure(entry.model, entry.state)
 
     def _index(self, candidate: Candidate) -> None:
         before = self._entries.get(candidate.id)
@@ -167,7 +184,8 @@ class Pool:
             self._counts[before.model, before.state] -= 1
         control = control_draw(candidate) is not None and not candidate.offered
         order = (1, 0.0, -int(candidate.id, 16)) if control else (0, _strength(candidate), 0)
-        entry = _Entry(candidate.model, candidate.state, control, order, candidate.logged_at)
+        empty = candidate.state in {"expired", "duplicate"} and not candidate.inference
+        entry = _Entry(candidate.model, candidate.state, control, empty, order, candidate.logged_at)
         self._entries[candidate.id] = entry
         self._counts[entry.model, entry.state] += 1
         if entry.state == "waiting":

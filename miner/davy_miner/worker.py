@@ -25,7 +25,8 @@ from davy_miner.rounds import ROLE, Rounds
 
 Item: TypeAlias = Flag | Label | Feedback
 
-_HOUR: Final = 3600 * 10**9
+_MINUTE: Final = 60 * 10**9
+_HOUR: Final = 60 * _MINUTE
 _ANSWERED: Final[frozenset[State]] = frozenset({"labelled", "skipped", "deleted"})
 _logger = logging.getLogger("davy.mine")
 
@@ -54,7 +55,7 @@ class Mine:
         self._revisions: dict[str, Revisions] = {}
         self._notes: dict[str, int] = {}
         self._unsettled: set[str] = set()
-        self._forgotten_at = 0
+        self._tidied_at = 0
         self._datasets = 0
 
     def restore(self) -> None:
@@ -99,7 +100,7 @@ class Mine:
         if not self._pushing:
             self._settle(batch)
             self._rounds.run_due(batch)
-        self._forget(batch)
+        self._tidy(batch)
         self._count_datasets()
         return self._exchange_labels(batch)
 
@@ -172,11 +173,11 @@ class Mine:
         stored = self._runtime.store.get(FEEDBACK_NOTES, key)
         return load(Feedback, stored).at if stored is not None else 0
 
-    def _forget(self, batch: Batch) -> None:
+    def _tidy(self, batch: Batch) -> None:
         now = self._runtime.clock()
-        if not 0 <= now - self._forgotten_at < _HOUR:
-            self._forgotten_at = now
-            self._pool.forget(now - int(self._runtime.settings.log.keep_hours * _HOUR), batch)
+        if not 0 <= now - self._tidied_at < _MINUTE:
+            self._tidied_at = now
+            self._pool.tidy(now - int(self._runtime.settings.log.keep_hours * _HOUR), batch)
 
     def _count_datasets(self) -> None:
         if self._runtime.store.count(DATASETS) == self._datasets:

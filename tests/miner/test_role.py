@@ -81,6 +81,43 @@ def test_a_full_pool_expires_the_weakest_but_no_control_sample() -> None:
     assert all(c.inference == b"" for c in in_state(runtime, "expired"))
 
 
+def test_of_those_that_left_the_pool_the_last_stay_by_name_as_many_as_it_holds() -> None:
+    runtime = make_runtime(pool=10)
+    flags = [make_flag(n, scores={"msp": 0.01 + n / 1000}) for n in range(40)]  # the weakest come last
+    for flag in flags:
+        send(runtime, flag)
+    run(runtime)
+    assert len(in_state(runtime, "waiting")) == len(in_state(runtime, "expired")) == 10
+    names = {int.from_bytes(one.inference_id, "big") for one in in_state(runtime, "expired")}
+    assert names == set(range(30, 40))
+    before = stored(runtime)
+    send(runtime, *flags[30:])
+    run(runtime)
+    assert stored(runtime) == before
+
+
+def test_control_samples_that_left_the_pool_stay_by_name_until_a_round_has_offered_them() -> None:
+    now = [10**18]
+    runtime = make_runtime(pool=10, clock=lambda: now[0])
+    role = Mine(runtime)
+    loop: Loop[Any] = Loop(runtime, role)
+    send(runtime, *(make_flag(n, control=0.02) for n in range(40)))
+    loop.drain()
+    assert len(in_state(runtime, "expired")) == 30
+    key = rounds.request(runtime, MODEL, 5)
+    now[0] += 61 * 10**9
+    loop.drain()
+    now[0] += 61 * 10**9
+    loop.drain()
+    done = rounds.read(runtime.store, key)
+    assert done is not None
+    assert done.state == rounds.DONE
+    assert {state: len(in_state(runtime, state)) for state in ("waiting", "selected", "expired")} == {
+        "waiting": 0, "selected": 5, "expired": 10,
+    }  # fmt: skip
+    loop.close()
+
+
 def test_control_samples_that_a_full_pool_pushed_out_lower_the_probability_of_those_that_stayed() -> None:
     runtime = make_runtime(pool=10, greedy_share=0.0)
     send(runtime, *(make_flag(n, control=0.02) for n in range(40)))
