@@ -184,10 +184,10 @@ def soak(found: dict[str, Any]) -> str:
     figures = dict(found["figures"])
     minutes = figures.pop("by_minute")
     note = (
-        "The deployment of the fault tests at half of the rate that it takes flat out on this machine; a fault and two "
-        "vices of the labelling tool every minute. The run ends where a minute leaves anything to count, test or push. "
-        "What was captured is stored or counted at the end, and every chosen candidate has one task. A slope of memory "
-        "is that of processes that lived for eight minutes, from their fourth on.\n\n"
+        "The deployment of the fault tests at half of the most inferences a second that it counts on this machine; a "
+        "fault and two vices of the labelling tool every minute. The run ends where a minute leaves anything to count, "
+        "test or push. What was captured is stored or counted at the end, and every chosen candidate has one task. A "
+        "slope of memory is that of a process that lived for eight minutes, from its fourth on.\n\n"
     )
     lines = ["| fault | minutes | rest, median (worst) s |", "|---|---|---|"]
     for name in dict.fromkeys(one["fault"] for one in minutes):

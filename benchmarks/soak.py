@@ -25,7 +25,9 @@ from davy.errors import DavyError
 
 NAME: Final = "soak"
 MINUTES: Final = int(os.environ.get("DAVY_SOAK_MINUTES", "30"))
-_FLAT_OUT: Final = 400_000
+_FIRST_OFFER: Final = 10_000
+_OFFER_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.05
 _SHARE: Final = 0.5
 _SEED: Final = 5
 _EVERY_SECONDS: Final = 5.0
@@ -160,11 +162,22 @@ def run() -> dict[str, Any]:
 
 
 def _most(world: Any) -> float:
-    """Give how many inferences a second go all the way while the app captures as fast as it can."""
-    world.capture(2_000, 2.0)
-    world.rest(world.app.account()["sent"])
-    before = world.counted()
-    begun = time.monotonic()
-    world.capture(_FLAT_OUT, 0.0)
-    world.rest(world.app.account()["sent"])
-    return float((world.counted() - before) / (time.monotonic() - begun))
+    """Give how many inferences a second go from capture to being counted when the app is offered more than that.
+
+    What is offered doubles until the SDK thins, which it does before its queue is full.
+    """
+    from deployment import counted
+
+    offered, thinned = _FIRST_OFFER, 0
+    while not thinned:
+        offered *= 2
+        before, begun = world.counted(), time.monotonic()
+        world.capture(round(offered * _OFFER_SECONDS), _OFFER_SECONDS)
+        account = world.app.account()
+        with world.looking() as runtime:
+            while counted(runtime.store) < account["sent"]:
+                time.sleep(_LOOK_SECONDS)
+        rate = (account["sent"] - before) / (time.monotonic() - begun)
+        world.rest(account["sent"])
+        thinned = account["thinned"]
+    return float(rate)
