@@ -37,13 +37,15 @@ _LEAST_SECONDS: Final = 300.0
 """Nothing is said about the slope of a process that lived for less after that."""
 SETTINGS: Final = {
     "DAVY_DETECT_RESTATE_SECONDS": "60",
+    "DAVY_DETECT_QUIET_EVENTS": "100000",
     "DAVY_DETECT_FLAG_SHARE": "0.001",
     "DAVY_DETECT_CONTROL_SHARE": "0.001",
     "DAVY_MINE_ROUND_SECONDS": "10",
     "DAVY_MINE_POLL_SECONDS": "1",
     "DAVY_MINE_POOL": "2000",
 }
-"""What a team at this load would set: few flags, and a pool that is full within minutes and costs a round the same."""
+"""What a team at this load would set: incidents that end after seconds of quiet, few flags, and a pool that is full
+within minutes, so that a round costs the same from then on."""
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 

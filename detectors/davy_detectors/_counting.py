@@ -100,8 +100,9 @@ class Counting:
     ) -> list[Message]:
         settings, reference = self._settings, self._tools.references.current(model)
         stretch = Stretch(items, int(settings.restate_seconds * SECOND))
+        lateness = int(settings.lateness_seconds * SECOND)
         for (record, _), moments in zip(items, stretch.moments_by_record(), strict=True):
-            seen.pass_by(record.offset, moments)
+            seen.pass_by(record.offset, moments, late=record.at - int(moments.min()) > lateness)
         self._tally(stretch, tally, reference)
         arms = [_flags.control_arm(stretch, model, settings.control_share)]
         ranks: Mapping[str, Floats] = {}

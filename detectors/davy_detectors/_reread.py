@@ -20,6 +20,7 @@ from davy_detectors.batch import Batch
 
 if TYPE_CHECKING:
     from davy.log import Log, Record
+    from davy_detectors._seen import Seen
     from davy_detectors._trail import Trail
     from davy_detectors.base import Alarm, Monitor
 
@@ -37,10 +38,12 @@ class Source:
         Of which log, whose.
     numbers
         From running numbers to the moments at which the epochs start that begin with them.
-    trails
-        By partition, from moments to offsets: see `Seen`.
+    seen
+        What each partition remembers of the model.
     horizon
         How long after its moment an inference may be appended, nanoseconds.
+    lateness
+        How long after its moment an inference is appended that is not late, nanoseconds.
     stop
         The moment where the last tested epoch ends.
     """
@@ -48,8 +51,9 @@ class Source:
     log: Log
     model: str
     numbers: Trail
-    trails: Mapping[int, Trail]
+    seen: Mapping[int, Seen]
     horizon: int
+    lateness: int
     stop: int
 
 
@@ -86,8 +90,8 @@ def scan(source: Source, monitor: Monitor, alarm: Alarm, first: int, last: int) 
     stop = int(after[0]) if len(after) else source.stop
     parts = [
         rows
-        for partition, trail in source.trails.items()
-        for rows in _scan(source, partition, trail, monitor, alarm, int(starts[0]), stop)
+        for partition in source.seen
+        for rows in _scan(source, partition, monitor, alarm, int(starts[0]), stop)
     ]
     found = Rows(
         *(np.concatenate([getattr(part, name) for part in (_nothing(), *parts)]) for name in Rows.__slots__)
@@ -118,9 +122,9 @@ def payloads(source: Source, rows: Rows) -> dict[int, tuple[bytes, bytes]]:
 
 
 def _scan(
-    source: Source, partition: int, trail: Trail, monitor: Monitor, alarm: Alarm, start: int, stop: int
+    source: Source, partition: int, monitor: Monitor, alarm: Alarm, start: int, stop: int
 ) -> Iterator[Rows]:
-    found = _envelopes(source, partition, trail, start, stop)
+    found = _envelopes(source, partition, start, stop)
     while some := list(islice(found, _ENVELOPES)):
         batch = Batch.concat([Batch.of(envelope) for _, envelope, _ in some])
         at = np.concatenate([at for _, _, at in some])
@@ -137,14 +141,16 @@ def _scan(
 
 
 def _envelopes(
-    source: Source, partition: int, trail: Trail, start: int, stop: int
+    source: Source, partition: int, start: int, stop: int
 ) -> Iterator[tuple[Record, Envelope, NDArray[np.int64]]]:
-    begin = trail.before(start - 1)
+    seen = source.seen[partition]
+    begin = seen.trail.before(start - 1)
     if begin is None:
         return
     repeated: set[bytes] = set()
     for record in source.log.read(INFERENCES, partition, begin[1]):
-        if record.at > stop + source.horizon:
+        beyond = record.at - stop
+        if beyond > source.horizon or (beyond > source.lateness and record.offset > seen.last_late):
             return
         try:
             envelope = decode(record.value)

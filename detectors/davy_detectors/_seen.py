@@ -16,7 +16,7 @@ from davy_detectors._trail import Trail
 if TYPE_CHECKING:
     from davy.store import Store
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _REMEMBERED: Final = 1024
 
 
@@ -25,20 +25,22 @@ def collection(partition: int) -> str:
     return f"counting/{partition}"
 
 
-def trails(store: Store, model: str, partitions: Iterable[int]) -> dict[int, Trail]:
-    """Give, by partition, where in the log the inferences of a model lie."""
+def seen(store: Store, model: str, partitions: Iterable[int]) -> dict[int, Seen]:
+    """Give what each partition remembers of a model, those that have had it."""
     stored = {partition: store.get(collection(partition), model) for partition in partitions}
-    return {partition: Seen.load(data).trail for partition, data in stored.items() if data is not None}
+    return {partition: Seen.load(data) for partition, data in stored.items() if data is not None}
 
 
 class Seen:
     """The last 1024 envelopes by their ids, and a trail from moments to offsets.
 
-    A pair of the trail says that no record before this offset has an inference after this moment.
+    A pair of the trail says that no record before this offset has an inference after this moment. Of inferences that
+    came late, the offset of the last is known: from there on every record was appended in time.
     """
 
     def __init__(self) -> None:
         self.trail = Trail()
+        self.last_late = -1
         self._reach = 0
         self._recent: dict[int, None] = {}
 
@@ -56,14 +58,15 @@ class Seen:
             remedy = "run the version of Davy that wrote it, or delete it and begin anew"
             raise DecodeError("state of detect", found["v"], remedy)
         seen = cls()
-        seen.trail, seen._reach = Trail.load(found["trail"]), found["reach"]
+        seen.trail, seen._reach, seen.last_late = Trail.load(found["trail"]), found["reach"], found["late"]
         seen._recent = dict.fromkeys(found["recent"].tolist())
         return seen
 
     def dump(self) -> bytes:
         """Give everything that must survive a restart."""
         recent = np.array(list(self._recent), np.uint64)
-        return dump_any({"v": _VERSION, "trail": self.trail.dump(), "reach": self._reach, "recent": recent})
+        state = {"trail": self.trail.dump(), "reach": self._reach, "late": self.last_late, "recent": recent}
+        return dump_any({"v": _VERSION, **state})
 
     def is_repeated(self, envelope: Envelope) -> bool:
         """Remember an envelope; say whether it was here before."""
@@ -78,7 +81,9 @@ class Seen:
             del self._recent[next(iter(self._recent))]
         return False
 
-    def pass_by(self, offset: int, moments: Array) -> None:
-        """Remember where a record lies whose inferences count at `moments`."""
+    def pass_by(self, offset: int, moments: Array, *, late: bool) -> None:
+        """Remember where a record lies whose inferences count at `moments`, some of them too `late` to be in time."""
+        if late:
+            self.last_late = offset
         self.trail.add(self._reach, offset)
         self._reach = max(self._reach, int(moments.max()))

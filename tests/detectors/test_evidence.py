@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from streams import BEGIN, MODEL, SECOND, envelopes, give_reference, make_runtime, rows, send
 
+from davy.codec import decode
 from davy.config import DetectSettings
 from davy.event import INFERENCES
+from davy.log import Log, Record
 from davy.runtime import Runtime
 from davy_detectors import evidence
 from davy_detectors._reread import Source
+from davy_detectors._seen import Seen
 from davy_detectors._trail import Trail
 from davy_detectors.base import Alarm
 from davy_detectors.batch import Batch
@@ -24,8 +29,24 @@ from davy_detectors.evidence import Case, affected_share, gather
 pytestmark = pytest.mark.fast
 
 ONSET, EVENTS, STEP = 3_000, 4_000, 100
-HORIZON = 60 * SECOND
+HORIZON, LATENESS = 60 * SECOND, 5 * SECOND
 SETTINGS = DetectSettings(false_alarm_every=100_000)
+
+
+class Read:
+    """A log that knows how many records a reading of it gave at most."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.most = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def read(self, *where: Any) -> Iterator[Record]:
+        for count, record in enumerate(self._log.read(*where), start=1):
+            self.most = max(self.most, count)
+            yield record
 
 
 class Scene:
@@ -42,14 +63,14 @@ class Scene:
             for values in columns.values():
                 values[guilty] = values[guilty[0]]
         send(self.runtime, list(envelopes(columns, [STEP])))
-        moments, numbers = Trail(), Trail()
+        self.seen, numbers = Seen(), Trail()
         for index, record in enumerate(self.runtime.log.read(INFERENCES, 0, 0)):
-            moments.add(BEGIN + (index * STEP - 1) * 1_000_000, record.offset)
+            self.seen.pass_by(record.offset, decode(record.value).at, late=False)
             numbers.add(index * STEP, BEGIN + index * STEP * 1_000_000)
         self.monitor = ScoreDictionaryDetector(self.reference, SETTINGS)
         self.alarm: Alarm = watch(self.monitor, Batch.from_columns(MODEL, columns), [STEP])[0]
         stop = BEGIN + EVENTS * 1_000_000
-        self.source = Source(self.runtime.log, MODEL, numbers, {0: moments}, HORIZON, stop)
+        self.source = Source(self.runtime.log, MODEL, numbers, {0: self.seen}, HORIZON, LATENESS, stop)
 
     def case(self, *, calm_since: int = 0) -> Case:
         return Case(self.monitor, self.alarm, self.reference, 0, calm_since, self.alarm.onset_event)
@@ -78,6 +99,22 @@ def test_stretches_read_as_one_show_what_each_shows(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(evidence, "_REREAD", scene.alarm.event - scene.alarm.onset_event)
     assert gather(scene.source, case) == together
     assert together.carriers
+
+
+def test_a_look_reads_beyond_an_alarm_only_as_far_as_something_came_late(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    found = gather(scene.source, scene.case())
+    later = range(20_000, 100_000, 4_000)  # milliseconds; a look may go on for a minute
+    for first in later:
+        send(scene.runtime, list(envelopes(rows(400, first), [STEP], first=EVENTS + first)))
+    log = Read(scene.runtime.log)
+    source = replace(scene.source, log=log)  # type: ignore[arg-type]
+    assert gather(source, scene.case()) == found
+    in_time = EVENTS // STEP + 1
+    assert log.most <= in_time
+    scene.seen.last_late = log.end(INFERENCES)[INFERENCES, 0] - 1
+    assert gather(source, scene.case()) == found
+    assert in_time < log.most <= EVENTS // STEP + 4 * 11
 
 
 def test_exact_duplicates_are_carried_once(tmp_path: Path) -> None:
