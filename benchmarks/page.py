@@ -186,8 +186,10 @@ def soak(found: dict[str, Any]) -> str:
     note = (
         "The deployment of the fault tests at half of the most inferences a second that it counts on this machine; a "
         "fault and two vices of the labelling tool every minute. The run ends where a minute leaves anything to count, "
-        "test or push. What was captured is stored or counted at the end, and every chosen candidate has one task. A "
-        "slope of memory is that of a process that lived for eight minutes, from its fourth on.\n\n"
+        "test or push. What was captured is stored or counted at the end, and every chosen candidate has one task. All "
+        "traffic drifts in the minutes in which a worker is killed. Lag is looked at every five seconds while traffic "
+        "flows. A slope of memory is that of a process that lived for eight minutes, from its fourth on; memory steps "
+        "up when an incident is looked into and stays there.\n\n"
     )
     lines = ["| fault | minutes | rest, median (worst) s |", "|---|---|---|"]
     for name in dict.fromkeys(one["fault"] for one in minutes):
