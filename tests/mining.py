@@ -18,6 +18,7 @@ from davy.log import Message, open_log
 from davy.meter import Meter
 from davy.runtime import Runtime
 from davy.store import Store, open_store
+from davy_miner import rounds
 from davy_miner.candidates import COLLECTION, Candidate, candidate_id
 from davy_miner.exchange import Tool
 from davy_miner.worker import Mine
@@ -106,6 +107,16 @@ def run(runtime: Runtime, tool: Tool | None = None) -> Mine:
     finally:
         loop.close()
     return role
+
+
+def mine_once(runtime: Runtime, budget: int = 20) -> rounds.Result:
+    """Let a round run over what was flagged, and give what it did."""
+    key = rounds.request(runtime, MODEL, budget)
+    run(runtime)
+    done = rounds.read(runtime.store, key)
+    assert done is not None
+    assert done.state == rounds.DONE
+    return done.results[0]
 
 
 def stored(runtime: Runtime) -> dict[str, Candidate]:

@@ -166,7 +166,7 @@ class Examination:
             log=log,
             model=self.model,
             numbers=self._trail,
-            seen=_seen.seen(self._store, self.model, [place[1] for place in log.end(INFERENCES)]),
+            seen=_seen.by_partition(self._store, self.model, [place[1] for place in log.end(INFERENCES)]),
             horizon=int(settings.restate_seconds * SECOND),
             lateness=int(settings.lateness_seconds * SECOND),
             stop=tested.epoch.start + int(settings.epoch_seconds * SECOND),

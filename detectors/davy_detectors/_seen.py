@@ -25,7 +25,7 @@ def collection(partition: int) -> str:
     return f"counting/{partition}"
 
 
-def seen(store: Store, model: str, partitions: Iterable[int]) -> dict[int, Seen]:
+def by_partition(store: Store, model: str, partitions: Iterable[int]) -> dict[int, Seen]:
     """Give what each partition remembers of a model, those that have had it."""
     stored = {partition: store.get(collection(partition), model) for partition in partitions}
     return {partition: Seen.load(data) for partition, data in stored.items() if data is not None}

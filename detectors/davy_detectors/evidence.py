@@ -121,7 +121,7 @@ def gather(source: Source, case: Case) -> Findings:
 def _read(source: Source, case: Case, seen: tuple[int, int], clean: tuple[int, int]) -> tuple[Rows, Floats]:
     """Give the rows of one stretch of running numbers and the known scores of an earlier one."""
     read = partial(scan, source, case.monitor, case.alarm)
-    # What is late lies behind a stretch, so each is read far beyond its end: near ones are read as one.
+    # Each is read beyond its end, for what came late, and the second lies there: near ones are read as one.
     if 0 <= seen[0] - clean[1] <= _REREAD:
         rows = read(clean[0], seen[1] - 1)
         ordinary = rows

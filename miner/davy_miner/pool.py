@@ -122,11 +122,8 @@ class Pool:
     def several(self, keys: Sequence[str]) -> list[Candidate]:
         """Give candidates as this transaction sees them, in this order, without those that are gone."""
         stored = self._runtime.store.get_many(COLLECTION, [key for key in keys if key not in self._changed])
-        return [
-            self._changed[key] if key in self._changed else load(Candidate, stored[key])
-            for key in keys
-            if key in self._changed or key in stored
-        ]
+        found = {key: load(Candidate, data) for key, data in stored.items()} | self._changed
+        return [found[key] for key in keys if key in found]
 
     def unoffered(self, model: str) -> list[str]:
         """Name the control candidates that never took part in a random arm, waiting or expired, sorted."""
@@ -138,13 +135,12 @@ class Pool:
 
     def refresh(self) -> None:
         """Read again what the exchange with the labelling tool may have changed."""
-        for key in self.ids({"selected", "pushing"}):
-            data = self._runtime.store.get(COLLECTION, key)
+        stored = self._runtime.store.get_many(COLLECTION, self.ids({"selected", "pushing"}))
+        for key, data in stored.items():
             before = self._entries[key]
-            if data is not None:
-                self._index(load(Candidate, data))
-                self._measure(before.model, before.state)
-                self._measure(before.model, self._entries[key].state)
+            self._index(load(Candidate, data))
+            self._measure(before.model, before.state)
+            self._measure(before.model, self._entries[key].state)
 
     def expire(self, candidate: Candidate, batch: Batch) -> None:
         """End a candidate's wait; its payload goes, its name stays so that a replay does not bring it back."""

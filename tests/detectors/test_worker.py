@@ -42,7 +42,7 @@ from davy.log import Record
 from davy.meter import Meter
 from davy.runtime import Runtime
 from davy.store import Batch as Changes
-from davy.store import Lease, Store
+from davy.store import Lease
 from davy_detectors import _examination
 from davy_detectors._references import put as put_reference
 from davy_detectors.alerts import Incident
@@ -69,23 +69,6 @@ def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]
 @pytest.fixture
 def memory(tmp_path: Path) -> Runtime:
     return make_runtime("memory", tmp_path, SETTINGS)
-
-
-class Counted:
-    """A store that remembers what it was asked for."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.asked: list[tuple[str, tuple[Any, ...]]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-
-        def ask(*arguments: Any, **more: Any) -> Any:
-            self.asked.append((name, arguments))
-            return found(*arguments, **more)
-
-        return ask
 
 
 def planted(episodes: Sequence[tuple[int, int]] = ((ONSET, END),), count: int = COUNT) -> Array:
@@ -437,39 +420,6 @@ def test_a_reference_nobody_can_read_is_counted_and_stops_nothing(memory: Runtim
     assert state(memory)["events"] == COUNT
     assert sample(memory, "davy_reference_inferences", model=MODEL) == 0
     assert sample(memory, "davy_role_errors_total", error="DecodeError", role="detect") == 1
-
-
-def test_what_detection_asks_of_the_store_when_nothing_comes_does_not_grow_with_the_models(
-    memory: Runtime,
-) -> None:
-    models = [f"risk:{number}" for number in range(30)]
-    for number, model in enumerate(models):
-        give_reference(memory, model=model)
-        send(memory, list(envelopes(rows(200, 7), [200], model=model, first=200 * number)), model=model)
-    store = Counted(memory.store)
-    target = DetectTarget(replace(memory, store=store))  # type: ignore[arg-type]
-    target.counting.drain()
-    pass_time(memory, 20.0)
-    target.testing.turn()
-    store.asked.clear()
-    for _ in range(10):
-        pass_time(memory, 2.0)
-        target.testing.turn()
-    assert all(state(memory, model)["events"] == 200 for model in models)
-    assert 0 < len(store.asked) < 10 * len(models) / 2
-    target.close()
-
-
-def test_a_new_tally_is_taken_in_whatever_came_before(memory: Runtime) -> None:
-    target = DetectTarget(memory)
-    for turn in range(4):
-        send(memory, list(envelopes(rows(100, turn), [50], first=100 * turn)))
-        target.counting.drain()
-        pass_time(memory, 20.0)
-        target.testing.turn()
-        assert state(memory)["events"] == 100 * (turn + 1)
-        assert memory.store.count(f"tallies/{MODEL}") == 0
-    target.close()
 
 
 def test_a_model_whose_state_cannot_be_read_is_counted_and_stops_no_other(memory: Runtime) -> None:
