@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.scale.page import body as scale
+from benchmarks.scale.page import grid
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -86,16 +87,16 @@ def demo_scale(found: dict[str, Any]) -> str:
         "accuracy on bad traffic after mined labels": lambda run: f"{run['accuracy']['bad']['mined']:.3f}",
         "captured, stored, dropped": lambda run: ", ".join(f"{run['ledger'][key]:,}" for key in LEDGER),
     }
-    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
-    for run in found["runs"]:
-        for name, one in (("SQLite", one_machine[run["seed"]]), ("Kafka, Redis, S3", run)):
-            cells = [str(show(one)) for show in columns.values()]
-            lines.append(f"| seed {run['seed']}, {name} | " + " | ".join(cells) + " |")
+    rows = [
+        (f"seed {run['seed']}, {name}", [str(show(one)) for show in columns.values()])
+        for run in found["runs"]
+        for name, one in (("SQLite", one_machine[run["seed"]]), ("Kafka, Redis, S3", run))
+    ]
     note = (
         "Samples of an incident are flagged from the moment a worker learns of it, so labels may differ by a few; all "
         "else is the same.\n\n"
     )
-    return "## The demo on a cluster\n\n`make bench-demo-scale`\n\n" + note + "\n".join(lines) + "\n"
+    return "## The demo on a cluster\n\n`make bench-demo-scale`\n\n" + note + grid(columns, rows)
 
 
 LEDGER = ("captured", "stored", "counted")
@@ -137,14 +138,7 @@ PEERS = (
 
 def peers(found: dict[str, Any]) -> str:
     clients, compared = found["figures"]["clients"], found["figures"]["comparison"]
-    lines = [
-        "| |" + "".join(f" {name} |" for name in clients),
-        "|---|" + "---|" * len(clients),
-        *(
-            f"| {text} |" + "".join(f" {short(client.get(key))} |" for client in clients.values())
-            for key, text in PEERS
-        ),
-    ]
+    rows = [(text, [short(client.get(key)) for client in clients.values()]) for key, text in PEERS]
     times = compared["times_below_the_next_tracing_or_analytics_client"]
     note = (
         "The same payloads, each client in processes and an environment of its own, against an endpoint in this run; "
@@ -152,24 +146,22 @@ def peers(found: dict[str, Any]) -> str:
         f"that does not take a payload says why. A capture of 30 floats is {times:g} times below that of the next "
         f"tracing or analytics client ({compared['next']}).\n\n"
     )
-    return head(found) + note + "\n".join(lines) + "\n"
+    return head(found) + note + grid(clients, rows)
 
 
 def faults(found: dict[str, Any]) -> str:
     columns = {
-        "fault": lambda name, _: name,
-        "rounds that held": lambda _, one: f"{one['rounds_in_which_every_check_held']} of {one['rounds']}",
-        "captured": lambda _, one: f"{one['captured']:,}",
-        "stored and counted": lambda _, one: f"{one['stored_and_counted']:,}",
-        "late": lambda _, one: one["late"],
-        "incidents": lambda _, one: one["incidents"],
-        "tasks": lambda _, one: one["tasks"],
-        "rest, median (worst) s": lambda _, one: (
+        "rounds that held": lambda one: f"{one['rounds_in_which_every_check_held']} of {one['rounds']}",
+        "captured": lambda one: f"{one['captured']:,}",
+        "stored and counted": lambda one: f"{one['stored_and_counted']:,}",
+        "late": lambda one: one["late"],
+        "incidents": lambda one: one["incidents"],
+        "tasks": lambda one: one["tasks"],
+        "rest, median (worst) s": lambda one: (
             f"{one['seconds_to_rest']['median']:.1f} ({one['seconds_to_rest']['worst']:.1f})"
         ),
     }
-    rows = [[str(show(name, one)) for show in columns.values()] for name, one in found["figures"].items()]
-    lines = ["| " + " | ".join(cells) + " |" for cells in [list(columns), ["---"] * len(columns), *rows]]
+    rows = [(name, [str(show(one)) for show in columns.values()]) for name, one in found["figures"].items()]
     note = (
         "Three brokers, Redis and its replica, two detect processes, one that mines, an app, and a Label Studio with "
         "its vices; one more run has a real Label Studio. After each round what was captured is stored or counted, "
@@ -177,7 +169,7 @@ def faults(found: dict[str, Any]) -> str:
         "log undisturbed. Rest is the time from the end of the traffic until all of it is counted, tested "
         "and with the labelling tool.\n\n"
     )
-    return head(found) + note + "\n".join(lines) + "\n"
+    return head(found) + note + grid(columns, rows)
 
 
 def soak(found: dict[str, Any]) -> str:
@@ -191,11 +183,12 @@ def soak(found: dict[str, Any]) -> str:
         "flows. A slope of memory is that of a process that lived for eight minutes, from its fourth on; memory steps "
         "up when an incident is looked into and stays there.\n\n"
     )
-    lines = ["| fault | minutes | rest, median (worst) s |", "|---|---|---|"]
-    for name in dict.fromkeys(one["fault"] for one in minutes):
-        rests = [one["rest_seconds"] for one in minutes if one["fault"] == name]
-        lines.append(f"| {name} | {len(rests)} | {median(rests):.1f} ({max(rests):.1f}) |")
-    return head(found) + note + table(list(flat(figures, ""))) + "\n" + "\n".join(lines) + "\n"
+    rests: dict[str, list[float]] = {}
+    for one in minutes:
+        rests.setdefault(one["fault"], []).append(one["rest_seconds"])
+    rows = [(name, [str(len(each)), f"{median(each):.1f} ({max(each):.1f})"]) for name, each in rests.items()]
+    by_fault = grid(["minutes", "rest, median (worst) s"], rows)
+    return head(found) + note + table(list(flat(figures, ""))) + "\n" + by_fault
 
 
 def whole(found: dict[str, Any]) -> str:

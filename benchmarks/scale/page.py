@@ -46,7 +46,7 @@ def body(found: Mapping[str, Any]) -> str:
 def _targets(found: Mapping[str, Any]) -> str:
     reached, targets = found["reached"], found["targets"]
     rows = [(name.replace("_", " "), [number(reached[name]), number(targets[name])]) for name in targets]
-    return _table(["reached", "target"], rows)
+    return grid(["reached", "target"], rows)
 
 
 def _backlog(found: Mapping[str, Any]) -> str:
@@ -72,7 +72,7 @@ def _backlog(found: Mapping[str, Any]) -> str:
         ("SDK, one inference a call, produced a second", [_spread(found["sdk_call_by_call"])]),
         ("SDK and detectors at once, end to end a second", [_spread(found["end_to_end"])]),
     ]
-    return f"### A backlog\n\n{_BACKLOG}\n{_table(runs, rows)}\n{_table(['kafka-python'], others)}"
+    return f"### A backlog\n\n{_BACKLOG}\n{grid(runs, rows)}\n{grid(['kafka-python'], others)}"
 
 
 def _peers(found: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def _peers(found: Mapping[str, Any]) -> str:
         for name, rates in compared["per_second"].items()
     ]
     titles = ["inferences a second", *(f"{name}, over it" for name in ours)]
-    return f"### Beside its peers\n\n{note}\n{_table(titles, rows)}"
+    return f"### Beside its peers\n\n{note}\n{grid(titles, rows)}"
 
 
 def _partitions(found: Mapping[str, Any]) -> str:
@@ -99,7 +99,7 @@ def _partitions(found: Mapping[str, Any]) -> str:
         ("processor us an inference", [number(run["processor_us_per_inference"]) for run in runs.values()]),
     ]
     note = _PARTITIONS.format(cores=found["partitions"]["cores"])
-    return f"### Partitions and processes\n\n{note}\n{_table(runs, rows)}"
+    return f"### Partitions and processes\n\n{note}\n{grid(runs, rows)}"
 
 
 def _latency(found: Mapping[str, Any]) -> str:
@@ -117,7 +117,7 @@ def _memory(found: Mapping[str, Any]) -> str:
 def _by_column(columns: Mapping[str, Mapping[str, Any]]) -> str:
     flat = {title: dict(_flat(column)) for title, column in columns.items()}
     names = next(iter(flat.values()))
-    return _table(flat, [(name, [number(column[name]) for column in flat.values()]) for name in names])
+    return grid(flat, [(name, [number(column[name]) for column in flat.values()]) for name in names])
 
 
 def _flat(column: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
@@ -150,7 +150,7 @@ def number(value: Any) -> str:
     )
 
 
-def _table(titles: Iterable[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+def grid(titles: Iterable[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
     titles = list(titles)
     lines = ["| |" + "".join(f" {title} |" for title in titles), "|---|" + "---|" * len(titles)]
     lines += [f"| {name} |" + "".join(f" {cell} |" for cell in cells) for name, cells in rows]
