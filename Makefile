@@ -15,10 +15,16 @@ PYTHONS ?= $(shell PATH="$(INTERPRETERS)" $(UV) python list --only-installed '>=
 PEERS := .peers
 STREAMS := .streams
 HOSTS := .hosts
+SERVING := .serving
+PROCESSES ?= 2
+PYTEST := -n $(PROCESSES) --dist loadgroup
 SOURCES := collector detectors miner dashboards tests benchmarks examples
 
+# Where it is set every process compiles what it imports again, which is most of what a short one does.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help dev demo demo-scale up check format test test-integrations bench bench-demo bench-demo-scale generate lock clean bench-sdk bench-scale bench-faults soak test-hosts test-pythons pythons python-3.14
+.PHONY: help dev demo demo-scale up check lint fast format test test-integrations bench bench-demo bench-demo-scale generate lock clean bench-sdk bench-app bench-scale bench-faults bench-embedded bench-nulls bench-age rows soak test-hosts test-pythons pythons python-3.14
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,7 +43,7 @@ $(LABELSTUDIO)/.installed: $(UV) requirements/labelstudio.txt
 	$(UV) pip install --quiet --python $(LABELSTUDIO)/bin/python -r requirements/labelstudio.txt
 	@touch $@
 
-.integrations/%/.installed: $(UV) requirements/integrations/%.txt
+.integrations/%/.installed: $(UV) requirements/integrations/%.txt pyproject.toml
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python .integrations/$*
 	$(UV) pip install --quiet --python .integrations/$*/bin/python -r requirements/integrations/$*.txt
 	$(UV) pip install --quiet --python .integrations/$*/bin/python --no-deps --no-build-isolation --editable .
@@ -73,6 +79,12 @@ $(HOSTS)/.installed: $(STAMP) requirements/hosts.txt
 	$(UV) pip install --quiet --python $(HOSTS)/bin/python --no-deps --editable .
 	@touch $@
 
+$(SERVING)/.installed: $(STAMP) requirements/app.txt
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(SERVING)
+	$(UV) pip install --quiet --python $(SERVING)/bin/python -r requirements/app.txt
+	$(UV) pip install --quiet --python $(SERVING)/bin/python --no-deps --editable .
+	@touch $@
+
 dev: $(STAMP) ## Make .venv with everything for development
 
 demo: $(STAMP) $(LABELSTUDIO)/.installed ## Run the whole loop once and print what it found (ARGS="--keep --seed 1")
@@ -89,27 +101,39 @@ format: $(STAMP) ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix $(SOURCES)
 
 check: $(STAMP) ## Format, lint, types, imports, fast tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint fast
+
+lint: $(STAMP)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m fast
+
+fast: $(STAMP)
+	$(BIN)/pytest -q $(PYTEST) -m fast
 
 test: $(STAMP) $(LABELSTUDIO)/.installed ## Every test; what needs a missing service says so
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PYTEST) $(ARGS)
 
-test-integrations: $(INTEGRATIONS:%=.integrations/%/.installed) ## Test the SDK with real frameworks, an environment a group (INTEGRATIONS="web pytorch")
-	@failed=; for name in $(INTEGRATIONS); do \
-	  .integrations/$$name/bin/python -m pytest -c tests/integrations/pytest.ini tests/integrations/$$name $(ARGS) \
-	    > .integrations/$$name.log 2>&1 || { failed="$$failed $$name"; cat .integrations/$$name.log; }; \
-	done; \
+test-integrations: $(UV) ## Test the SDK with real frameworks, an environment a group (INTEGRATIONS="web pytorch")
+	@$(MAKE) --no-print-directory --keep-going --jobs=$(PROCESSES) $(INTEGRATIONS:%=.integrations/%/.tested); failed=$$?; \
 	for name in $(INTEGRATIONS); do printf '%-18s %s\n' $$name "$$(tail -n 1 .integrations/$$name.log)"; done; \
-	test -z "$$failed"
+	exit $$failed
+
+$(INTEGRATIONS:%=.integrations/%/.tested): .integrations/%/.tested: .integrations/%/.installed
+	@.integrations/$*/bin/python -m pytest -c tests/integrations/pytest.ini tests/integrations/$* $(ARGS) \
+	    > .integrations/$*.log 2>&1 || { cat .integrations/$*.log; exit 1; }
+
+rows: $(UV) ## Measure the ways in of docs/integrations.md anew, one group after the other; then make generate
+	@for name in pytorch web serving; do \
+	  $(MAKE) --no-print-directory .integrations/$$name/.installed && \
+	  WRITE_ROWS=1 .integrations/$$name/bin/python -m pytest -c tests/integrations/pytest.ini tests/integrations/$$name/test_rows.py || exit 1; \
+	done
 
 test-pythons: $(UV) ## Fast tests on every CPython >= 3.11 of this machine, an environment each (PYTHONS="3.12 3.13")
 	@$(MAKE) --no-print-directory $(PYTHONS:%=.pythons/%/.installed)
 	@failed=; for version in $(PYTHONS); do \
-	  .pythons/$$version/bin/python -m pytest -q -p no:cacheprovider -m fast $(ARGS) \
+	  .pythons/$$version/bin/python -m pytest -q -p no:cacheprovider $(PYTEST) -m fast $(ARGS) \
 	    > .pythons/$$version.log 2>&1 || { failed="$$failed $$version"; cat .pythons/$$version.log; }; \
 	done; \
 	for version in $(PYTHONS); do printf '%-6s %s\n' $$version "$$(tail -n 1 .pythons/$$version.log)"; done; \
@@ -135,17 +159,31 @@ bench-demo-scale: $(STAMP) ## Run demo-scale over three seeds; writes benchmarks
 bench-sdk: $(STAMP) $(PEERS)/.installed ## Measure the SDK beside its peers, four minutes; writes benchmarks/results/
 	$(BIN)/python -m benchmarks sdk-peers
 
+bench-app: $(STAMP) $(SERVING)/.installed ## Measure FastAPI with and without the SDK, request by request, seven minutes (ARGS="--quick")
+	$(BIN)/python -m benchmarks.app $(ARGS)
+
 bench-scale: $(STAMP) $(STREAMS)/.installed ## Measure the whole path over Kafka and Redis beside its peers, eleven minutes; needs Java, Maven, redis-server
 	$(BIN)/python -m benchmarks scale
 
-bench-faults: $(STAMP) $(LABELSTUDIO)/.installed ## Break a whole deployment in ten ways, twenty times each, half an hour; needs Java, Maven, redis-server
-	$(BIN)/python -m benchmarks faults
+bench-faults: $(STAMP) $(LABELSTUDIO)/.installed ## Break a whole deployment in ten ways and an embedded one in eight, twenty times each, an hour and a half; needs Java, Maven, redis-server
+	$(BIN)/python -m benchmarks faults faults-embedded
+
+bench-embedded: $(STAMP) ## Break Davy on one machine in eight ways, twenty times each, an hour and a half; a disk of its own needs root
+	$(BIN)/python -m benchmarks embedded
+
+bench-nulls: $(STAMP) ## Watch a million clean inferences of every kind twice, minutes; writes benchmarks/results/nulls.json
+	$(BIN)/python -m benchmarks nulls
+
+bench-age: $(STAMP) ## Let a deployment live through a simulated year, minutes; writes benchmarks/results/age.json
+	$(BIN)/python -m benchmarks age
 
 soak: $(STAMP) ## Half an hour under half the load this machine can take, with a fault a minute; needs what bench-faults needs
 	$(BIN)/python -m benchmarks soak
 
-generate: $(STAMP) ## Write the dashboards and alert rules again from the catalogues
+generate: $(STAMP) ## Write the dashboards, alert rules and the tables of docs/fields.md and docs/integrations.md again
 	$(BIN)/python -m davy_dashboards
+	PYTHONPATH=tests $(BIN)/python -m fields.page
+	PYTHONPATH=tests $(BIN)/python -m integration_page
 
 lock: $(UV) ## Pin every dependency again
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade --all-extras pyproject.toml requirements/build.in -o requirements/dev.txt
@@ -156,6 +194,7 @@ lock: $(UV) ## Pin every dependency again
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/peers.in -o requirements/peers.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/hosts.in -o requirements/hosts.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/streams.in -o requirements/streams.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/app.in -o requirements/app.txt
 
 clean: ## Remove the environments and everything the demo wrote
-	rm -rf $(VENV) $(LABELSTUDIO) $(PEERS) $(STREAMS) $(HOSTS) .integrations .pythons .kafka .davy .davy-demo
+	rm -rf $(VENV) $(LABELSTUDIO) $(PEERS) $(STREAMS) $(HOSTS) $(SERVING) .integrations .pythons .kafka .davy .davy-demo

@@ -21,14 +21,23 @@ ON_REQUEST = {
     "kafka": "benchmarks.kafka",
     "scale": "benchmarks.scale",
     "faults": "benchmarks.faults",
+    "embedded": "benchmarks.embedded",
+    "faults-embedded": "benchmarks.faults_embedded",
     "soak": "benchmarks.soak",
+    "nulls": "benchmarks.nulls",
+    "names": "benchmarks.names",
+    "age": "benchmarks.age",
 }
-"""Only run when named: they need an environment of their own, brokers, or half an hour."""
+"""Only run when named: they need an environment of their own, brokers, or minutes to half an hour."""
 COMMANDS = {
     "sdk-peers": "make bench-sdk",
     "scale": "make bench-scale",
     "faults": "make bench-faults",
+    "embedded": "make bench-embedded",
+    "faults-embedded": "make bench-faults",
     "soak": "make soak",
+    "nulls": "make bench-nulls",
+    "age": "make bench-age",
 }
 """How to run those that make has a target of their own for."""
 RESULTS = Path(__file__).parent / "results"

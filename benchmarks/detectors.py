@@ -15,12 +15,15 @@ from davy_detectors._tally import Tally
 from davy_detectors.batch import Batch
 from davy_detectors.checks import sample, watch
 from davy_detectors.drift import ScoreDictionaryDetector
+from davy_detectors.nulls import NULLS
 from davy_detectors.reference import Reference
+from davy_detectors.text import TextModel
 
 NAME = "detectors"
 BATCH = 1_024
 SEEDS = 40
 CLEAN = 20_000
+WIDE = ((400, 4_096), (5_000, 1_536), (10_000, 768))
 SHIFTS: dict[str, tuple[int, Callable[[np.random.Generator, int], Any]]] = {
     "mean +.25 sd": (700, lambda rng, n: rng.normal(0.25, 1, n)),
     "mean +.5 sd": (190, lambda rng, n: rng.normal(0.5, 1, n)),
@@ -44,6 +47,8 @@ def run() -> dict[str, Any]:
         "delay_events": {f"steps of {size}": delays(size) for size in (5, 20, 50, 65)},
         "clean": clean(),
         "scorers_us_per_sample": scorers(),
+        "text_us_per_300_characters": texts(),
+        "embeddings": {f"{count} of {width}": embeddings(count, width) for count, width in WIDE},
     }
 
 
@@ -123,6 +128,39 @@ def scorers() -> dict[str, float]:
     given = sample(rng, BATCH)
     found["all ranks, 3 classes, 16 dimensions"] = microseconds(lambda: reference.ranks(given), BATCH)
     return found
+
+
+def texts() -> dict[str, float]:
+    """Time what is watched about an answer of 300 characters, in an envelope of 200 and alone."""
+    drawn = NULLS["free text"](np.random.default_rng(0), 2_000)
+    cut = [
+        f"{text} {other} {third}"[:300]
+        for text, other, third in zip(drawn, drawn[1:], drawn[2:], strict=False)
+    ]
+    model = TextModel.fit(cut, answers=True, seed=0)
+    return {
+        f"batches of {size}": microseconds(lambda n=size: model.features(cut[:n]), size) for size in (200, 1)
+    }
+
+
+def embeddings(count: int, width: int) -> dict[str, float]:
+    """Time a fit whose answers all differ and the score of one, and weigh the reference."""
+    rng = np.random.default_rng(0)
+    points = (
+        rng.normal(size=(count, width)).astype(np.float32)
+        * np.arange(1.0, width + 1, dtype=np.float32) ** -0.5
+    )
+    answers = np.array([f"answer {i}" for i in range(count)], object)
+    known = Batch.from_columns("m:1", {"embedding": points, "outputs.label": answers})
+    begun, used = time.perf_counter(), time.process_time()
+    reference = Reference.fit("m:1", known, settings=DetectSettings())
+    scorer = reference.scorers["mahalanobis"]
+    return {
+        "fit_seconds": round(time.perf_counter() - begun, 2),
+        "fit_processor_seconds": round(time.process_time() - used, 2),
+        "reference_megabytes": round(len(reference.to_bytes()) / 1e6, 2),
+        "score_us": microseconds(lambda: scorer.score(known.take(slice(0, 200))), 200),
+    }
 
 
 def batch(values: Any) -> Batch:

@@ -60,7 +60,8 @@ class Bodies:
         """Give a request with one envelope."""
         inputs = {"x": np.zeros((rows, features), np.float32)}
         ids = self._random.bytes(16 * rows)
-        return _request("/v1/envelopes", pack([self._encoder.encode_batch("bench:1", ids, 1, inputs, {})]))
+        body = pack([self._encoder.encode_batch("bench:1", ids, 1, inputs, {})])
+        return _request("/v1/envelopes", body, "application/vnd.davy.envelope")
 
     def flood(self) -> bytes:
         """Give a request with an envelope of half a megabyte."""
@@ -169,8 +170,8 @@ def _header(head: bytes, name: bytes) -> bytes:
     return next(line.partition(b":")[2] for line in head.lower().split(b"\r\n") if line.startswith(name))
 
 
-def _request(path: str, body: bytes) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+def _request(path: str, body: bytes, media_type: str = "application/json") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 

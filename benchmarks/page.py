@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.app.page import body as app
 from benchmarks.scale.page import body as scale
 from benchmarks.scale.page import grid
 
@@ -19,12 +20,17 @@ NAMES = (
     "codec",
     "log",
     "detectors",
+    "nulls",
     "sdk",
     "gateway",
     "sdk-peers",
+    "app",
     "scale",
     "faults",
+    "embedded",
+    "faults-embedded",
     "soak",
+    "age",
 )
 HEAD = """# Figures
 
@@ -125,6 +131,7 @@ PEERS = (
     ("30_floats_p99_us", "p99 us"),
     ("768_float32_p50_us", "768 float32, p50 us"),
     ("150_kb_image_p50_us", "150 KB image, p50 us"),
+    ("watch_p50_us", "a call of a model, 30 to 3 float64, in bursts of 400, p50 us"),
     ("sampled_out_p50_us", "sampled out, p50 us"),
     ("batch_us_per_row", "batch, us a row"),
     ("background_us_per_event", "other threads, us an event"),
@@ -140,11 +147,14 @@ def peers(found: dict[str, Any]) -> str:
     clients, compared = found["figures"]["clients"], found["figures"]["comparison"]
     rows = [(text, [short(client.get(key)) for client in clients.values()]) for key, text in PEERS]
     times = compared["times_below_the_next_tracing_or_analytics_client"]
+    span = compared.get("watch_times_below_a_span_of_opentelemetry")
     note = (
         "The same payloads, each client in processes and an environment of its own, against an endpoint in this run; "
         "growth is that of resident memory in 100,000 calls (or 12 s of them) into an endpoint that refuses. A client "
         f"that does not take a payload says why. A capture of 30 floats is {times:g} times below that of the next "
-        f"tracing or analytics client ({compared['next']}).\n\n"
+        f"tracing or analytics client ({compared['next']})"
+        + (f", a watched call {span:g} times below a span of OpenTelemetry" if span else "")
+        + ".\n\n"
     )
     return head(found) + note + grid(clients, rows)
 
@@ -172,6 +182,52 @@ def faults(found: dict[str, Any]) -> str:
     return head(found) + note + grid(columns, rows)
 
 
+def embedded(found: dict[str, Any]) -> str:
+    times = {
+        "wrong on /readyz after s": "readyz_seconds",
+        "then in davy doctor s": "doctor_seconds",
+        "well on /readyz after s": "readyz_well_seconds",
+        "then in davy doctor s ": "doctor_well_seconds",
+    }
+    columns = ["rounds that held", "captured", "counted", "dropped and counted as such", *times]
+    rows = []
+    for name, one in found["figures"].items():
+        held = f"{one['rounds_in_which_every_check_held']} of {one['rounds']}"
+        numbers = [f"{one[key]:,}" for key in ("captured", "counted", "dropped")]
+        seen = [f"{one[key]['median']:.1f} ({one[key]['worst']:.1f})" for key in times.values()]
+        rows.append((name, [held, *numbers, *seen]))
+    note = (
+        "`davy up` on the embedded adapters, or a gateway, a detect and a mine process where one of them is stopped or "
+        "killed, and an app that captures 200 inferences a second all the while. Times are median (worst): from the "
+        "fault until /readyz says what is wrong, from then until `davy doctor` does (which takes a second or two, and "
+        "longer while Label Studio answers errors), and the same after the repair; more than 30 s fails the round. "
+        "After each round every inference captured is counted once, or its loss is.\n\n"
+    )
+    return head(found) + note + grid(columns, rows)
+
+
+def faults_embedded(found: dict[str, Any]) -> str:
+    columns = {
+        "rounds that held": lambda one: f"{one['rounds_in_which_every_check_held']} of {one['rounds']}",
+        "captured": lambda one: f"{one['captured']:,}",
+        "counted": lambda one: f"{one['counted']:,}",
+        "told to be gone": lambda one: f"{one['told_to_be_gone']:,}",
+        "drift to incident, median (worst) s": lambda one: (
+            f"{one['seconds_to_incident']['median']:.1f} ({one['seconds_to_incident']['worst']:.1f})"
+            if one["seconds_to_incident"]
+            else ""
+        ),
+    }
+    rows = [(name, [str(show(one)) for show in columns.values()]) for name, one in found["figures"].items()]
+    note = (
+        "`davy up` and an app on one directory, by one clock. It jumps while inferences flow, and is set right again "
+        "before 30 % of them begin to drift by four standard deviations; or log, store or directory go away under "
+        "the two, or while `davy up` is down. After each round everything captured is counted once, but for what went "
+        "with a file that somebody took away, which is told by number. Sums are over all rounds.\n\n"
+    )
+    return head(found) + note + grid(columns, rows)
+
+
 def soak(found: dict[str, Any]) -> str:
     figures = dict(found["figures"])
     minutes = figures.pop("by_minute")
@@ -191,17 +247,64 @@ def soak(found: dict[str, Any]) -> str:
     return head(found) + note + table(list(flat(figures, ""))) + "\n" + by_fault
 
 
+def age(found: dict[str, Any]) -> str:
+    months = found["figures"]["by_month"]
+    columns = {
+        "memory, MB": "memory_mb",
+        "store, KB": "store_kb",
+        "answers and what they belong to, KB": "kept_for_good_kb",
+        "scrape, KB": "scrape_kb",
+        "scrape, ms": "scrape_ms",
+        "a round of detection and mining, ms": "round_ms",
+        "models shown": "models_shown",
+        "incidents kept": "incidents_kept",
+    }
+    rows = [(str(one["month"]), [f"{one[key]:,}" for key in columns.values()]) for one in months]
+    note = (
+        "A simulated year on the embedded log and store, in one process and by a clock set by hand: four new models a "
+        "month that live for thirty days, one that stays and drifts for half a year, one that falls silent, sixty "
+        "names that come once, incidents that open and close, near-duplicates, drops, fields that cannot travel, and "
+        "people who answer a third of what waits each day; `detect.models` is 60. What has a bound is flat after the "
+        "third month ([models](incidents.md#models-come-and-go), [candidates](mining.md#what-does-not-grow)). Answers, "
+        "the candidates they belong to and what became known about these are kept for good, with about a kilobyte of "
+        "memory each.\n\n"
+    )
+    names = found["figures"]["names"]
+    flood = (
+        f"\n{names['names']:,} model names, one inference each, against the default bound of 1,000, and then one model "
+        "with a reference:\n\n"
+    )
+    return head(found) + note + grid(columns, rows) + flood + table(list(flat(names, "")))
+
+
 def whole(found: dict[str, Any]) -> str:
     return head(found) + scale(found["figures"])
 
 
+def serving(found: dict[str, Any]) -> str:
+    return head(found) + app(found["figures"])
+
+
+def nulls(found: dict[str, Any]) -> str:
+    cases = found["figures"]
+    titles = [f"{case}: alarms where {one['accepted each']:g} are accepted" for case, one in cases.items()]
+    names = next(iter(cases.values()))["alarms"]
+    rows = [(name, [str(one["alarms"][name]) for one in cases.values()]) for name in names]
+    return head(found) + "A million clean inferences of each kind.\n\n" + grid(titles, rows)
+
+
 SECTIONS = {
+    "nulls": nulls,
     "demo": demo,
     "demo-scale": demo_scale,
     "sdk-peers": peers,
+    "app": serving,
     "scale": whole,
     "faults": faults,
+    "embedded": embedded,
+    "faults-embedded": faults_embedded,
     "soak": soak,
+    "age": age,
 }
 
 

@@ -1,11 +1,13 @@
 """The SDK: what a capture costs the caller, what an import costs, and how long the exit is held up.
 
-Captures go into a sink that stores nothing, with the sender running beside them. The exit is measured in processes of
-their own, against one that captured nothing.
+Captures go into a sink that stores nothing, with the sender running beside them. A watched function is called in bursts
+with pauses between them, as a server is, beside the SQLite log, a memory log and a gateway. The exit is measured in
+processes of their own, against one that captured nothing.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median
 from typing import Any, Final
 
@@ -31,9 +34,15 @@ CAPTURES: Final = 20_000
 ROUNDS: Final = 5
 LARGE_TOGETHER: Final = 5
 """Images, and batches, captured between two moments in which the sender catches up."""
+BURST, BURSTS, PAUSE_SECONDS = 400, 12, 0.3
+"""Calls together, how many times, and the pause between, in which the sender stores what the burst left."""
 PROCESSES: Final = 5
 TARGETS: Final = {
     "capture_30_floats_p50_us": 5.0,
+    "watch_30_float64_sqlite_p50_us": 5.0,
+    "watch_30_float64_memory_p50_us": 5.0,
+    "watch_30_float64_gateway_p50_us": 5.0,
+    "many_small_dictionaries_ms": 100.0,
     "capture_768_float32_p50_us": 6.0,
     "capture_150_kb_image_p50_us": 25.0,
     "batch_256_of_30_float32_us_per_row": 0.2,
@@ -101,8 +110,6 @@ def captures() -> dict[str, float]:
 
         together = LARGE_TOGETHER if "image" in name else 0
         found[f"capture_{name}_p50_us"], found[f"capture_{name}_p99_us"] = percentiles(work, count, together)
-    predict = davy.watch(abs, "watched:1")
-    found["watch_p50_us"], found["watch_p99_us"] = percentiles(lambda: predict(1.0), CAPTURES)
     shadowed = davy.watch(abs, "watched:1", shadow=abs)
     found["watch_with_shadow_p50_us"], _ = percentiles(lambda: shadowed(1.0), CAPTURES // 10)
     rows, answers = np.zeros((256, 30), np.float32), np.full(256, 0.5)
@@ -115,6 +122,42 @@ def captures() -> dict[str, float]:
     found["sampled_out_p50_us"], _ = percentiles(lambda: davy.capture("m:1", inputs, inputs), CAPTURES)
     davy.shutdown()
     return found
+
+
+def watches() -> dict[str, float]:
+    """Watch a function from an array of 30 to one of 3, in bursts, beside each kind of sink."""
+    found: dict[str, float] = {}
+    answer, x = np.array([0.7, 0.2, 0.1]), np.random.default_rng(0).normal(size=30)
+    with tempfile.TemporaryDirectory() as directory, taking() as gateway:
+        urls = {"sqlite": f"sqlite:///{directory}/log", "memory": "memory://bench", "gateway": gateway}
+        for name, url in urls.items():
+            davy.init(url)
+            predict = davy.watch(lambda _: answer, "watched:1")
+            p50, p99 = in_bursts(lambda predict=predict: predict(x))  # type: ignore[misc]
+            found |= {f"watch_30_float64_{name}_p50_us": p50, f"watch_30_float64_{name}_p99_us": p99}
+        davy.init("memory://bench")
+        rows, begun = [{"a": i, "b": 0.5} for i in range(300_000)], time.perf_counter()
+        davy.capture("many:1", {"rows": rows}, {"value": 1.0})
+        found["many_small_dictionaries_ms"] = round((time.perf_counter() - begun) * 1e3, 1)
+        davy.shutdown()
+    return found
+
+
+def in_bursts(work: Callable[[], Any]) -> tuple[float, float]:
+    """Return the 50th and the 99th percentile of single calls, in microseconds, less the clock's own time.
+
+    The first two bursts, in which the sink is opened, do not count.
+    """
+    clock, bursts = time.perf_counter_ns, np.empty((BURSTS, BURST))
+    own = median(-(clock() - clock()) for _ in range(1_000))
+    for took in bursts:
+        for i in range(BURST):
+            begun = clock()
+            work()
+            took[i] = clock() - begun
+        time.sleep(PAUSE_SECONDS)
+    p50, p99 = (np.quantile(bursts[2:], [0.5, 0.99]) - own) / 1e3
+    return round(float(p50), 2), round(float(p99), 2)
 
 
 def import_ms() -> float:
@@ -151,6 +194,39 @@ def _printed(code: str, url: str) -> tuple[str, float]:
     return done.stdout, time.monotonic()
 
 
+class _Yes(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def _serve(connection: Any) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Yes) as server:
+        connection.send(server.server_address[1])
+        server.serve_forever()
+
+
+@contextmanager
+def taking() -> Iterator[str]:
+    """A gateway that takes everything, in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there,), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{here.recv()}"
+    finally:
+        process.kill()
+        process.join()
+
+
 @contextmanager
 def _silent() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -166,5 +242,5 @@ def _refused() -> Iterator[str]:
 
 def run() -> dict[str, Any]:
     threads = threading.active_count()
-    found = {"import_ms": import_ms(), **captures(), **exits()}
+    found = {"import_ms": import_ms(), **captures(), **watches(), **exits()}
     return {**found, "threads_left": threading.active_count() - threads, "targets": TARGETS}

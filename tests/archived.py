@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -82,6 +83,11 @@ def files(root: Path) -> dict[str, bytes]:
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
+
+
+def nameless(found: dict[str, bytes]) -> dict[str, bytes]:
+    """Give files by their names without the log's, which is random."""
+    return {re.sub(r"-[0-9a-f]{8}\.parquet$", ".parquet", name): data for name, data in found.items()}
 
 
 def ids(root: Path, folder: str = "inferences") -> Counter[str]:

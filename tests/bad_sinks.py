@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 import trustme
 from gateway_server import GatewayServer
 from sdk_rig import http_server
+from services import freeze
 
 Sink: TypeAlias = Callable[[], AbstractContextManager[str]]
 _HALF: Final = b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nhalf of it"
@@ -48,7 +49,7 @@ def unread() -> Iterator[str]:
 def frozen() -> Iterator[str]:
     """A gateway whose process is stopped."""
     with TemporaryDirectory() as directory, GatewayServer(Path(directory)) as gateway:
-        os.kill(gateway.process.pid, signal.SIGSTOP)
+        freeze(gateway.process.pid)
         try:
             yield gateway.url
         finally:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from prometheus_server import PrometheusServer
 
-pytest_plugins = ["kafka_server", "labelstudio_server", "redis_server", "s3_server"]
+pytest_plugins = ["kafka_server", "labelstudio_server", "parallel", "redis_server", "s3_server"]
 settings.register_profile("davy", deadline=None)  # how long an example takes is the machine's matter
 settings.load_profile("davy")
 RULES = Path(__file__).parents[1] / "dashboards" / "alerts" / "davy.yml"

@@ -325,10 +325,11 @@ def tested(store: Store) -> bool:
 def behind(runtime: Runtime, role: str, topic: str) -> int:
     """Give how many records of a topic a role has yet to handle."""
     starts = runtime.log.start(topic)
-    return sum(
-        max(0, end - max(starts.get(place, 0), stored_position(runtime.store, role, place) or 0))
-        for place, end in runtime.log.end(topic).items()
-    )
+    found = 0
+    for place, end in runtime.log.end(topic).items():
+        stored = stored_position(runtime.store, role, place)
+        found += max(0, end - max(starts.get(place, 0), stored.offset if stored is not None else 0))
+    return found
 
 
 def undisturbed(records: Sequence[Record], settings: Settings) -> dict[str, Any]:

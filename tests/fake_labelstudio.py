@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
+from xml.etree.ElementTree import ParseError, fromstring
 
 LEGACY_KEY: Final = "0123456789abcdef0123456789abcdef01234567"
 VICES: Final = (
@@ -40,8 +41,9 @@ class FakeLabelStudio:
     """The server; a context manager that starts and stops it.
 
     `tasks` are as the API gives them; annotators' acts are methods. Its clock stands still but for a microsecond a
-    change, and moves by `advance`. An import with a candidate of `refuse` is refused; lists leave out `unlisted` tasks,
-    and something on the way answers 404 to paths that are like `lost`.
+    change, and moves by `advance`. An import with a candidate of `refuse` is refused, and so is a project with a title
+    of `refuse_titles`; lists leave out `unlisted` tasks, and something on the way answers 404 to paths like `lost`.
+    While it is `broken` it answers 500 to everything.
     """
 
     def __init__(self) -> None:
@@ -53,8 +55,10 @@ class FakeLabelStudio:
         self.before_answer: Callable[[str, str], None] | None = None
         self.legacy_enabled = True
         self.refuse: set[str] = set()
+        self.refuse_titles: set[str] = set()
         self.unlisted: set[int] = set()
         self.lost = ""
+        self.broken = False
         self.refresh_token = _jwt("refresh", 4_000_000_000, 0)
         self._late: list[tuple[int, list[dict[str, Any]]]] = []
         self._lock = threading.RLock()
@@ -107,14 +111,16 @@ class FakeLabelStudio:
         with self._lock:
             return [task for task in self.tasks.values() if task["data"].get("candidate_id") == candidate]
 
-    def annotate(self, task: int, *choices: tuple[str, str], seconds: float = 2.0, skip: bool = False) -> int:
+    def annotate(
+        self, task: int, *choices: tuple[str, str], seconds: float = 2.0, skip: bool = False, user: int = 7
+    ) -> int:
         """Submit an annotation with these ``(control, choice)``; give its id."""
         with self._lock:
             self._annotations += 1
             made = {
                 "id": self._annotations,
                 "result": _result(choices),
-                "completed_by": 7,
+                "completed_by": user,
                 "was_cancelled": skip,
                 "lead_time": seconds,
                 "updated_at": self._now(),
@@ -136,6 +142,17 @@ class FakeLabelStudio:
             task, found = self._annotation(annotation)
             self.tasks[task]["annotations"].remove(found)
             self._touch(task)
+
+    def choices_used(self, project: int) -> set[str]:
+        """The choices that annotations of a project hold: its form cannot lose them."""
+        return {
+            choice
+            for task in self.tasks.values()
+            if task["project"] == project
+            for annotation in task["annotations"]
+            for region in annotation["result"]
+            for choice in region["value"].get("choices", ())
+        }
 
     def import_directly(self, project: int, tasks: Sequence[dict[str, Any]]) -> list[int]:
         """Store tasks as somebody else would."""
@@ -201,6 +218,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._handle("POST")
 
+    def do_PATCH(self) -> None:
+        self._handle("PATCH")
+
     def do_DELETE(self) -> None:
         self._handle("DELETE")
 
@@ -211,6 +231,9 @@ class _Handler(BaseHTTPRequestHandler):
         fake.requests.append((method, parts.path))
         if fake.before_answer:
             fake.before_answer(method, parts.path)
+        if fake.broken:
+            self._answer(500, {"detail": "server error"})
+            return
         with fake._lock:
             refused = self._refused(parts.path)
         if refused:
@@ -252,6 +275,11 @@ class _Handler(BaseHTTPRequestHandler):
         if not 3 <= len(body["title"]) <= 50:
             self._answer(400, {"detail": "Validation error", "validation_errors": {"title": ["length"]}})
             return
+        if body["title"] in fake.refuse_titles or not _is_form(body["label_config"]):
+            self._answer(
+                400, {"detail": "Validation error", "validation_errors": {"label_config": ["no form"]}}
+            )
+            return
         with fake._lock:
             number = len(fake.projects) + 1
             fake.projects[number] = {**body, "id": number}
@@ -260,6 +288,22 @@ class _Handler(BaseHTTPRequestHandler):
     def _get_project(self, _: Any, project: int) -> None:
         found = self.server_state.projects.get(project)
         self._answer(*((200, found) if found else (404, _gone("Project"))))
+
+    def _change_project(self, body: Mapping[str, Any], project: int) -> None:
+        fake = self.server_state
+        if project not in fake.projects:
+            self._answer(404, _gone("Project"))
+            return
+        with fake._lock:
+            used = fake.choices_used(project)
+            lost = used - _choices_in(body["label_config"])
+            if not lost:
+                fake.projects[project] |= body
+        if lost:
+            text = f"These labels still exist in annotations: {sorted(lost)}"
+            self._answer(400, {"detail": "Validation error", "validation_errors": {"label_config": [text]}})
+            return
+        self._answer(200, fake.projects[project])
 
     def _import(self, body: list[dict[str, Any]], project: int) -> None:
         fake = self.server_state
@@ -367,11 +411,27 @@ _ROUTES: Final[tuple[tuple[str, str, Callable[..., None]], ...]] = (
     ("GET", r"/api/projects/", _Handler._list_projects),
     ("POST", r"/api/projects/", _Handler._create_project),
     ("GET", r"/api/projects/(\d+)/", _Handler._get_project),
+    ("PATCH", r"/api/projects/(\d+)/", _Handler._change_project),
     ("POST", r"/api/projects/(\d+)/import", _Handler._import),
     ("GET", r"/api/tasks/", _Handler._list_tasks),
     ("GET", r"/api/tasks/(\d+)/", _Handler._get_task),
     ("DELETE", r"/api/tasks/(\d+)/", _Handler._delete_task),
 )
+
+
+def _is_form(config: str) -> bool:
+    """Whether it is XML, and every control names what is there."""
+    try:
+        tree = fromstring(config)
+    except ParseError:
+        return False
+    names = {tag.get("name") for tag in tree.iter()}
+    return all(tag.get("toName", "subject") in names for tag in tree.iter())
+
+
+def _choices_in(config: str) -> set[str]:
+    """The choices a form offers; raises on what is no XML, which the real one refuses, too."""
+    return {str(choice.get("value")) for choice in fromstring(config).iter("Choice")}
 
 
 def _fits(task: Mapping[str, Any], item: Mapping[str, Any]) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from davy.codec import decode
+from fastapi.testclient import TestClient
+
+from davy.codec import Encoder, decode
 from davy.config import GatewaySettings, Settings
 from davy.event import INFERENCES, Inference
+from davy.gateway.halves import Half, join
 from davy.log import Record
 from davy.runner import open_runtime
 from davy.runtime import Runtime
@@ -24,10 +28,40 @@ def opened(url: str = "", clock: Callable[[], int] | None = None, **gateway: Any
         yield replace(runtime, clock=clock) if clock else runtime
 
 
+JSON = {"content-type": "application/json"}
+PACKED = {"content-type": "application/vnd.davy.envelope"}
+
+
+class LocalClient(TestClient):
+    """A client that gives an application its own name: the door refuses Starlette's ``testserver``."""
+
+    def __init__(self, app: Any, base_url: str = "http://localhost") -> None:
+        super().__init__(app, base_url=base_url)
+
+
 def records(runtime: Runtime, topic: str) -> list[Record]:
     """Give every record of a topic."""
     start = runtime.log.start(topic)[topic, 0]
     return list(runtime.log.read(topic, 0, start))
+
+
+def joined(
+    request: Any = None, response: Any = None, *, input: str = "instance", output: str = "prediction"
+) -> list[Inference]:
+    """Return what the log would hold of a call: halves are JSON, or bytes as they come."""
+    halves = [
+        Half(side, "call-7", "m:1", "", "", 1, 1, name, body if isinstance(body, bytes) else dumps(body))
+        for side, name, body in (("request", input, request), ("response", output, response))
+        if body is not None
+    ]
+    parcels = join(Encoder(), halves[0], halves[1] if len(halves) > 1 else None, 10_000)
+    envelopes = [decode(parcel.value(range(len(parcel.ids)))) for parcel in parcels]
+    return [envelope.inference(row) for envelope in envelopes for row in range(envelope.count)]
+
+
+def dumps(body: Any) -> bytes:
+    """Return a body as the bytes of JSON."""
+    return json.dumps(body).encode()
 
 
 def stored(runtime: Runtime) -> list[Inference]:

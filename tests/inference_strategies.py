@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -54,6 +55,10 @@ containers = st.recursive(
 values = st.one_of(st.none(), scalars, texts, tensors(), containers)
 
 
+_AS_LISTS = frozenset(map(np.dtype, ("?", "i8", "f8")))
+"""What lists of numbers become: a field of these holds what holds them all."""
+
+
 def travelled(chunks: Iterable[Chunk]) -> list[Inference]:
     """Pack chunks, those that follow one another in one layout together, and read them back."""
     found: list[Inference] = []
@@ -62,30 +67,42 @@ def travelled(chunks: Iterable[Chunk]) -> list[Inference]:
     return found
 
 
-def intact(given: Any, found: Any) -> bool:
-    """Whether a value came through: equal, up to the promotions of numpy where a field held several kinds."""
+def intact(given: Any, found: Any, *, listed: bool = False) -> bool:
+    """Whether a value came through: equal, an array in its own dtype, numbers in a list as one array."""
     if isinstance(given, np.generic) or (isinstance(given, np.ndarray) and given.ndim == 0):
         given = given.item()
-    if given is None or found is None:
-        return given is found
+    if _missing(given) or _missing(found):
+        return _missing(given) and _missing(found)
     if isinstance(given, (bool, int, float)):
-        return isinstance(found, (bool, int, float)) and _same_number(given, found)
+        return isinstance(found, (bool, int, float)) and _same_number(given, found, listed)
     if isinstance(given, dict):
-        return given.keys() == found.keys() and all(intact(given[key], found[key]) for key in given)
+        return given.keys() == found.keys() and all(
+            intact(given[key], found[key], listed=listed) for key in given
+        )
     if isinstance(given, (list, tuple)):
         found = found.tolist() if isinstance(found, np.ndarray) else found
-        return len(given) == len(found) and all(map(intact, given, found))
+        return len(given) == len(found) and all(map(partial(intact, listed=True), given, found))
     if isinstance(given, np.ndarray):
         array = np.asarray(found)
+        if not given.size and not isinstance(found, np.ndarray):  # inside a list, whose lists tell no shape
+            return not array.size
+        own = given.dtype.newbyteorder("=")
+        if not listed and own != array.dtype and not {own, array.dtype} <= _AS_LISTS:
+            return False
         cast = given.astype(array.dtype)
         floating = array.dtype.kind == "f"
         return given.shape == array.shape and np.array_equal(cast, array, equal_nan=floating)
     return type(given) is type(found) and bool(given == found)
 
 
-def _same_number(given: float, found: float) -> bool:
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _same_number(given: float, found: float, listed: bool) -> bool:
     if given != given:
         return found != found
     if given == 0 and isinstance(given, float):
         return found == 0 and math.copysign(1, given) == math.copysign(1, found)
-    return found in (given, float(given))
+    beyond = listed or not -(2**63) <= given < 2**64
+    return found in (given, float(given)) if beyond else found == given

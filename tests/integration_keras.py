@@ -60,3 +60,19 @@ def test_several_outputs_keep_their_names(own_client: str) -> None:
     davy.watch(keras.Model(inputs, outputs), "two:1").predict(X, verbose=0)
     davy.flush()
     assert {tuple(sorted(one.outputs)) for one in inferences_in(own_client)} == {("probs", "size")}
+
+
+def test_what_keras_names_by_a_number_has_the_same_name_in_every_process(own_client: str) -> None:
+    for _ in range(2):
+        net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+        davy.watch(net, "net:1").predict(X, verbose=0)
+    davy.flush()
+    assert {(*one.inputs, *one.outputs) for one in inferences_in(own_client)} == {("x", "probs")}
+
+
+def keras_answers(model: str) -> list[str]:
+    """Let a classifier answer under watch; return the names of the classes."""
+    names = ["cat", "cow", "dog"]
+    net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    answers = davy.watch(net, model, class_names=names).predict(X, verbose=0)
+    return [names[at] for at in answers.argmax(axis=1)]

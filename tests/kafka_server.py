@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import shutil
 import signal
 import socket
@@ -17,7 +16,7 @@ from typing import Any, Self
 
 import pytest
 from network import Proxy
-from services import Service, service_or_skip
+from services import Service, freeze, service_or_skip
 
 ROOT = Path(__file__).parents[1]
 USER, PASSWORD = "davy", "p@ss/word"
@@ -115,7 +114,7 @@ class Broker:
     def stalled(self) -> Iterator[None]:
         """Keep it from running for a while: connections stay open and nothing is answered."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
         try:
             yield
         finally:
@@ -217,19 +216,6 @@ def kafka_cluster(shared_kafka_cluster: Cluster) -> Iterator[Cluster]:
     """Three brokers; what a test kills is started again for the next one."""
     yield shared_kafka_cluster
     shared_kafka_cluster.heal()
-
-
-@pytest.fixture
-def leaving_sockets() -> Iterator[None]:
-    """Collect the sockets that kafka-python leaves open when it cannot connect."""
-    yield
-    gc.collect()
-
-
-def cannot_connect(test: Any) -> Any:
-    """Mark a test in which kafka-python cannot connect: it leaves the sockets to the garbage collector."""
-    test = pytest.mark.usefixtures("leaving_sockets")(test)
-    return pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")(test)
 
 
 def fresh_prefix() -> str:

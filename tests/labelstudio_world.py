@@ -100,6 +100,9 @@ class CrashingTool(SdkTool):
             self._fuse.around(lambda: super(CrashingTool, self).create_project(title, description, config))
         )
 
+    def change_config(self, project: int, config: str) -> None:
+        self._fuse.around(lambda: super(CrashingTool, self).change_config(project, config))
+
     def import_tasks(self, project: int, tasks: Any) -> None:
         self._fuse.around(lambda: super(CrashingTool, self).import_tasks(project, tasks))
 

@@ -12,7 +12,7 @@ import numpy as np
 from davy.blobs import open_blobs
 from davy.codec import Encoder, dump, load, pack
 from davy.config import Settings
-from davy.consume import Loop
+from davy.consume import Loop, stored_positions
 from davy.event import FLAGS, LABELS, Draw, Flag, Label
 from davy.log import Message, open_log
 from davy.meter import Meter
@@ -21,6 +21,7 @@ from davy.store import Store, open_store
 from davy_miner import rounds
 from davy_miner.candidates import COLLECTION, Candidate, candidate_id
 from davy_miner.exchange import Tool
+from davy_miner.rounds import Round
 from davy_miner.worker import Mine
 
 MODEL = "digits:1"
@@ -130,10 +131,14 @@ def in_state(runtime: Runtime, *states: str) -> list[Candidate]:
     return [candidate for candidate in stored(runtime).values() if candidate.state in states]
 
 
-def everything(store: Store) -> dict[str, dict[str, bytes]]:
-    """Read every collection the miner writes."""
-    names = ("candidates", "labels", "rounds", "feedback", "positions", "datasets")
-    return {name: dict(store.items(name)) for name in names}
+def everything(store: Store) -> dict[str, Any]:
+    """Read every collection the miner writes, but for the name of the log it read."""
+    names = ("candidates", "labels", "feedback", "datasets")
+    return {
+        **{name: dict(store.items(name)) for name in names},
+        "rounds": [replace(load(Round, data), log="") for _, data in store.items("rounds")],
+        "positions": {key: place.offset for key, place in stored_positions(store).items()},
+    }
 
 
 def make_label(candidate: Candidate, answer: Any, revision: int = 1, **more: Any) -> Label:

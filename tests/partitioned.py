@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from zlib import crc32
 
-from davy.log import Assigned, Message, Partition, Position, Record
+from davy.log import Assigned, Message, Partition, Position, Record, Waiting
 from davy.log.memory import MemoryLog
 
 
@@ -49,6 +49,9 @@ class PartitionedLog:
         """Give a group, empty before anybody joined it."""
         return self._groups.setdefault(name, Group())
 
+    def identity(self, topic: str) -> str:
+        return self.logs[0].identity(topic)
+
     def start(self, topic: str) -> Position:
         return {(topic, p): log.start(topic)[topic, 0] for p, log in enumerate(self.logs)}
 
@@ -58,6 +61,11 @@ class PartitionedLog:
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> Iterator[Record]:
         records = self.logs[partition].read(topic, 0, start, stop)
         return (replace(record, partition=partition) for record in records)
+
+    def waiting(self, position: Position) -> Waiting:
+        each = [self.logs[partition].waiting({(topic, 0): at}) for (topic, partition), at in position.items()]
+        since = [one.since for one in each if one.since is not None]
+        return Waiting(sum(one.records for one in each), min(since, default=None))
 
     def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
         return sum(log.retain(before=before, max_bytes=max_bytes) for log in self.logs)

@@ -17,7 +17,7 @@ from typing import Self
 
 import pytest
 import redis
-from services import service_or_skip
+from services import freeze, service_or_skip
 
 from davy.store.redis import RedisStore
 
@@ -82,7 +82,7 @@ class RedisServer:
     def pause(self) -> None:
         """Stop it from answering, as a process that hangs."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def resume(self) -> None:
         """Let it go on."""
@@ -161,7 +161,8 @@ def let_leases_age(store: RedisStore, seconds: float) -> None:
     """Take time off every lease of a store: the clock of a server cannot be set, and only the difference counts."""
     client = store._client
     for key in client.scan_iter(match=f"{store._prefix}:lease:*"):
-        client.hincrby(key, "until", -round(seconds * 1000))
+        for moment in ("until", "taken"):
+            client.hincrby(key, moment, -round(seconds * 1000))
 
 
 def free_port() -> int:

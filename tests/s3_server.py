@@ -20,7 +20,7 @@ from typing import Self
 import obstore
 import pytest
 from obstore.store import S3Store
-from services import service_or_skip
+from services import freeze, service_or_skip
 
 GIVEN = os.environ.get("DAVY_TEST_S3", "")
 _MOTO = find_spec("moto") is not None
@@ -55,7 +55,8 @@ class S3Server:
 
     def pause(self) -> None:
         """Stop it from answering, as a process that hangs."""
-        self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        freeze(self._process.pid)
 
     def resume(self) -> None:
         """Let it go on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,15 @@ def engine_answers() -> bool:
     except DockerException:
         return False
     return True
+
+
+def freeze(process: int) -> None:
+    """Stop a child from running; SIGCONT lets it go on.
+
+    On a busy machine its threads run for a while after the signal: until the one that takes it gets its turn.
+    """
+    os.kill(process, signal.SIGSTOP)
+    os.waitid(os.P_PID, process, os.WSTOPPED)
 
 
 def service_or_skip(name: str, present: bool, reason: str) -> Any:

@@ -20,6 +20,8 @@ CALLS: Final = {"30_floats": 3_000, "768_float32": 1_000, "150_kb_image": 400}
 TOGETHER: Final = {"30_floats": 50, "768_float32": 50, "150_kb_image": 5}
 """Calls between two pauses of 5 ms: a server sees some ten thousand rows a second, or a thousand images."""
 BURST: Final = 600
+TOGETHER_WATCHED, BURSTS, PAUSE_SECONDS = 400, 8, 0.3
+"""Calls of a model in a burst, how many bursts, and the pause between, in which the client sends."""
 SETTLE_SECONDS: Final = 6.0
 """The longest of the clients' usual waits for company is 5 s."""
 DEAD_CALLS, DEAD_SECONDS = 100_000, 12.0
@@ -76,6 +78,30 @@ def batch(record: Record, client: str, generator: np.random.Generator) -> float:
         took.append((time.perf_counter() - begun) / 256 * 1e6)
         time.sleep(0.02)
     return round(float(np.median(took[4:])), 3)
+
+
+def watch(record: Record, client: str) -> dict[str, Any]:
+    """Time calls of a model from an array of 30 float64 to one of 3, recorded with what it was given and answered."""
+    answer, x = np.array([0.7, 0.2, 0.1]), np.random.default_rng(0).normal(size=30)
+    if client == "davy":
+        import davy
+
+        predict = davy.watch(lambda x: answer, "watched:1")
+    else:
+
+        def predict(x: Any) -> Any:
+            record({"x": x, "answer": answer})
+            return answer
+
+    took = np.empty((BURSTS, TOGETHER_WATCHED))
+    for burst in took:
+        for i in range(TOGETHER_WATCHED):
+            begun = time.perf_counter_ns()
+            predict(x)
+            burst[i] = time.perf_counter_ns() - begun
+        time.sleep(PAUSE_SECONDS)
+    p50, p99 = np.quantile(took[2:], [0.5, 0.99]) / 1e3
+    return {"watch_p50_us": round(float(p50), 2), "watch_p99_us": round(float(p99), 2)}
 
 
 def sampled_out(record: Record, client: str) -> dict[str, Any]:
@@ -151,7 +177,8 @@ def needed(requirement: str) -> str:
 
 
 TASKS: Final = {
-    "cost": cost, "sampled_out": sampled_out, "background": background, "memory": memory, "leave": leave,
+    "cost": cost, "watch": watch, "sampled_out": sampled_out, "background": background, "memory": memory,
+    "leave": leave,
 }  # fmt: skip
 
 

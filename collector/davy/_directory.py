@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
@@ -18,6 +19,20 @@ _NETWORK: Final = re.compile(
     r"9p|afs|beegfs|gpfs|lustre|ncpfs|nfs4?|smb2|smb3|smbfs|(fuse\.)?(ceph|cephfs|cifs|glusterfs)"
     r"|fuse\.(davfs|gcsfuse|goofys|juicefs|mfs|rclone|s3fs|seaweedfs|smbnetfs|sshfs)"
 )
+
+
+_FREE: Final = "free space on that disk"
+_PERMIT: Final = "give this user write permission"
+_AWAY: Final = "a file lies where a directory should be: move it away"
+_WAYS_OUT: Final = {
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EACCES: _PERMIT,
+    errno.EPERM: _PERMIT,
+    errno.EROFS: "mount the file system for writing",
+    errno.ENOTDIR: _AWAY,
+    errno.EEXIST: _AWAY,
+}
 
 
 def directory_of(url: str) -> Path:
@@ -48,6 +63,19 @@ def make_directory(path: Path, error: type[DavyError]) -> Path:
         remedy = f"choose a directory this user may write to ({failure.strerror})"
         raise error("directory", str(path), remedy) from failure
     return path
+
+
+def unwritten(failure: OSError) -> str:
+    """Return why a file could not be written, and the way out that fits.
+
+    Examples
+    --------
+    >>> unwritten(NotADirectoryError(20, "Not a directory"))
+    'Not a directory: a file lies where a directory should be: move it away'
+    >>> unwritten(PermissionError(13, "Permission denied"))
+    'Permission denied: give this user write permission'
+    """
+    return f"{failure.strerror}: {_WAYS_OUT.get(failure.errno or 0, 'see that the disk is well')}"
 
 
 def write_whole(path: Path, data: bytes, *, beside: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
+import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,10 +28,11 @@ _REMEDIES: Final = {
     sqlite3.SQLITE_CANTOPEN: _PERMISSION,
     sqlite3.SQLITE_PERM: _PERMISSION,
     sqlite3.SQLITE_FULL: "free space on the disk",
-    sqlite3.SQLITE_NOTADB: "this is no SQLite file; move it away",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged; move it away or restore a backup",
+    sqlite3.SQLITE_NOTADB: "this is no SQLite file; move it and its -wal and -shm files away",
     sqlite3.SQLITE_TOOBIG: "a value is too large; put it into the blob store",
 }
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_logger = logging.getLogger("davy.sqlite")
 
 
 class Database:
@@ -43,6 +48,8 @@ class Database:
         Statements that lead from one version of the file to the next; a file's version is how many it has had.
     error
         What is raised when SQLite refuses.
+    if_damaged
+        The way out when the file is damaged, in words.
     filesystem
         Names the type of the file system a path lies on.
 
@@ -59,20 +66,23 @@ class Database:
         migrations: Sequence[Sequence[str]],
         *,
         error: type[DavyError],
+        if_damaged: str,
         filesystem: Callable[[Path], str] = filesystem_type,
     ) -> None:
-        directory = make_directory(directory_of(url), error)
-        self.path = directory.resolve() / name
+        self.path = make_directory(directory_of(url), error).resolve() / name
         self._error = error
-        self._connections = Connections(self.path, error)
-        kind = filesystem(self.path.parent)
-        if is_network(kind):
-            remedy = f"lies on a network file system ({kind}), where file locks fail; choose a local disk"
-            raise error("directory", str(directory), remedy)
-        with self._failures("be opened", _OPEN_SECONDS):
-            if not self.path.exists():
-                self.path.touch(mode=0o600)
-            self._migrate(migrations)
+        self._if_damaged = if_damaged
+        self._damage = ""
+        self._migrations = migrations
+        self._filesystem = filesystem
+        self._connections = Connections(self.path, error, self._prepare)
+        with self._failures("be opened", _OPEN_SECONDS), self._connections.use():
+            pass
+
+    @property
+    def replaced(self) -> int:
+        """How often the file was moved or deleted while it was open here, and another took its place."""
+        return self._connections.replaced
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -88,6 +98,7 @@ class Database:
         Waits at most `timeout` seconds for other writers.
         """
         with self._failures("be written", timeout), self._connections.use() as connection:
+            before = connection.total_changes
             try:
                 _begin(connection, timeout)
                 yield connection
@@ -95,6 +106,39 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+            self._connections.written += connection.total_changes - before
+            if self._connections.moved:
+                remedy = "was moved or deleted while it was written; do it again, in the new one"
+                raise self._error("file", str(self.path), remedy)
+
+    def probe(self, timeout: float) -> None:
+        """Commit a write that changes nothing: the version of the file becomes what it is; raises when it cannot be."""
+        with self.writing(timeout) as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            connection.execute(f"PRAGMA user_version = {version}")
+
+    def damage(self, seconds: float) -> str | None:
+        """Look the whole file over, as others go on reading and writing.
+
+        Returns
+        -------
+        str or None
+            What is damaged, empty when nothing is; None when `seconds` were not enough to know.
+        """
+        self._connections.renew()  # what a connection remembers of the file may be older than the damage
+        try:
+            with self._failures("be looked over", seconds), self._connections.use() as connection:
+                found = _quick_check(connection, seconds)
+        finally:
+            self._connections.renew()
+        if found is not None and found != self._damage:
+            self._note(found)
+        return found
+
+    def refuse_damaged(self) -> None:
+        """Raise when the last look at the file found damage: writing on could spoil what can still be saved."""
+        if self._damage:
+            raise self._error("file", str(self.path), f"is damaged ({self._damage}): {self._if_damaged}")
 
     def checkpoint(self, timeout: float = _CHECKPOINT_SECONDS) -> bool:
         """Move the write-ahead file into the database and cut it to nothing; False when others were in the way."""
@@ -131,6 +175,8 @@ class Database:
             code = getattr(failure, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             busy = f"another process held it for {timeout:g} s; try again"
             advice = busy if code == sqlite3.SQLITE_BUSY else _REMEDIES.get(code, "the database refused")
+            if code == sqlite3.SQLITE_CORRUPT:
+                advice = f"the file is damaged: {self._if_damaged}"
             raise self._refused(verb, failure, advice) from failure
         except OSError as failure:
             raise self._refused(verb, failure, _PERMISSION) from failure
@@ -142,25 +188,78 @@ class Database:
     def _refused(self, verb: str, failure: Exception, advice: str) -> DavyError:
         return self._error("file", str(self.path), f"cannot {verb} ({failure}): {advice}")
 
-    def _migrate(self, migrations: Sequence[Sequence[str]]) -> None:
-        with self._connections.use() as connection:
-            if self._version(connection, migrations) == len(migrations):
-                return
-            _use_write_ahead_log(connection)
-        with self.writing() as connection:
-            for statements in migrations[self._version(connection, migrations) :]:
-                for statement in statements:
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {len(migrations)}")
+    def _note(self, damage: str) -> None:
+        self._damage = damage
+        if damage:
+            _logger.error("%s is damaged (%s): %s", self.path, damage, self._if_damaged)
+        else:
+            _logger.warning("%s is whole again", self.path)
+            self._connections.close()  # with the damaged pages they remember
 
-    def _version(self, connection: sqlite3.Connection, migrations: Sequence[object]) -> int:
+    def _prepare(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        """Make the file when there is none, and bring it to this version's tables."""
+        make_directory(self.path.parent, self._error)
+        kind = self._filesystem(self.path.parent)
+        if is_network(kind):
+            remedy = f"lies on a network file system ({kind}), where file locks fail; choose a local disk"
+            raise self._error("directory", str(self.path.parent), remedy)
+        if not self.path.exists():
+            self._make()
+        connection = connect()
+        if self._version(connection) == len(self._migrations):
+            return
+        _use_write_ahead_log(connection)
+        _begin(connection, _OPEN_SECONDS)
+        for statements in self._migrations[self._version(connection) :]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(self._migrations)}")
+        connection.execute("COMMIT")
+
+    def _make(self) -> None:
+        """Make an empty file, once, whoever else tries.
+
+        What a file that was moved alone has left here is set aside: SQLite would take it for the new file's.
+        """
+        directory = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            if self.path.exists():
+                return
+            for left in (self.path.with_name(self.path.name + suffix) for suffix in ("-wal", "-shm")):
+                if left.exists():
+                    left.replace(left.with_name(f"{left.name}.left"))
+            self.path.touch(mode=0o600)
+        finally:
+            os.close(directory)
+
+    def _version(self, connection: sqlite3.Connection) -> int:
         found = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if found > len(migrations):
-            remedy = (
-                f"a newer Davy wrote it (version {found}, this one reads {len(migrations)}); upgrade Davy"
-            )
+        if found > len(self._migrations):
+            remedy = f"a newer Davy wrote it (version {found}, this one reads {len(self._migrations)}); upgrade Davy"
             raise self._error("file", str(self.path), remedy)
         return found
+
+
+def _quick_check(connection: sqlite3.Connection, seconds: float) -> str | None:
+    _wait_for_locks(connection, seconds)
+    over = threading.Timer(seconds, connection.interrupt)
+    over.daemon = True
+    over.start()
+    try:
+        rows = connection.execute("PRAGMA quick_check(1)").fetchall()
+    except sqlite3.Error as failure:
+        code = getattr(failure, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in _DAMAGED:
+            return str(failure)
+        if code in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY}:
+            return None
+        raise
+    finally:
+        over.cancel()
+        over.join()
+    said = "; ".join(str(text) for (text,) in rows)
+    return "" if said == "ok" else " ".join(said.split())
 
 
 def _begin(connection: sqlite3.Connection, timeout: float) -> None:

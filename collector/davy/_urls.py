@@ -26,6 +26,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_address(host: str) -> bool:
+    """Whether `host` is an IP address and no name.
+
+    Examples
+    --------
+    >>> is_address("192.0.2.7"), is_address("::1"), is_address("davy.example")
+    (True, True, False)
+    """
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def without_password(text: str) -> str:
     """Give a text with the passwords of its URLs left out, for messages, logs and pages.
 

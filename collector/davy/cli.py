@@ -5,21 +5,40 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points, version
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from davy import console
-from davy._urls import without_password
 from davy.config import Settings, describe, load
-from davy.errors import DavyError
+from davy.errors import DavyError, SettingError
 from davy.labelstudio import LocalLabelStudio
-from davy.runner import beside_the_log, make_roles, open_runtime, wanted
+from davy.runner import beside_the_log, make_roles, open_runtime, require_roles, wanted
 from davy.runner import run as run_roles
 
+
+class _Rooms(TyperGroup):
+    """The commands of this file and those of every room that is installed, each imported when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(dict.fromkeys([*super().list_commands(ctx), *sorted(_points())]))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands and cmd_name in _points():
+            try:
+                self.commands[cmd_name] = _built(cmd_name, _points()[cmd_name].load())
+            except ImportError as error:  # a room without its extra: `davy doctor` names it
+                logging.getLogger("davy.cli").debug("no command %s: %s", cmd_name, error)
+        return super().get_command(ctx, cmd_name)
+
+
 app = typer.Typer(
+    cls=_Rooms,
     name="davy",
     help="Davy watches machine-learning models in production and mines their failures.",
     no_args_is_help=True,
@@ -41,26 +60,46 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def run_app(arguments: Sequence[str] | None = None) -> int:
     """Run a command; give the exit code: 2 for wrong input, with one line on stderr."""
-    load_commands()
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
+        _refuse_empty(given)
         return int(app(given or ["--help"], standalone_mode=False) or 0)
     except DavyError as error:
-        sys.stderr.write(f"davy: {error}\n")
+        console.warn(f"davy: {error}")
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except typer.TyperException as error:
-        sys.stderr.write(f"davy: {_one_line(error)}\n")
+        for line in f"davy: {_one_line(error)}".split("\n"):  # a usage has several
+            console.warn(line)
     return 2
 
 
-def load_commands() -> None:
-    """Add the commands of every room that is installed."""
-    for point in sorted(entry_points(group="davy.commands"), key=lambda point: point.name):
-        try:
-            _add(point.name, point.load())
-        except ImportError as error:  # a room without its extra: `davy doctor` names it
-            logging.getLogger("davy.cli").debug("no command %s: %s", point.name, error)
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Raise SettingError when one is empty: mostly a shell variable that is not set, and never what left out means."""
+    for before, text in pairwise(["", *arguments]):
+        joined = text.startswith("--") and "=" in text
+        option, value = text.split("=", 1) if joined else (before, text)
+        if not value:
+            name = option if option.startswith("-") else "argument"
+            raise SettingError(
+                name, value, "is empty: give a value or leave it out; is a shell variable not set?"
+            )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        console.say(f"davy {version('davy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Take what is said before the command."""
 
 
 @app.command()
@@ -68,10 +107,10 @@ def up(host: Host = None, port: Port = None, label_studio: WithLabelStudio = Fal
     """Start everything in one process: gateway, detectors, miner, metrics and status page. Ctrl-C stops it."""
     if not label_studio:
         return _serve(wanted, "gateway", host, port)
-    console.say("davy: starting Label Studio")
+    console.announce("davy: starting Label Studio")
     with LocalLabelStudio(_LABEL_STUDIO) as server:
         found = server.found
-        console.say(f"davy: Label Studio on {found['url']} ({found['user']} / {found['password']})")
+        console.announce(f"davy: Label Studio on {found['url']} ({found['user']} / {found['password']})")
         settings = {"labelstudio.url": found["url"], "labelstudio.api_key": found["api_key"]}
         return _serve(wanted, "gateway", host, port, settings)
 
@@ -95,15 +134,12 @@ def doctor(
     if settings:
         console.show(_settings(load()), title="settings", as_json=as_json)
         return 0
-    from davy.doctor import examine
+    from davy.doctor import examine, open_what_answers
 
-    with open_runtime(forgotten=True) as runtime:  # the log as it is, not a view of it
+    with open_what_answers(load()) as runtime:
         checks = examine(runtime)
-    rows = [
-        {"what": c.what, "state": c.state, "found": without_password(c.found), "remedy": c.remedy}
-        for c in checks
-    ]
-    console.show(rows, title="davy doctor", as_json=as_json)
+        console.show([check.shown() for check in checks], title="davy doctor", as_json=as_json)
+        sys.stdout.flush()  # letting go of what hangs takes a while
     return 1 if any(check.state == "wrong" for check in checks) else 0
 
 
@@ -116,18 +152,21 @@ def _serve(
 ) -> int:
     given = {f"{server}.host": host, f"{server}.port": port, **more}
     overrides = {key: value for key, value in given.items() if value is not None}
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(console.LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line a request
-    with open_runtime(load(overrides=overrides)) as runtime:
+    settings = beside_the_log(load(overrides=overrides))
+    names = choose(settings)
+    require_roles(names)  # before a directory is made
+    with open_runtime(settings) as runtime:
         from davy.gateway import HealthTarget, HttpRole
 
-        names = choose(runtime.settings)
         roles = make_roles(names, runtime)
         if "gateway" not in names:
             roles["health"] = HealthTarget(runtime)
         where = next(role.address for role in roles.values() if isinstance(role, HttpRole))
-        console.say(f"davy: {', '.join(names)} on {runtime.log.url}, {where}; Ctrl-C stops it")
-        sys.stdout.flush()
+        console.announce(f"davy: {', '.join(names)} on {runtime.log.url}, {where}; Ctrl-C stops it")
         return run_roles(roles, runtime)
 
 
@@ -149,8 +188,15 @@ def _one_line(error: typer.TyperException) -> str:
     return message if message.startswith("Usage:") else " ".join(message.split())
 
 
-def _add(name: str, command: object) -> None:
+@cache
+def _points() -> Mapping[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="davy.commands")}
+
+
+def _built(name: str, command: Any) -> Any:
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     if isinstance(command, typer.Typer):
-        app.add_typer(command, name=name)
-    elif callable(command):
-        app.command(name=name)(command)
+        alone.add_typer(command, name=name)
+    else:
+        alone.command(name=name)(command)
+    return typer.main.get_group(alone).commands[name]

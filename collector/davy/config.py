@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from davy._conversions import convert
 from davy._urls import without_password
 from davy.errors import SettingError
 
@@ -21,9 +22,16 @@ T = TypeVar("T")
 
 
 def _setting(
-    default: Any, text: str, *, least: float = -math.inf, most: float = math.inf, secret: bool = False
+    default: Any,
+    text: str,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    secret: bool = False,
+    one_of: tuple[str, ...] = (),
 ) -> Any:
-    return field(default=default, metadata={"help": text, "least": least, "most": most, "secret": secret})
+    limits = {"least": least, "most": most, "one_of": one_of}
+    return field(default=default, metadata={"help": text, "secret": secret, **limits})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +52,15 @@ class SdkSettings:
     )
     oversize: str = _setting("blob", "what becomes of arrays above inline_bytes: blob or summary")
     deny_tags: str = _setting(
-        "password, passwd, secret, token, api_key, apikey, authorization, cookie, set-cookie, session, sessionid,"
-        " csrf_token, credentials, private_key",
-        "tags that never leave the process, unless a rule of fields names them",
+        "password, passwd, passphrase, secret, token, jwt, api_key, apikey, access_key, secret_key, private_key,"
+        " authorization, cookie, cookies, session, sessionid, credentials",
+        "what names of tags and inputs that never leave the process end in, unless a rule of fields names them",
+    )
+    deny_outputs: str = _setting(
+        "password, passwd, passphrase, secret, jwt, api_key, apikey, access_key, secret_key, private_key,"
+        " authorization, cookie, cookies, credentials, sessionid, access_token, api_token, auth_token, bearer_token,"
+        " csrf_token, id_token, refresh_token, session_token",
+        "the same for outputs, where a token alone is a part of a text",
     )
     salt: str = _setting("", "secret that pseudonyms are made with; empty draws one a process", secret=True)
     sample_rate: float = _setting(1.0, "share of inferences captured, by a hash of the id", least=0, most=1)
@@ -132,7 +146,28 @@ class DetectSettings:
     blind_seconds: float = _setting(
         300.0, "silence after which a model is shown as blind instead of healthy", least=1
     )
+    models: int = _setting(
+        1_000,
+        "models counted by name; those beyond, without a reference, are counted together and not shown",
+        least=1,
+    )
+    idle_days: float = _setting(
+        30.0, "silence after which a model is retired until it sends again; 0 retires none", least=0
+    )
+    retired_days: float = _setting(
+        60.0,
+        "time after which totals, reference and incidents of a retired model are forgotten; 0 keeps them",
+        least=0,
+    )
+    incident_days: float = _setting(
+        90.0, "time for which a resolved incident is kept; 0 keeps the newest 200 of each model", least=0
+    )
     poll_records: int = _setting(64, "log records handled in one store transaction", least=1)
+    fields: tuple[tuple[str, str], ...] = _setting(
+        (),
+        "what a field is where guessing fails, first match first: ignore, categorical, numeric, text or time; a pattern"
+        " may begin with a model and a slash",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +189,22 @@ class MineSettings:
         "candidates of a model that may wait, and chosen ones that new ones are compared with",
         least=1,
     )
+    unanswered: int = _setting(
+        2_000,
+        "chosen candidates of a model that may wait for an answer; while there are more no round is run",
+        least=1,
+    )
+    estimate_days: float = _setting(
+        90.0,
+        "age of the random arm from which the error rate is estimated; its near-duplicates go then",
+        least=1,
+    )
     datasets: str = _setting("", "directory of dataset versions; empty puts it beside the store")
+    last_word: str = _setting(
+        "majority",
+        "whose answer counts where people differ: majority, newest or unanimous; without one it is disputed",
+        one_of=("majority", "newest", "unanimous"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +216,14 @@ class GatewaySettings:
     public_url: str = _setting(
         "", "address annotators' browsers reach the gateway by; empty is host and port"
     )
+    hosts: str = _setting(
+        "",
+        "names it is reached by, separated by commas; addresses, localhost and public_url's need no mention",
+    )
     api_key: str = _setting("", "key that clients send as 'Authorization: Bearer …'", secret=True)
+    api_key_file: str = _setting(
+        "", "file with that key in its first line, read again whenever it changes; before `api_key`"
+    )
     media_secret: str = _setting(
         "", "secret that signs media links; empty makes one and keeps it in the store", secret=True
     )
@@ -177,7 +234,7 @@ class GatewaySettings:
         0.0, "writing requests accepted from one key, or one address without a key; 0 sets no limit", least=0
     )
     connections: int = _setting(
-        1_000, "connections held at once; those beyond get 503 and are closed", least=1
+        1_000, "connections held at once; those that send no request make room for others", least=1
     )
     requests_at_once: int = _setting(256, "requests being read and written; those beyond get 503", least=1)
     bytes_at_once: int = _setting(
@@ -186,6 +243,17 @@ class GatewaySettings:
     read_seconds: float = _setting(
         30.0, "longest time the head of a request may take to arrive, and its body", least=0.01
     )
+    models: int = _setting(
+        1_000,
+        "models written at once, in all; one that is silent for a day makes room for a new one",
+        least=1,
+    )
+    key_models: int = _setting(
+        200, "of these, models that one key, or one address without a key, sent first", least=1
+    )
+    model_fields: int = _setting(
+        4_096, "names of fields that a model may have, over all its inferences", least=1
+    )
     recent_ids: int = _setting(
         200_000, "ids remembered, so that an inference sent again is stored once; 0 remembers none", least=0
     )
@@ -193,6 +261,11 @@ class GatewaySettings:
         60.0, "time a logged request waits for its response, and a response for its request", least=0
     )
     join_events: int = _setting(10_000, "logged requests and responses that wait at once", least=1)
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a key that opens everything."""
+        return bool(self.api_key or self.api_key_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -402,64 +475,5 @@ def _build(section: Any, found: Mapping[str, Any], prefix: str) -> Any:
         if is_dataclass(value):
             changes[item.name] = _build(value, found, f"{key}.")
         elif key in found:
-            changes[item.name] = _convert(key, found[key], hints[item.name], item.metadata)
+            changes[item.name] = convert(key, found[key], hints[item.name], item.metadata)
     return replace(section, **changes)
-
-
-def _convert(key: str, value: Any, kind: type, limits: Mapping[str, Any]) -> Any:
-    converted = _CONVERTERS[kind](key, value)
-    if kind in {int, float}:
-        if not converted >= limits["least"]:
-            raise SettingError(key, value, f"must be at least {limits['least']:g}")
-        if not converted <= limits["most"]:
-            raise SettingError(key, value, f"must be at most {limits['most']:g}")
-    return converted
-
-
-def _to_bool(key: str, value: Any) -> bool:
-    text = str(value).strip().lower()
-    if text in {"1", "true", "yes", "on"}:
-        return True
-    if text in {"0", "false", "no", "off"}:
-        return False
-    raise SettingError(key, value, "must be true or false")
-
-
-def _to_int(key: str, value: Any) -> int:
-    try:
-        return int(str(value).replace("_", ""))
-    except ValueError:
-        raise SettingError(key, value, "must be a whole number") from None
-
-
-def _to_float(key: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise SettingError(key, value, "must be a number") from None
-
-
-def _to_str(key: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise SettingError(key, value, "must be text")
-    return value
-
-
-def _to_pairs(key: str, value: Any) -> tuple[tuple[str, str], ...]:
-    if isinstance(value, str):
-        parts = [part.rpartition("=") for part in value.split(",") if part.strip()]
-        value = [(name, found) if mark else (found, None) for name, mark, found in parts]
-    pairs = list(value.items() if isinstance(value, Mapping) else value)
-    for name, found in pairs:
-        if not isinstance(name, str) or not isinstance(found, str):
-            raise SettingError(key, name, "must be a table of text, or 'name=value, name=value'")
-    return tuple((name.strip(), found.strip()) for name, found in pairs)
-
-
-_CONVERTERS: Mapping[Any, Any] = {
-    bool: _to_bool,
-    int: _to_int,
-    float: _to_float,
-    str: _to_str,
-    tuple[tuple[str, str], ...]: _to_pairs,
-}

@@ -1,13 +1,39 @@
-"""What commands print: tables on a terminal, plain lines in a pipe, JSON where a program reads."""
+"""What commands print: tables on a terminal, plain lines in a pipe, JSON where a program reads.
+
+All text goes through `printable`, for names and answers come from strangers.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_STEERS: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Control characters, line breaks, what turns the direction of text or cannot be seen, and halves of characters."""
+
+
+def printable(text: str) -> str:
+    r"""Return text that cannot steer a terminal or feign a line: what could stands as an escape sequence.
+
+    Examples
+    --------
+    >>> print(printable("fraud:3\x1b[2J\nall is well"))
+    fraud:3\x1b[2J\nall is well
+    """
+    return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def show(
@@ -19,36 +45,82 @@ def show(
     `as_json` one JSON array.
     """
     if as_json:
-        sys.stdout.write(json.dumps(list(rows), default=str) + "\n")
+        _write_json(list(rows))
         return
     if not rows:
         say(f"{title}: {empty}")
         return
     columns = list(rows[0])
     if not sys.stdout.isatty():
-        lines = ["\t".join(columns), *("\t".join(_text(row[c]) for c in columns) for row in rows)]
+        lines = [
+            "\t".join(map(printable, columns)),
+            *("\t".join(_text(row[c]) for c in columns) for row in rows),
+        ]
         sys.stdout.write("\n".join(lines) + "\n")
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text  # what stands in brackets is text, not style
 
-    table = Table(*columns, title=title, title_justify="left")
+    headers = [Column(Text(printable(name))) for name in columns]
+    table = Table(*headers, title=Text(printable(title)), title_justify="left")
     for row in rows:
-        table.add_row(*(_text(row[c]) for c in columns))
+        table.add_row(*(Text(_text(row[c])) for c in columns))
     Console().print(table)
 
 
 def show_one(row: Mapping[str, Any], *, title: str, as_json: bool = False) -> None:
     """Print one thing: key and value a line, or one JSON object."""
     if as_json:
-        sys.stdout.write(json.dumps(dict(row), default=str) + "\n")
+        _write_json(dict(row))
         return
     show([{title: key, "": value} for key, value in row.items()], title=title)
 
 
 def say(text: str) -> None:
     """Print a line for a person."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
+
+
+def announce(text: str) -> None:
+    """Print a line for a person at once; where nothing can be printed, what was to be announced goes on without it.
+
+    What could not be written is given up, or the interpreter would try again at its end.
+    """
+    try:
+        say(text)
+        sys.stdout.flush()
+    except OSError as error:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        logging.getLogger("davy.console").warning(
+            "standard output cannot be written (%s): going on without", error.strerror
+        )
+
+
+def warn(text: str) -> None:
+    """Print a line for a person beside what a program reads: on the error stream."""
+    sys.stderr.write(f"{printable(text)}\n")
+
+
+class LogFormatter(logging.Formatter):
+    """Formats what roles log, a line a message; those of a traceback are indented, so none looks like a message."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
+        """Return the line of a record."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(  # noqa: N802 - logging's
+        self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+    ) -> str:
+        """Return the lines of a traceback."""
+        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).split("\n"))
+
+
+def _write_json(value: Any) -> None:
+    # Whatever is not ASCII is escaped; of ASCII's control characters JSON leaves one as it is.
+    sys.stdout.write(json.dumps(value, default=str).replace("\x7f", "\\u007f") + "\n")
 
 
 def _text(value: Any) -> str:
@@ -60,7 +132,7 @@ def _text(value: Any) -> str:
         case list() | tuple():
             return ", ".join(map(_text, value))
         case _:
-            return str(value)
+            return printable(str(value))
 
 
 @contextmanager
@@ -69,6 +141,7 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
     Gives the function that is told how many more are done.
     """
+    description = printable(description)
     if not sys.stderr.isatty():
         begun = time.perf_counter()
         yield lambda _: None

@@ -13,9 +13,9 @@ import typer
 from davy import console
 from davy.codec import decode, load
 from davy.dead_letters import DeadLetters, Letter, Selection
-from davy.doctor import Check
 from davy.errors import DecodeError, SettingError
 from davy.event import ALERTS, FEEDBACK, FLAGS, INFERENCES, LABELS, Alert, Envelope, Feedback, Flag, Label
+from davy.health import Check
 from davy.runner import open_runtime
 from davy.runtime import Runtime
 
@@ -64,7 +64,7 @@ def _list(
 ) -> None:
     """Group the letters by topic, error and the component that set them aside; the offset is that of the newest."""
     selection = Selection(topic=topic, error=error)
-    with open_runtime() as runtime:
+    with open_runtime(make=False) as runtime:
         letters = DeadLetters(runtime)
         rows = _grouped(letters.every(selection) if every else letters.waiting(selection))
     console.show(rows, title="dead letters", as_json=as_json, empty="none")
@@ -79,7 +79,7 @@ def _show(
 ) -> int:
     """Show one letter: its headers, and what its bytes are."""
     selection = Selection(topic=topic, partition=partition, offset=offset)
-    with open_runtime() as runtime:
+    with open_runtime(make=False) as runtime:
         found = list(DeadLetters(runtime).every(selection))
     if not found:
         console.show([], title=f"dead letter at offset {offset}", as_json=as_json, empty="none")
@@ -127,7 +127,7 @@ def _deal_with(
 ) -> int:
     if selection == Selection():
         raise SettingError("letters", "all", "say which: give --topic, --error or --offset")
-    with open_runtime() as runtime:
+    with open_runtime(make=False) as runtime:
         letters = DeadLetters(runtime)
         found = letters.waiting(selection, whole=whole)
         rows = _grouped(found if dry_run else deal(letters, found))

@@ -23,6 +23,11 @@ ALERTS: Final = "davy.alerts"
 LABELS: Final = "davy.labels"
 TOPICS: Final = (INFERENCES, FEEDBACK, FLAGS, ALERTS, LABELS)
 
+_NO_NAME: Final = r"\s\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+MODEL_NAME: Final = rf"[^:{_NO_NAME}]{{1,200}}:[^{_NO_NAME}]{{1,200}}"
+"""What a model may be called, as a regular expression: ``name:version``, without spaces, control characters and what
+turns the direction of text or cannot be seen: a name stands in logs, on terminals and on pages."""
+
 Path: TypeAlias = tuple[str, ...]
 """Where a field sits: ``("inputs", "age")``, ``("outputs", "probs")``, ``("embedding",)``,
 ``("tags", "country")``, ``("alternatives", "digits:2", "probs")``, ``("group",)``, ``("seq",)``."""
@@ -40,12 +45,24 @@ class BlobRef:
     """A claim check: where a large payload lies.
 
     `hash` is the BLAKE2b-256 of the payload in hexadecimal and also its name in the blob store, so equal
-    payloads are stored once.
+    payloads are stored once. `about` is what `davy.fields.measures` said of the value before it was stored: its
+    shape and dtype and what is monitored of it, so that nobody need open the payload to watch it.
     """
 
     hash: str
     length: int
     media_type: str
+    about: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+class Summary(dict[str, Any]):
+    """What stands for an array that was not stored: a mapping, and one value for everybody.
+
+    `shape`, `dtype`, `hash` (BLAKE2b-256 of its bytes in C order), `mean`, `std`, `min` and `max`, and beside them what
+    is monitored of it, as in `BlobRef.about`.
+    """
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +299,12 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A person's answer to a candidate. An edit is a new revision; a skip has ``answer None``."""
+    """A person's answer to a candidate. An edit is a new revision; a skip has ``answer None``.
+
+    `verdict` is what the person said of the model's answer: ``correct``, ``wrong``, ``unclear``, or empty where they
+    only gave an answer. `annotation` names the annotation in the labelling tool; empty where there is none. `note` is
+    what the person said in words.
+    """
 
     candidate: str
     inference_id: bytes
@@ -293,3 +315,6 @@ class Label:
     annotator: str = ""
     seconds: float | None = None
     state: str = "labelled"
+    verdict: str = ""
+    annotation: str = ""
+    note: str = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
@@ -32,12 +31,13 @@ def forget(
 ) -> int:
     """Remove inferences from log, store, payloads, Label Studio and datasets. Exit code 1 when something is left."""
     wanted = frozenset(map(_id, ids or ()))
-    with open_runtime(forgotten=True) as runtime:
+    with open_runtime(forgotten=True, make=False) as runtime:
         work = Forgetting(runtime)
         if tag:
             found = work.tagged(*_name_and_value(tag))
             if not (yes or dry_run):
-                typer.confirm(f"Forget {len(found)} inferences tagged {tag}?", abort=True, err=True)
+                question = console.printable(f"Forget {len(found)} inferences tagged {tag}?")
+                typer.confirm(question, abort=True, err=True)
             wanted |= found
         elif not wanted and not work.unfinished:
             raise SettingError("--id", "", "name an inference, or a tag with --tag NAME=VALUE")
@@ -69,8 +69,8 @@ def _show(outcome: Outcome, *, as_json: bool, title: str) -> None:
         )
     if outcome.stays_until is not None:
         until = datetime.fromtimestamp(outcome.stays_until / 1e9, UTC).isoformat(timespec="minutes")
-        sys.stderr.write(
-            f"davy: the log cannot erase: nothing reads it any more, its bytes go by {until} (log.keep_hours)\n"
+        console.warn(
+            f"davy: the log cannot erase: nothing reads it any more, its bytes go by {until} (log.keep_hours)"
         )
     for problem in dict.fromkeys(outcome.problems):
-        sys.stderr.write(f"davy: not removed: {problem}\n")
+        console.warn(f"davy: not removed: {problem}")

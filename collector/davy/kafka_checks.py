@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from davy.doctor import Check
 from davy.errors import DavyError
+from davy.health import Check
 from davy.log._kafka.log import ClusterLog
 from davy.runtime import Runtime
 

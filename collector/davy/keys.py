@@ -28,10 +28,12 @@ def _create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and show it, this once: the store keeps only a hash of it."""
-    from davy.gateway.keys import KeyRing
+    from davy.gateway.keys import KeyRing, require_rights
 
+    scopes = scope or ["write"]
+    require_rights(project, scopes)  # before a directory is made
     with open_runtime() as runtime:
-        key, secret = KeyRing(runtime.store).create(project, scope or ["write"])
+        key, secret = KeyRing(runtime.store).create(project, scopes)
     console.show_one({**_row(key), "key": secret}, title="key", as_json=as_json)
 
 
@@ -40,7 +42,7 @@ def _list(as_json: AsJson = False) -> None:
     """List the keys, those that ended too; never their secrets."""
     from davy.gateway.keys import KeyRing
 
-    with open_runtime() as runtime:
+    with open_runtime(make=False) as runtime:
         rows = [_row(key) for key in KeyRing(runtime.store).listed()]
     console.show(rows, title="keys", as_json=as_json, empty="none yet; `davy keys create` makes one")
 
@@ -50,7 +52,7 @@ def _revoke(key: KeyId, as_json: AsJson = False) -> None:
     """End a key; gateways that run refuse it within two seconds."""
     from davy.gateway.keys import KeyRing
 
-    with open_runtime() as runtime:
+    with open_runtime(make=False) as runtime:
         found = KeyRing(runtime.store).revoke(key)
     console.show_one(_row(found), title="key", as_json=as_json)
 
@@ -60,13 +62,13 @@ def _rotate(
     key: KeyId,
     overlap_hours: Annotated[
         float, typer.Option(help="Hours in which the old key stays good too.", min=0)
-    ] = 0.0,
+    ] = 24.0,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key like this one, show it once, and end this one."""
+    """Make a key like this one, show it once, and end this one, a day later if not told otherwise."""
     from davy.gateway.keys import KeyRing
 
-    with open_runtime() as runtime:
+    with open_runtime(make=False) as runtime:
         found, secret = KeyRing(runtime.store).rotate(key, overlap_hours=overlap_hours)
     console.show_one({**_row(found), "key": secret}, title="key", as_json=as_json)
 

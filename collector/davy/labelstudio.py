@@ -19,7 +19,7 @@ class LocalLabelStudio:
     Parameters
     ----------
     directory
-        Where it keeps its projects; used again when it exists.
+        Where it keeps its projects; made when it starts, used again when it exists.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -27,7 +27,6 @@ class LocalLabelStudio:
         self._child: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        self._directory.mkdir(parents=True, exist_ok=True)
         self._child = subprocess.Popen(
             [sys.executable, "-m", "davy_miner.labelstudio", str(self._directory)],
             stdin=subprocess.DEVNULL,
@@ -56,6 +55,7 @@ class LocalLabelStudio:
             raise LabelError("Label Studio", str(self._directory), "is not started: enter its context first")
         line = self._child.stdout.readline()
         if not line:
-            raise LabelError("Label Studio", str(self._directory), self._child.stderr.read().strip())
+            said = self._child.stderr.read().strip().rpartition("\n")[2]
+            raise LabelError("--label-studio", str(self._directory), said.removeprefix("davy: "))
         found: Mapping[str, str] = json.loads(line)
         return found

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from davy.metrics import CATALOGUE, Metric
+from davy.metrics import BUILD_INFO, CATALOGUE, Metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric as Family
 
 
 class Meter:
-    """The instruments of one process, in a registry of its own (never the global one).
+    """The instruments of one process and what the system knows of it, in a registry of its own (never the global one).
 
     Examples
     --------
@@ -26,9 +30,11 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
         self._registry: CollectorRegistry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._registry)
+        self._before: list[Callable[[], None]] = []
         kinds: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
         self._instruments: dict[str, Any] = {}
         for metric in CATALOGUE:
@@ -40,6 +46,7 @@ class Meter:
                 registry=self._registry,
                 **more,
             )
+        self.set(BUILD_INFO, 1, version=version("davy"), python=platform.python_version())
 
     def add(self, metric: Metric, amount: float = 1.0, /, **labels: str) -> None:
         """Count `amount` more of something."""
@@ -62,16 +69,49 @@ class Meter:
                 child._buckets[place].inc(count)
         child._sum.inc(float(values.sum()))
 
+    def zero(self, metric: Metric, /, **labels: str) -> None:
+        """Show a counter or gauge that has not moved yet as zero, for every value its last label is known to take."""
+        last = metric.labels[-1] if metric.labels else ""
+        known: list[dict[str, str]] = (
+            [{last: value} for value in metric.known] if last not in labels else [{}]
+        )
+        for more in known:
+            self._child(metric, labels | more).inc(0)
+
     def forget(self, metric: Metric, /, **labels: str) -> None:
         """Show nothing any more of the series with these labels, whatever their other labels are."""
         self._instruments[metric.name].remove_by_labels(labels)
+
+    def before_exposition(self, action: Callable[[], None]) -> None:
+        """Call `action` whenever the metrics are read, to set what depends on the moment."""
+        self._before.append(action)
+
+    def forget_model(self, model: str) -> None:
+        """Show nothing any more of a model."""
+        for metric in CATALOGUE:
+            if "model" in metric.labels:
+                self.forget(metric, model=model)
 
     def exposition(self) -> bytes:
         """Give every metric in Prometheus' text format."""
         from prometheus_client import generate_latest
 
-        return generate_latest(self._registry)
+        for action in self._before:
+            action()
+        return generate_latest(_Timeless(self._registry))
 
     def _child(self, metric: Metric, labels: dict[str, str]) -> Any:
         instrument = self._instruments[metric.name]
         return instrument.labels(**labels) if metric.labels else instrument
+
+
+class _Timeless:
+    """A registry without the ``_created`` series, which nothing here reads and which double what a counter takes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Family]:
+        for family in self._registry.collect():
+            family.samples = [one for one in family.samples if not one.name.endswith("_created")]
+            yield family

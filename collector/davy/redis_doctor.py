@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from davy.doctor import Check
+from davy.health import Check
 from davy.runtime import Runtime
 
 

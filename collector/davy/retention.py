@@ -23,8 +23,8 @@ _logger = logging.getLogger("davy.retention")
 class RetentionTarget(Target):
     """Deletes what is due: records, names of forgotten inferences, and payloads that nothing refers to.
 
-    Every ten minutes records older than `log.keep_hours` go, and the oldest beyond `log.keep_bytes`. Every hour up to
-    50,000 payloads are looked at, the next hour those that follow.
+    At the start and every ten minutes records older than `log.keep_hours` go, and the oldest beyond `log.keep_bytes`.
+    Every hour up to 50,000 payloads are looked at, the next hour those that follow.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -34,9 +34,10 @@ class RetentionTarget(Target):
 
     def run(self) -> None:
         """Work until the runtime's stop signal; what fails is counted and tried again ten minutes later."""
-        while not self._runtime.stop.wait(_EVERY_SECONDS):
+        while not self._runtime.stop.is_set():
             for due in (self.retain, self.drop_names, self.collect_due):
                 self._try(due)
+            self._runtime.stop.wait(_EVERY_SECONDS)
 
     def retain(self) -> int:
         """Delete what is due; give the number of records."""
@@ -53,7 +54,9 @@ class RetentionTarget(Target):
     def collect_due(self) -> int:
         """Collect orphaned payloads once an hour; give their number."""
         now = self._runtime.clock()
-        if now - self._orphans_at < _ORPHANS_EVERY_SECONDS * 1e9:
+        if (
+            0 <= now - self._orphans_at < _ORPHANS_EVERY_SECONDS * 1e9
+        ):  # less than nothing: the clock was set back
             return 0
         self._orphans_at = now
         return self.collect()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
@@ -14,6 +14,7 @@ from typing import Final
 from davy.blobs import blob_address, open_blobs
 from davy.config import Settings, load
 from davy.errors import SettingError
+from davy.existing import require_place
 from davy.forgetting import HidingLog
 from davy.log import Log, open_log
 from davy.meter import Meter
@@ -54,7 +55,9 @@ def beside_the_log(settings: Settings) -> Settings:
 
 
 @contextmanager
-def open_runtime(settings: Settings | None = None, *, forgotten: bool = False) -> Iterator[Runtime]:
+def open_runtime(
+    settings: Settings | None = None, *, forgotten: bool = False, make: bool = True
+) -> Iterator[Runtime]:
     """Open log, store and blobs for a command or a server; close them at the end.
 
     Parameters
@@ -63,13 +66,17 @@ def open_runtime(settings: Settings | None = None, *, forgotten: bool = False) -
         Those of this process by default.
     forgotten
         Whether readers of the log see what was forgotten, too.
+    make
+        Whether directories that are missing are made; what only reads makes none.
 
     Raises
     ------
     SettingError
-        A setting or an address is wrong.
+        A setting or an address is wrong, or names a directory that is not there and not to be made.
     """
     settings = beside_the_log(settings or load())
+    if not make:
+        require_place(settings)
     with (
         closing(open_store(settings.store_url)) as store,
         closing(open_log(settings.url, settings)) as log,
@@ -93,6 +100,12 @@ def wanted(settings: Settings) -> list[str]:
         The extra of a role is not installed.
     """
     return [name for name in sorted(targets()) if _load(name).wanted(settings)]
+
+
+def require_roles(names: Iterable[str]) -> None:
+    """Raise SettingError unless roles with these names are installed with all they need."""
+    for name in names:
+        _load(name)
 
 
 def make_roles(names: Sequence[str], runtime: Runtime) -> dict[str, Target]:
@@ -127,9 +140,6 @@ def run(roles: Mapping[str, Target], runtime: Runtime) -> int:
 
 
 def _make(name: str, runtime: Runtime) -> Target:
-    known = targets()
-    if name not in known:
-        raise SettingError("target", name, f"no such role; installed are {', '.join(sorted(known))}")
     target = _load(name)
     try:
         return target(runtime)
@@ -138,8 +148,11 @@ def _make(name: str, runtime: Runtime) -> Target:
 
 
 def _load(name: str) -> type[Target]:
+    known = targets()
+    if name not in known:
+        raise SettingError("target", name, f"no such role; installed are {', '.join(sorted(known))}")
     try:
-        target: type[Target] = targets()[name].load()
+        target: type[Target] = known[name].load()
     except ImportError as error:
         raise _without(name, error) from error
     return target

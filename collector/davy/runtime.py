@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from davy._signals import SignalSafeEvent
 from davy.blobs import Blobs
@@ -17,30 +17,37 @@ from davy.store import Store
 
 
 class Pulse:
-    """When each role of this process last did something, if only to look for work.
+    """What each role of this process reads, and when it last got something done, if only to find that all is done.
 
     Examples
     --------
     >>> now = 100.0
     >>> pulse = Pulse(clock=lambda: now)
-    >>> pulse.beat("detect")
+    >>> pulse.begin("detect", ["davy.inferences"])
     >>> now = 170.0
-    >>> pulse.silent(60.0)
+    >>> pulse.silence()
     {'detect': 70.0}
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self.clock = clock
+        self.reads: dict[str, Sequence[str]] = {}
+        """The topics of each role."""
         self._beats: dict[str, float] = {}
 
-    def beat(self, role: str) -> None:
-        """Say that a role did something."""
-        self._beats[role] = self._clock()
+    def begin(self, role: str, topics: Sequence[str]) -> None:
+        """Say that a role is at work in this process, and on which topics."""
+        self.reads[role] = topics
+        self.beat(role)
 
-    def silent(self, seconds: float) -> dict[str, float]:
-        """Give the roles that did nothing for more than `seconds`, and for how long."""
-        now = self._clock()
-        return {role: now - beat for role, beat in list(self._beats.items()) if now - beat > seconds}
+    def beat(self, role: str) -> None:
+        """Say that a role did what there was to do, without a failure."""
+        self._beats[role] = self.clock()
+
+    def silence(self) -> dict[str, float]:
+        """Give the seconds for which each role has got nothing done."""
+        now = self.clock()
+        return {role: now - beat for role, beat in list(self._beats.items())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,9 @@ class Runtime:
 
 class Target(Protocol):
     """A role of `davy up` and `davy run`: a subclass, found by the entry point group ``davy.targets``."""
+
+    reads: ClassVar[Sequence[str]] = ()
+    """The topics it reads with a position of its own, of which `davy doctor` says how far it is."""
 
     def __init__(self, runtime: Runtime) -> None: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from davy import metrics
@@ -11,9 +11,11 @@ from davy.metrics import CATALOGUE, Metric
 from davy_dashboards import _panels as panels
 from davy_dashboards._panels import BLUE, GREEN, RED, YELLOW
 from davy_dashboards._promql import in_range, latest, mentions, per_second, quantile, select, share_below
+from davy_detectors.models import State
 
 UID: Final = "davy"
-_STATES: Final = {"0": ("healthy", GREEN), "1": ("blind", YELLOW), "2": ("drifting", RED)}
+_COLOURS: Final[Mapping[State, str]] = {"healthy": GREEN, "unwatched": BLUE, "blind": YELLOW, "drifting": RED}
+_STATES: Final = {str(number): (state, colour) for number, (state, colour) in enumerate(_COLOURS.items())}
 _OPEN: Final = {"0": ("closed", GREEN), "1": ("open", RED)}
 _QUIET: Final = ((None, GREEN), (1.0, RED))
 
@@ -66,12 +68,14 @@ def _rows() -> Iterator[tuple[str, Sequence[Any]]]:
 
 
 def _models() -> list[Any]:
-    blind, incident = select(metrics.BLIND), select(metrics.INCIDENT_OPEN)
+    state = " or ".join(
+        f"{number} * {select(metrics.MODEL_STATE, state=state)}" for number, state in enumerate(_COLOURS)
+    )
     age = f"time() - {latest(metrics.LAST_INFERENCE)}"
     return [
         panels.numbers(
-            "State", "Blind means nothing arrives: nobody can say whether the model is healthy.",
-            (f"max by (model) ({blind} or 2 * {incident})", "{{model}}"),
+            "State", "Unwatched: it has no reference. Blind: nothing arrives. Nobody can say whether such a model is"
+            " healthy.", (f"max by (model) ({state})", "{{model}}"),
             width=12, names=_STATES, none="no model has sent anything yet",
         ),
         panels.numbers(
@@ -132,10 +136,12 @@ def _queue() -> list[Any]:
         panels.bars("Labels by verdict", "Read back in the time shown.",
                     (in_range(metrics.LABELS), "{{model}} {{verdict}}")),
         panels.lines("Tasks confirmed a second", "Candidates that Label Studio holds.",
-                     (per_second(metrics.TASKS), "{{model}}"), unit="ops", width=8),
+                     (per_second(metrics.TASKS), "{{model}}"), unit="ops", width=6),
+        panels.bars("Cannot be asked", "Chosen in the time shown, but nobody can be asked about them, by cause.",
+                    (in_range(metrics.UNLABELLABLE), "{{model}} {{cause}}"), width=6),
         panels.lines("Duplicates a second", "Set aside so that nobody labels the same thing twice, by kind.",
-                     (per_second(metrics.DUPLICATES), "{{model}} {{kind}}"), unit="ops", width=8),
-        panels.numbers("Dataset versions", "Built so far.", (latest(metrics.DATASETS), "{{model}}"), width=8,
+                     (per_second(metrics.DUPLICATES), "{{model}} {{kind}}"), unit="ops", width=6),
+        panels.numbers("Dataset versions", "Built so far.", (latest(metrics.DATASETS), "{{model}}"), width=6,
                        none="none yet"),
     ]  # fmt: skip
 
@@ -143,8 +149,17 @@ def _queue() -> list[Any]:
 def _health() -> list[Any]:
     return [
         panels.lines("Lag", "Log records a role has yet to read.", (latest(metrics.LAG), "{{role}}"), width=8),
+        panels.lines("Testing behind", "Between the newest inference and the event time up to which all were tested.",
+                     (f"{latest(metrics.LAST_INFERENCE)} - {latest(metrics.TESTED_UNTIL)}", "{{model}}"),
+                     unit="s", width=8),
         panels.lines("Partitions nobody reads", "How long nobody has read on where inferences wait, by partition.",
                      (latest(metrics.UNREAD_SECONDS), "{{partition}}"), unit="s", width=8),
+        panels.lines("Roles that do nothing", "Time since a role last did what there was to do, without a failure.",
+                     (latest(metrics.ROLE_SILENT), "{{role}}"), unit="s", width=8),
+        panels.lines("Waiting", "How long the oldest record that a role has yet to read has waited.",
+                     (latest(metrics.LAG_SECONDS), "{{role}}"), unit="s", width=8),
+        panels.lines("Failing checks", "1 while a check of /readyz finds something wrong; `davy doctor` says what.",
+                     (latest(metrics.CHECK_FAILING), "{{check}}"), width=8),
         panels.lines("Time of one transaction", "Median and 95th percentile, by role.",
                      (quantile(metrics.BATCH_SECONDS, 0.5), "{{role}} median"),
                      (quantile(metrics.BATCH_SECONDS, 0.95), "{{role}} 95 %"), unit="s", width=8),

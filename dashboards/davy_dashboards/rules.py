@@ -63,6 +63,16 @@ RULES: Final[tuple[Rule, ...]] = (
         run="davy doctor",
     ),
     Rule(
+        name="DavyModelUnwatched",
+        expression=f'max by (model) ({metrics.MODEL_STATE.name}{{state="unwatched"}}) == 1',
+        severity="ticket",
+        patience="1h",
+        summary="Nobody watches {{ $labels.model }}",
+        description="{{ $labels.model }} sends inferences and has no reference to be compared with: whatever happens"
+        " to it, no alarm is raised.",
+        run="davy reference fit --model NAME:VERSION --from-log",
+    ),
+    Rule(
         name="DavyInferencesDropped",
         expression=grew(metrics.DROPPED, "10m", by=("model", "reason")),
         severity="ticket",
@@ -99,6 +109,25 @@ RULES: Final[tuple[Rule, ...]] = (
         run="davy doctor",
     ),
     Rule(
+        name="DavyRoleSilent",
+        expression=f"max by (role) ({metrics.ROLE_SILENT.name}) > 60",
+        severity="page",
+        summary="{{ $labels.role }} gets nothing done",
+        description="{{ $labels.role }} has neither handled a record nor found that there is none for"
+        " {{ $value | humanizeDuration }}: it hangs, or fails again and again.",
+        run="davy doctor",
+    ),
+    Rule(
+        name="DavyCheckFailing",
+        expression=f"max by (check) ({metrics.CHECK_FAILING.name}) == 1",
+        severity="page",
+        patience="1m",
+        summary="Davy cannot work: {{ $labels.check }}",
+        description="The check {{ $labels.check }} of /readyz finds something wrong. `davy doctor` and /readyz say"
+        " what, and what to do.",
+        run="davy doctor",
+    ),
+    Rule(
         name="DavyRoleFailing",
         expression=grew(metrics.ROLE_ERRORS, "10m", by=("role", "error"), more_than=2),
         severity="ticket",
@@ -106,6 +135,15 @@ RULES: Final[tuple[Rule, ...]] = (
         description="{{ $labels.role }} failed {{ $value | humanize }} times in the last ten minutes and"
         " tried again; nothing is lost, but it may not get on.",
         run="davy doctor",
+    ),
+    Rule(
+        name="DavyCandidatesUnlabellable",
+        expression=grew(metrics.UNLABELLABLE, "1h", by=("model", "cause")),
+        severity="ticket",
+        summary="{{ $labels.model }}: samples nobody can be asked about ({{ $labels.cause }})",
+        description="{{ $value | humanize }} samples of {{ $labels.model }} were chosen in the last hour and cannot"
+        " become tasks. Their labels are spent on others; they stay, with the reason.",
+        run="davy candidates --state unlabellable",
     ),
     Rule(
         name="DavyDown",

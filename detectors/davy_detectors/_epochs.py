@@ -12,6 +12,21 @@ from davy.store import Store
 from davy_detectors._tally import Compact, Tally, compact
 
 
+def collection(model: str) -> str:
+    """Give the collection of a model's epochs."""
+    return f"epochs/{model}"
+
+
+def newest(store: Store, model: str) -> int:
+    """Return when the newest stored epoch of a model starts, -1 when none is stored."""
+    return max((int(key) for key, _ in store.items(collection(model))), default=-1)
+
+
+def sizes(store: Store, model: str, since: int) -> int:
+    """Return how many inferences of a model fell into the stored epochs that start at `since` or later."""
+    return sum(int(load_any(data)[1]) for key, data in store.items(collection(model)) if int(key) >= since)
+
+
 @dataclass(slots=True)
 class Epoch:
     """What was counted in one epoch, known by the moment `start`, nanoseconds since 1970.
@@ -26,6 +41,14 @@ class Epoch:
     tested: int = 0
     counts: dict[str, Compact] = field(default_factory=dict)
 
+    def take_in(self, other: Epoch, latest: int) -> None:
+        """Add what was counted in another epoch, as if it had happened at `latest`."""
+        self.size += other.size
+        self.latest = max(self.latest, latest)
+        self.tested += other.tested
+        for name, counts in other.counts.items():
+            self.counts[name] = compact(counts.astype(np.int64) + self.counts.get(name, 0))
+
 
 class Epochs:
     """The epochs of one model, kept in ``epochs/<model>``.
@@ -37,27 +60,38 @@ class Epochs:
     """
 
     def __init__(self, store: Store, model: str) -> None:
-        self._collection = f"epochs/{model}"
+        self._collection = collection(model)
         self._epochs: dict[int, Epoch] = {}
         self._changed: set[int] = set()
         for _, data in store.items(self._collection):
             epoch = Epoch(*load_any(data))
             self._epochs[epoch.start] = epoch
 
-    def add(self, tally: Tally, reference: str, *, after: int, instead: int) -> list[tuple[int, int]]:
+    @property
+    def newest(self) -> int:
+        """The start of the last epoch; -1 when there is none."""
+        return max(self._epochs, default=-1)
+
+    def add(
+        self, tally: Tally, reference: str, *, after: int, instead: int, upto: int, present: int
+    ) -> list[tuple[int, int]]:
         """Add a tally; give (start of epoch, inferences) of what it held.
 
-        Inferences of an epoch up to `after`, which can no longer change, count in the epoch `instead`. Their counts are
-        left out when they were made with another reference.
+        Inferences of an epoch up to `after`, which can no longer change, count in the epoch `instead`; those of one
+        after `upto`, which has not come yet, in the epoch `present`. Their counts are left out when they were made with
+        another reference.
         """
         added = []
         for index, (moment, size) in enumerate(zip(tally.epochs.tolist(), tally.sizes.tolist(), strict=True)):
+            latest = int(tally.latest[index])
+            if moment > upto:
+                moment = latest = present
             start = moment if moment > after else instead
             epoch = self._epochs.setdefault(start, Epoch(start))
             epoch.size += size
-            epoch.latest = max(epoch.latest, int(tally.latest[index]))
-            if tally.counts and tally.reference == reference:
-                epoch.tested += size
+            epoch.latest = max(epoch.latest, latest)
+            if tally.counts and tally.reference == reference and tally.tested[index]:
+                epoch.tested += int(tally.tested[index])
                 for name, counts in tally.counts.items():
                     epoch.counts[name] = compact(counts[index].astype(np.int64) + epoch.counts.get(name, 0))
             self._changed.add(start)
@@ -74,6 +108,15 @@ class Epochs:
             del self._epochs[start]
             self._changed.discard(start)
             changes.delete(self._collection, _key(start))
+
+    def bring_back(self, upto: int, present: int, changes: Changes) -> None:
+        """Let what was counted in epochs after `upto` count in the epoch `present`."""
+        for start in [start for start in self._epochs if start > upto]:
+            future = self._epochs.pop(start)
+            self._changed.discard(start)
+            changes.delete(self._collection, _key(start))
+            self._epochs.setdefault(present, Epoch(present)).take_in(future, present)
+            self._changed.add(present)
 
     def forget_counts(self) -> None:
         """Forget what was counted with the reference that no longer is in force."""

@@ -15,6 +15,7 @@ from davy.event import INFERENCES
 from davy.log import Message
 from davy.store import Batch as Changes
 from davy_detectors import _pursuits, _seen, _tally, alerts
+from davy_detectors._clocks import TOLERANCE, Clocks, read_marks
 from davy_detectors._course import Course, Raised, Tested
 from davy_detectors._episodes import Episodes, Outcome
 from davy_detectors._epochs import Epochs
@@ -26,14 +27,15 @@ from davy_detectors._totals import Totals
 from davy_detectors._trail import Trail
 from davy_detectors.alerts import Incident
 from davy_detectors.evidence import Case, Findings, gather
+from davy_detectors.models import COLLECTION
 
 if TYPE_CHECKING:
     from davy.config import DetectSettings
     from davy_detectors.base import Monitor
     from davy_detectors.reference import Reference
 
-COLLECTION: Final = "detect"
-_SNAPSHOTS: Final = "snapshots"
+SNAPSHOTS: Final = "snapshots"
+_ALL_TIME: Final = 2**63 - 1
 _VERSION: Final = 2
 _SLACK: Final = 1.25
 _BLOCK: Final = 32
@@ -83,8 +85,23 @@ class Examination:
         """The causes of its open incidents."""
         return set(self._episodes.open_ones)
 
+    @property
+    def scorers(self) -> Sequence[str]:
+        """The scorers of its reference."""
+        return list(self._reference.scorers) if self._reference is not None else []
+
+    @property
+    def watched(self) -> bool:
+        """Whether it is compared with a reference."""
+        return bool(self._version)
+
     def turn(
-        self, closed: int, tallies: Sequence[tuple[str, Tally]], changes: Changes, patience: float
+        self,
+        closed: int,
+        tallies: Sequence[tuple[str, Tally]],
+        clocks: Clocks,
+        changes: Changes,
+        patience: float,
     ) -> list[Message]:
         """Take in tallies and test the epochs that start up to `closed`; give what to publish.
 
@@ -92,19 +109,46 @@ class Examination:
         """
         outcome, until = Outcome(), time.monotonic() + patience
         adopted = self._adopt(outcome)
+        brought_back = self._bring_back(clocks, changes)
         head = self._course.tested
-        self._take_in(tallies, changes)
+        self._take_in(tallies, clocks, changes)
         epochs = self._epochs.between(self._course.tested, max(closed, head))
         for start in range(0, len(epochs), _BLOCK):
             for one in self._course.run(epochs[start : start + _BLOCK]):
                 self._follow(one, head, outcome)
             if self._course.tested >= head and time.monotonic() > until:
                 break
-        if not (adopted or tallies or epochs):
+        if not (adopted or brought_back or tallies or epochs):
             return []
         self._forget(changes)
         self._settle(outcome, changes)
         return outcome.messages
+
+    def retire(self, tallies: Sequence[tuple[str, Tally]], clocks: Clocks, changes: Changes) -> list[Message]:
+        """End what is open and keep what it all came to; give what to publish.
+
+        When it is taken back, its inferences are numbered on, and none from before this moment is looked at again.
+        """
+        outcome = Outcome()
+        for key, tally in tallies:
+            changes.delete(_tally.collection(self.model), key)
+            self.totals.add(tally)
+        self._episodes.end_all(self.totals.events, self.totals.last_at, outcome)
+        self._version, self._reference, self._alarmed = "", None, {}
+        self._epochs.forget(_ALL_TIME, changes)
+        before = self._start_of(clocks.now) - int(self._settings.epoch_seconds * SECOND)
+        self._course = Course(self._make, since=before, number=self.totals.events)
+        self._trail = Trail()
+        self._keep_snapshot(changes)
+        changes.delete(_tally.MODELS, self.model)
+        _pursuits.end(self.model, changes)
+        self._settle(outcome, changes)
+        return outcome.messages
+
+    def hush(self, now: int, changes: Changes) -> None:
+        """Take it for heard last at `now`: it fell silent, and the clock that told otherwise was ahead."""
+        self.totals.bring_back(now)
+        changes.put(COLLECTION, self.model, self._dump())
 
     def readings(self) -> tuple[float | None, dict[str, float]]:
         """Give the evidence over what an alarm needs: altogether, None without a reference, and by feature."""
@@ -114,6 +158,12 @@ class Examination:
             for feature, ratio in reading.features.items():
                 ratios[feature] = max(ratio, ratios.get(feature, 0.0))
         return max((reading.ratio for reading in readings), default=None), ratios
+
+    @property
+    def tested_until(self) -> int:
+        """Event time up to which inferences were tested, nanoseconds; 0 before the first epoch was."""
+        tested = self._course.tested
+        return tested + int(self._settings.epoch_seconds * SECOND) if tested >= 0 else 0
 
     @property
     def _settings(self) -> DetectSettings:
@@ -133,17 +183,48 @@ class Examination:
         self._moved = True
         return True
 
-    def _take_in(self, tallies: Sequence[tuple[str, Tally]], changes: Changes) -> None:
+    def _bring_back(self, clocks: Clocks, changes: Changes) -> bool:
+        """Let go of what lies in the future: a clock that was ahead told it. Say whether anything did.
+
+        What was tested stays tested, and the next to be tested is what was appended after the clock was set back; what
+        was not tested counts now. So nothing counts twice, and nothing is left out.
+        """
+        course, latest = self._course, clocks.now + TOLERANCE
+        if max(course.tested, self._epochs.newest, self.totals.heard_at) <= latest:
+            return False
+        if course.tested > latest:
+            self._epochs.forget(course.tested, changes)
+            course.settle(self._start_of(clocks.latest_back) - 1)
+            self._trail.forget_after(course.since)
+            self._alarmed = {monitor: min(start, course.since) for monitor, start in self._alarmed.items()}
+            self._moved = True
+        self._epochs.bring_back(latest, self._start_of(clocks.now), changes)
+        self.totals.bring_back(clocks.now)
+        return True
+
+    def _start_of(self, moment: int) -> int:
+        return moment - moment % int(self._settings.epoch_seconds * SECOND)
+
+    def _take_in(self, tallies: Sequence[tuple[str, Tally]], clocks: Clocks, changes: Changes) -> None:
         """Add tallies to the epochs; when one of these was tested already, go back to before it."""
         course, late = self._course, set()
         for key, tally in tallies:
             changes.delete(_tally.collection(self.model), key)
             self.totals.add(tally)
-            added = self._epochs.add(tally, self._version, after=course.since, instead=course.tested + 1)
+            added = self._epochs.add(
+                tally,
+                self._version,
+                after=course.since,
+                instead=course.tested + 1,
+                upto=clocks.now + TOLERANCE,
+                present=self._start_of(clocks.now),
+            )
             for epoch, size in added:
                 if epoch <= course.tested:
                     late.add(epoch)
                     self.totals.late += size
+        if tallies:
+            self.totals.bring_back(clocks.now)
         if late:
             self.totals.restated += len(late)
             course.go_back()
@@ -162,11 +243,13 @@ class Examination:
     def _look(self, tested: Tested, item: Raised, calm_since: int, change: int) -> Findings:
         assert self._reference is not None
         log, settings = self._tools.runtime.log, self._settings
+        name, partitions = log.identity(INFERENCES), [partition for _, partition in log.end(INFERENCES)]
         source = Source(
             log=log,
             model=self.model,
             numbers=self._trail,
-            seen=_seen.by_partition(self._store, self.model, [place[1] for place in log.end(INFERENCES)]),
+            seen=_seen.by_partition(self._store, self.model, partitions, name),
+            marks={partition: mark.in_log(name) for partition, mark in read_marks(self._store).items()},
             horizon=int(settings.restate_seconds * SECOND),
             lateness=int(settings.lateness_seconds * SECOND),
             stop=tested.epoch.start + int(settings.epoch_seconds * SECOND),
@@ -188,12 +271,15 @@ class Examination:
             final = course.tested - horizon
             course.advance(self._epochs.between(course.since, final), final)
             self._moved = True
-        since, number, monitors = course.snapshot
         if self._moved:
-            self._epochs.forget(since, changes)
-            kept = {"since": since, "number": number, "monitors": monitors}
-            changes.put(_SNAPSHOTS, self.model, dump_any(kept))
+            self._epochs.forget(course.since, changes)
+            self._keep_snapshot(changes)
             self._moved = False
+
+    def _keep_snapshot(self, changes: Changes) -> None:
+        since, number, monitors = self._course.snapshot
+        kept = {"since": since, "number": number, "monitors": monitors}
+        changes.put(SNAPSHOTS, self.model, dump_any(kept))
 
     def _settle(self, outcome: Outcome, changes: Changes) -> None:
         self.totals.incidents.update(outcome.opened)
@@ -236,7 +322,7 @@ class Examination:
         reference = self._tools.references.current(self.model)
         if reference is not None and reference.version == self._version:
             self._reference = reference
-        stored = self._store.get(_SNAPSHOTS, self.model)
+        stored = self._store.get(SNAPSHOTS, self.model)
         found: dict[str, Any] = load_any(stored) if stored is not None else {}
         course = Course(
             self._make,

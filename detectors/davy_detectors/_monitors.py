@@ -34,6 +34,10 @@ class Monitors:
         """Give monitors that have tested nothing yet, by name."""
         return {name: make(reference, self._settings) for name, make in self._makers.items()}
 
+    def forget(self, model: str) -> None:
+        """Keep nothing of `model` in memory."""
+        self._counting.pop(model, None)
+
     def counting(self, reference: Reference) -> Mapping[str, Monitor]:
         """Give monitors to count with; all partitions of this process share them, because counting keeps no state."""
         version, monitors = self._counting.get(reference.model, ("", {}))

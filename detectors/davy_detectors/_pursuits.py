@@ -17,7 +17,7 @@ from davy_detectors._stretch import Stretch
 from davy_detectors.base import Alarm, Monitor
 
 INCIDENT: Final = "incident"
-_COLLECTION: Final = "pursuits"
+COLLECTION: Final = "pursuits"
 _LOOK_EVERY_NS: Final = 1_000_000_000
 
 
@@ -54,6 +54,11 @@ class Pursuit:
         return _flags.Arm(f"{INCIDENT}:{self.incident}", chosen, probability, found, self.incident)
 
 
+def end(model: str, changes: Changes) -> None:
+    """Recognise samples of no incident of `model` any more."""
+    changes.delete(COLLECTION, model)
+
+
 class Pursuits:
     """The pursuits of every model asked for, looked up at most once a second by the runtime's clock."""
 
@@ -66,7 +71,7 @@ class Pursuits:
         """Give the pursuits of the open incidents of `model` that were found with this version of its reference."""
         now = self._runtime.clock()
         if self._looked is None or not 0 <= now - self._looked < _LOOK_EVERY_NS:
-            stored = self._runtime.store.items(_COLLECTION)
+            stored = self._runtime.store.items(COLLECTION)
             self._found = {name: _read(data) for name, data in stored}
             self._looked = now
         version, pursuits = self._found.get(model, ("", []))
@@ -82,6 +87,6 @@ def announce(model: str, reference: str, pursuits: Sequence[Pursuit], changes: C
     """Tell those who count what to look for; nothing ends it."""
     if pursuits:
         kept = {"reference": reference, "pursuits": [dump(pursuit) for pursuit in pursuits]}
-        changes.put(_COLLECTION, model, dump_any(kept))
+        changes.put(COLLECTION, model, dump_any(kept))
     else:
-        changes.delete(_COLLECTION, model)
+        changes.delete(COLLECTION, model)

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from davy.codec import load_any
-from davy.consume import Failures, Leases, Outbox, stored_position
+from davy.consume import Failures, Leases, Outbox, stored_offset
 from davy.event import INFERENCES
+from davy.retired import is_retired
 from davy.store import Batch as Changes
 from davy_detectors import _tally
+from davy_detectors._clocks import Clocks, read_marks
 from davy_detectors._counting import Counting
 from davy_detectors._display import Display
 from davy_detectors._examination import Examination
-from davy_detectors._tally import MODELS, WATERMARKS, Tally
+from davy_detectors._roster import UNLISTED
+from davy_detectors._tally import MODELS, Tally
 from davy_detectors._tools import SECOND, Tools
-from davy_detectors._unread import Unread
+from davy_detectors.models import state_of
 
 if TYPE_CHECKING:
     from davy.log import Partition
@@ -39,6 +41,29 @@ class _Tenure:
     examination: Examination | None = None
     taken_in: bytes = b""
     """What `MODELS` said when tallies were last read: as long as it says the same, there are no new ones."""
+    heard: tuple[int, float] = (0, 0.0)
+    """When the model was heard last, and since when, by a clock nobody sets, that is so."""
+    silent: int = 0
+    """For how long the model is silent, nanoseconds."""
+
+    def listen(self, heard_at: int, now: int, through: int) -> None:
+        """Take in when the model was heard last, also by a clock that was ahead.
+
+        It is silent up to `through`, where reading has got: what nobody has read yet may be its own.
+        """
+        if heard_at != self.heard[0]:
+            self.heard = heard_at, time.monotonic()
+        by_own_clock = int((time.monotonic() - self.heard[1]) * SECOND)
+        self.silent = by_own_clock if heard_at > now else max(0, through - heard_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """What a turn takes for the present: the clock of appends, up to when all is counted, the last complete epoch."""
+
+    clocks: Clocks
+    through: int
+    closed: int
 
 
 class Reducer:
@@ -59,7 +84,6 @@ class Reducer:
         self._tenures: dict[str, _Tenure] = {}
         self._asked: dict[str, int] = {}
         self._next = 0.0
-        self._unread = Unread(tools.runtime.meter)
 
     def step(self) -> None:
         """Take a turn, five times a second at most, and in half of the time at most: counting goes on between."""
@@ -74,12 +98,20 @@ class Reducer:
 
         Of a model that takes longer than `patience` seconds the rest is left to the next turn.
         """
-        closed = self._closed()
+        present = self._present()
+        retired = self._tools.roster.retirements
+        for model in retired.take():
+            self._let_go(model)
+            self._asked.pop(model, None)
+            self._tools.forget(model)
         for model, newest in self._runtime.store.items(MODELS):
             try:
                 tenure = self._hold(model)
-                if tenure is not None:
-                    self._turn(model, tenure, newest, closed, patience)
+                if tenure is not None and model in retired.current():
+                    self._retire(model, tenure, present.clocks)
+                elif tenure is not None:
+                    self._turn(model, tenure, newest, present, patience)
+                    self._tell_state(tenure)
             except Exception as error:  # noqa: BLE001 - counted and logged; the next turn starts from what is stored
                 self._failures.count(error, f"testing {model} goes on from what is stored")
                 self._let_go(model)
@@ -96,33 +128,32 @@ class Reducer:
         self._producer.close()
         self._leases.close()
 
-    def _closed(self) -> int:
-        """Give the start of the last epoch of which every partition has counted all that was appended in time.
+    def _clocks(self) -> Clocks:
+        return Clocks(read_marks(self._runtime.store), self._runtime.clock())
+
+    def _present(self) -> _Present:
+        """Give up to when everything is counted, and the start of the last epoch that is complete by then.
 
         A partition that is read to its end is counted up to now, any other up to the append of the last record
-        handled. It is now at least as late as the newest append, however far this machine's clock is behind the log's.
-        What is appended up to `lateness_seconds` after its event time is in time.
+        handled. What is appended up to `lateness_seconds` after its event time is in time.
         """
-        store, settings = self._runtime.store, self._runtime.settings.detect
-        now = self._runtime.clock()
-        marks = {int(partition): int(load_any(data)) for partition, data in store.items(WATERMARKS)}
-        through = max([now, *marks.values()])
+        settings, clocks = self._runtime.settings.detect, self._clocks()
+        through = clocks.now
         unread = self._positions()  # asked after the time: what is appended meanwhile is after it
-        self._unread.show(unread, now)
         for (_, partition), offset in unread.items():
             if offset is not None:
-                through = min(through, marks.get(partition, 0))
-        through -= int(settings.lateness_seconds * SECOND)
+                through = min(through, clocks.through(partition))
         length = int(settings.epoch_seconds * SECOND)
-        return through - through % length - length
+        complete = through - int(settings.lateness_seconds * SECOND)
+        return _Present(clocks, through, complete - complete % length - length)
 
     def _positions(self) -> dict[Partition, int | None]:
         """Give where every partition is read next, None where all is read."""
         log, store = self._runtime.log, self._runtime.store
-        starts = log.start(INFERENCES)
+        starts, name = log.start(INFERENCES), log.identity(INFERENCES)
         found: dict[Partition, int | None] = {}
         for place, end in log.end(INFERENCES).items():
-            offset = max(starts.get(place, 0), stored_position(store, Counting.name, place) or 0)
+            offset = max(starts.get(place, 0), stored_offset(store, Counting.name, place, name))
             found[place] = offset if end > offset else None
         return found
 
@@ -148,22 +179,64 @@ class Reducer:
         if tenure is not None:
             tenure.display.close()
 
-    def _turn(self, model: str, tenure: _Tenure, newest: bytes, closed: int, patience: float) -> None:
+    def _retire(self, model: str, tenure: _Tenure, clocks: Clocks) -> None:
+        """Take in what was counted of a model that is retired, end what is open, and let go of it until it is kept.
+
+        Who is retired is looked up once a second, so the store is asked again: before, for a model that was kept since
+        then stays, and after, for keeping it meanwhile listed it in vain.
+        """
+        store = self._runtime.store
+        if not is_retired(model, store):
+            return
+        changes, stored = Changes(), store.items(_tally.collection(model))
+        tallies = [(key, Tally.from_bytes(data)) for key, data in stored]
+        messages = Examination(model, self._tools).retire(tallies, clocks, changes)
+        self._leases.confirm(tenure.lease)
+        tenure.outbox.finish(changes, messages, tenure.lease)
+        if not is_retired(model, store):
+            store.apply(Changes().add(MODELS, model, b""))
+        self._let_go(model)
+        self._asked.pop(model, None)
+        self._leases.release(f"model/{model}")
+        self._tools.forget(model)
+
+    def _turn(self, model: str, tenure: _Tenure, newest: bytes, present: _Present, patience: float) -> None:
         begins = tenure.examination is None
         if tenure.examination is None:
             tenure.examination = Examination(model, self._tools)
-        examination, changes = tenure.examination, Changes()
+        examination, changes, clocks = tenure.examination, Changes(), present.clocks
         tallies: list[tuple[str, Tally]] = []
         if newest != tenure.taken_in:
             stored = self._runtime.store.items(_tally.collection(model))
             tallies = [(key, Tally.from_bytes(data)) for key, data in stored]
-        messages = examination.turn(closed, tallies, changes, patience)
+            clocks = self._clocks()  # which tells at least what these do
+        messages = examination.turn(present.closed, tallies, clocks, changes, patience)
+        heard_at, now = examination.totals.heard_at, self._runtime.clock()
+        tenure.listen(heard_at, now, present.through)
+        if heard_at > now and tenure.silent > self._runtime.settings.detect.blind_seconds * SECOND:
+            examination.hush(now - tenure.silent, changes)
         if changes.operations:
             self._leases.confirm(tenure.lease)
             tenure.outbox.finish(changes, messages, tenure.lease)
         tenure.taken_in = newest
         if changes.operations or begins:
-            tenure.display.totals(examination.totals, examination.open_causes)
+            tenure.display.totals(examination.totals, examination.open_causes, examination.scorers)
+            tenure.display.tested(examination.tested_until)
             tenure.display.evidence(*examination.readings())
-        silence = self._runtime.clock() - examination.totals.heard_at
-        tenure.display.silent(silence > self._runtime.settings.detect.blind_seconds * SECOND)
+
+    def _tell_state(self, tenure: _Tenure) -> None:
+        """Show the state of a model; `UNLISTED` is many, in states of their own."""
+        examination = tenure.examination
+        if examination is None or examination.model == UNLISTED:
+            return
+        seconds, blind_seconds = tenure.silent / SECOND, self._runtime.settings.detect.blind_seconds
+        silent = seconds if examination.totals.heard_at else None
+        tenure.display.silent(silent is None or silent > blind_seconds)
+        tenure.display.state(
+            state_of(
+                drifting=bool(examination.open_causes),
+                silent=silent,
+                watched=examination.watched,
+                blind_seconds=blind_seconds,
+            )
+        )

@@ -7,11 +7,12 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from davy import metrics
+from davy import metrics, retired
 from davy.errors import DecodeError, ReferenceInvalid
 from davy.runtime import Runtime
 from davy.store import Batch as Changes
 from davy.store import Store
+from davy_detectors._tally import MODELS
 from davy_detectors.reference import Reference
 
 COLLECTION: Final = "references"
@@ -22,9 +23,24 @@ _logger = logging.getLogger("davy.detectors")
 
 
 def put(store: Store, model: str, data: bytes) -> None:
-    """Put a reference in force."""
+    """Put a reference in force.
+
+    Whoever tests models takes this one up, though nothing of it has arrived yet, or it was retired.
+    """
     digest = hashlib.blake2b(data, digest_size=16).digest()
-    store.apply(Changes().put(COLLECTION, model, data).put(_DIGESTS, model, digest))
+    changes = Changes().put(COLLECTION, model, data).put(_DIGESTS, model, digest).add(MODELS, model, b"")
+    retired.keep([model], changes)
+    store.apply(changes)
+
+
+def remove(model: str, changes: Changes) -> None:
+    """Take a reference out of force."""
+    changes.delete(COLLECTION, model).delete(_DIGESTS, model)
+
+
+def names(store: Store) -> set[str]:
+    """Return the models that have a reference, without reading one."""
+    return {model for model, _ in store.items(_DIGESTS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,15 @@ class References:
         size = reference.size if reference else 0
         self._runtime.meter.set(metrics.REFERENCE_SIZE, size, model=model)
         return reference
+
+    def exists(self, model: str) -> bool:
+        """Whether `model` has a reference, readable or not."""
+        self._look()
+        return model in self._digests
+
+    def forget(self, model: str) -> None:
+        """Keep nothing of `model` in memory."""
+        self._found.pop(model, None)
 
     def _look(self) -> None:
         now = self._runtime.clock()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from davy.codec import decode, select
 from davy.errors import DecodeError
 from davy.event import INFERENCES, Array, Envelope
+from davy_detectors._clocks import Watermark
 from davy_detectors._stretch import moments
 from davy_detectors.base import Floats
 from davy_detectors.batch import Batch
@@ -38,8 +39,8 @@ class Source:
         Of which log, whose.
     numbers
         From running numbers to the moments at which the epochs start that begin with them.
-    seen
-        What each partition remembers of the model.
+    seen, marks
+        What each partition remembers of the model, and of the clock of appends.
     horizon
         How long after its moment an inference may be appended, nanoseconds.
     lateness
@@ -52,6 +53,7 @@ class Source:
     model: str
     numbers: Trail
     seen: Mapping[int, Seen]
+    marks: Mapping[int, Watermark]
     horizon: int
     lateness: int
     stop: int
@@ -148,7 +150,8 @@ def _envelopes(
     if begin is None:
         return
     repeated: set[bytes] = set()
-    for record in source.log.read(INFERENCES, partition, begin[1]):
+    mark = source.marks.get(partition, Watermark())
+    for record in map(mark.dated, source.log.read(INFERENCES, partition, begin[1])):
         beyond = record.at - stop
         if beyond > source.horizon or (beyond > source.lateness and record.offset > seen.last_late):
             return

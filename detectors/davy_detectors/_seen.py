@@ -25,10 +25,10 @@ def collection(partition: int) -> str:
     return f"counting/{partition}"
 
 
-def by_partition(store: Store, model: str, partitions: Iterable[int]) -> dict[int, Seen]:
-    """Give what each partition remembers of a model, those that have had it."""
+def by_partition(store: Store, model: str, partitions: Iterable[int], log: str) -> dict[int, Seen]:
+    """Give what each partition of a log remembers of a model, those that have had it."""
     stored = {partition: store.get(collection(partition), model) for partition in partitions}
-    return {partition: Seen.load(data) for partition, data in stored.items() if data is not None}
+    return {partition: Seen.load(data, log) for partition, data in stored.items() if data is not None}
 
 
 class Seen:
@@ -36,17 +36,23 @@ class Seen:
 
     A pair of the trail says that no record before this offset has an inference after this moment. Of inferences that
     came late, the offset of the last is known: from there on every record was appended in time.
+
+    Parameters
+    ----------
+    log
+        Name of the log in which the envelopes lie.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: str = "") -> None:
+        self._log = log
         self.trail = Trail()
         self.last_late = -1
         self._reach = 0
         self._recent: dict[int, None] = {}
 
     @classmethod
-    def load(cls, data: bytes) -> Self:
-        """Go on from what `dump` gave.
+    def load(cls, data: bytes, log: str) -> Self:
+        """Go on from what `dump` gave; of another log only the ids are remembered.
 
         Raises
         ------
@@ -57,8 +63,13 @@ class Seen:
         if found["v"] != _VERSION:
             remedy = "run the version of Davy that wrote it, or delete it and begin anew"
             raise DecodeError("state of detect", found["v"], remedy)
-        seen = cls()
-        seen.trail, seen._reach, seen.last_late = Trail.load(found["trail"]), found["reach"], found["late"]
+        seen = cls(log)
+        if found.get("log", log) == log:
+            seen.trail, seen._reach, seen.last_late = (
+                Trail.load(found["trail"]),
+                found["reach"],
+                found["late"],
+            )
         seen._recent = dict.fromkeys(found["recent"].tolist())
         return seen
 
@@ -66,7 +77,7 @@ class Seen:
         """Give everything that must survive a restart."""
         recent = np.array(list(self._recent), np.uint64)
         state = {"trail": self.trail.dump(), "reach": self._reach, "late": self.last_late, "recent": recent}
-        return dump_any({"v": _VERSION, **state})
+        return dump_any({"v": _VERSION, "log": self._log, **state})
 
     def is_repeated(self, envelope: Envelope) -> bool:
         """Remember an envelope; say whether it was here before."""
@@ -80,6 +91,11 @@ class Seen:
         if len(self._recent) > _REMEMBERED:
             del self._recent[next(iter(self._recent))]
         return False
+
+    def set_back(self, to: int) -> None:
+        """Take what was passed by for what happened up to this moment: the clock that told more was ahead."""
+        self.trail.forget_keys_after(to)
+        self._reach = min(self._reach, to)
 
     def pass_by(self, offset: int, moments: Array, *, late: bool) -> None:
         """Remember where a record lies whose inferences count at `moments`, some of them too `late` to be in time."""

@@ -20,13 +20,16 @@ from davy_detectors.base import Counts
 Compact: TypeAlias = NDArray[np.unsignedinteger[Any]]
 MODELS: Final = "models"
 """Collection with the place of the newest tally, by every model that was ever seen."""
-WATERMARKS: Final = "watermarks"
-"""Collection with the append time up to which a partition is counted, by partition."""
 
 
 def collection(model: str) -> str:
     """Give the collection of a model's tallies."""
     return f"tallies/{model}"
+
+
+def place_of(partition: int, log: str, offset: int) -> str:
+    """Name the place of a tally whose last record lies there, which no other tally has."""
+    return f"{partition}/{log[:8]}/{offset:020}"
 
 
 @dataclass(slots=True)
@@ -41,9 +44,9 @@ class Tally:
         Oldest and newest event time, newest append time; 0 when there is none.
     reference
         Version of the reference the counts were made with, empty without one.
-    epochs, sizes, latest
-        Moments at which the epochs start that inferences fell into, how many, and the newest moment in each; shape
-        ``(k,)``.
+    epochs, sizes, tested, latest
+        Moments at which the epochs start that inferences fell into, how many, how many of them `counts` holds, and the
+        newest moment in each; shape ``(k,)``.
     counts
         Counts by monitor, shape ``(k, ...)``.
     """
@@ -58,6 +61,7 @@ class Tally:
     reference: str = ""
     epochs: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     sizes: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    tested: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     latest: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     counts: Mapping[str, Counts] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from davy_detectors._monitors import Monitors
     from davy_detectors._pursuits import Pursuits
     from davy_detectors._references import References
+    from davy_detectors._roster import Roster
 
 SECOND: Final = 1_000_000_000
 """Nanoseconds."""
@@ -23,3 +24,10 @@ class Tools:
     references: References
     pursuits: Pursuits
     monitors: Monitors
+    roster: Roster
+
+    def forget(self, model: str) -> None:
+        """Keep nothing of a model in memory, and show nothing of it."""
+        self.references.forget(model)
+        self.monitors.forget(model)
+        self.runtime.meter.forget_model(model)

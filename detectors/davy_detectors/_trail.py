@@ -63,6 +63,11 @@ class Trail:
         stop = bisect_right(self._values, value)
         del self._keys[stop:], self._values[stop:]
 
+    def forget_keys_after(self, key: int) -> None:
+        """Forget the pairs with greater keys."""
+        stop = bisect_right(self._keys, key)
+        del self._keys[stop:], self._values[stop:]
+
     def dump(self) -> dict[str, Any]:
         """Give the state, at most 16 kilobytes."""
         return {"keys": np.array(self._keys, np.int64), "values": np.array(self._values, np.int64)}

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from davy.log import Assigned, Log, Message, Partition, Position, Record
+from davy.log import Assigned, Log, Message, Partition, Position, Record, Waiting
 
 _NEVER = 2**63 - 1
 
@@ -22,14 +22,24 @@ class Window:
         The one topic there is; others are empty.
     since, until
         None for no bound.
+    ends
+        Offsets to stop before, by partition; the end of the log where there is none.
     """
 
     exclusive = False
 
-    def __init__(self, log: Log, topic: str, *, since: int | None = None, until: int | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        topic: str,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        ends: Position | None = None,
+    ) -> None:
         self.url = log.url
         self._log = log
-        starts, ends = log.start(topic), log.end(topic)
+        starts, ends = log.start(topic), {**log.end(topic), **(ends or {})}
         self._starts = {place: self._offset(place, starts[place], ends[place], since) for place in ends}
         self._ends = {
             place: ends[place] if until is None else self._offset(place, starts[place], ends[place], until)
@@ -37,6 +47,10 @@ class Window:
         }
         self.newest = min((one.at for place in self._ends for one in self._first(place)), default=0)
         """Append time of the newest record polled; before the first poll that of the oldest there is."""
+
+    def identity(self, topic: str) -> str:
+        """Give the name of the log."""
+        return self._log.identity(topic)
 
     def start(self, topic: str) -> Position:
         """The first offset, by partition."""
@@ -52,6 +66,18 @@ class Window:
         return self._log.read(
             topic, partition, max(start, first), min(last, _NEVER if stop is None else stop)
         )
+
+    def waiting(self, position: Position) -> Waiting:
+        """Tell what stands from `position` on, of the stretch and behind it."""
+        return self._log.waiting(position)
+
+    def probe(self, timeout: float) -> str:
+        """Make sure that the log answers."""
+        return self._log.probe(timeout)
+
+    def damage(self, seconds: float) -> str | None:
+        """Look over what the log lies on."""
+        return self._log.damage(seconds)
 
     def producer(self) -> Window:
         """Give what takes messages and does nothing with them."""

@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 
 from davy.errors import ReferenceInvalid
 from davy.event import Array, Column, Envelope, Path
+from davy.fields.fitting import is_dense
+from davy.fields.places import of_dense
+from davy.fields.reading import array_of, vectors
+from davy.outputs import find
 
 Floats = NDArray[np.float64]
 
 _SECTIONS: Final = ("inputs", "outputs", "tags")
 _WHOLE: Final = ("embedding", "group", "seq")
+_OF_CLASSES: Final = ("probs", "logits")
 _ABSENT: Final = Column(np.empty(0))
 
 
@@ -36,6 +41,8 @@ class Batch:
         Sampling rate in force, shape ``(n,)``, float64.
     fields
         Every captured field by its path.
+    unread
+        Why a column of a file was left out, by name.
 
     Examples
     --------
@@ -53,6 +60,7 @@ class Batch:
         latency_ms: Floats,
         rate: Floats,
         fields: Mapping[Path, Column],
+        unread: Mapping[str, str] | None = None,
     ) -> None:
         self.model = model
         self.ids = ids
@@ -60,6 +68,9 @@ class Batch:
         self.latency_ms = latency_ms
         self.rate = rate
         self.fields = fields
+        self.unread = unread or {}
+        self._is_logits = False
+        self._dense: dict[Path, list[Mapping[str, Any] | None]] = {}
 
     @classmethod
     def of(cls, envelope: Envelope) -> Self:
@@ -99,6 +110,7 @@ class Batch:
         *,
         ids: Array | None = None,
         at: NDArray[np.int64] | None = None,
+        unread: Mapping[str, str] | None = None,
     ) -> Self:
         """Make a batch of named columns, as a reference file holds them.
 
@@ -112,6 +124,8 @@ class Batch:
             a known section is an input. ``None`` in an object array means missing.
         ids, at
             Numbered from zero and time zero by default.
+        unread
+            Why columns of the file were left out, by name.
 
         Raises
         ------
@@ -138,6 +152,7 @@ class Batch:
             latency_ms=np.full(count, np.nan) if latency is None else latency.values.astype(np.float64),
             rate=np.ones(count) if rate is None else rate.values.astype(np.float64),
             fields=arrays,
+            unread=unread,
         )
 
     def take(self, rows: Sequence[int] | NDArray[Any] | slice) -> Batch:
@@ -152,6 +167,19 @@ class Batch:
             latency_ms=self.latency_ms[index],
             rate=self.rate[index],
             fields={path: _pick(column, index) for path, column in self.fields.items()},
+            unread=self.unread,
+        )
+
+    def replaced(self, fields: Mapping[Path, Column]) -> Batch:
+        """Return the same inferences with some fields replaced."""
+        return Batch(
+            self.model,
+            ids=self.ids,
+            at=self.at,
+            latency_ms=self.latency_ms,
+            rate=self.rate,
+            fields={**self.fields, **fields},
+            unread=self.unread,
         )
 
     def __len__(self) -> int:
@@ -161,13 +189,57 @@ class Batch:
     def probs(self) -> Floats | None:
         """Class probabilities, shape ``(n, classes)``, NaN in rows that have none.
 
-        Taken from ``outputs.probs``, else the softmax of ``outputs.logits``; None when the model gives neither.
+        Those of the output that is called so, as `davy.outputs.find` knows, else the softmax of the logits; None when
+        the model gives neither.
         """
-        found = self._matrix("outputs", "probs")
-        if found is not None:
-            return found.astype(np.float64, copy=False)
-        logits = self._matrix("outputs", "logits")
-        return None if logits is None else softmax(logits)
+        found = self._matrix(*self.of_classes) if self.of_classes else None
+        if found is None:
+            return None
+        return softmax(found) if self._is_logits else found.astype(np.float64, copy=False)
+
+    @cached_property
+    def of_classes(self) -> Path:
+        """Where the probabilities or logits of classes sit; empty where there are none.
+
+        One that the model calls by a name of its own must be arrays of one shape.
+        """
+        names = [path[1] for path in self.fields if path[0] == "outputs" and len(path) == 2]
+        for meaning in _OF_CLASSES:
+            name = find(names, meaning)
+            own = name not in {"", *_OF_CLASSES}
+            if name and not (own and self.fields["outputs", name].values.dtype == object):
+                matrix = self._matrix("outputs", name)
+                if matrix is not None and (matrix.shape[1] > 1 or not own):
+                    self._is_logits = meaning == "logits"
+                    return "outputs", name
+        return ()
+
+    def dense(self, path: Path) -> list[Mapping[str, Any] | None]:
+        """Return what is said of the dense answers of a field, one an inference; None where there is none.
+
+        See `davy.fields.places.of_places`; worked out once, for features and scorers.
+        """
+        found = self._dense.get(path)
+        if found is None:
+            found = self._dense[path] = of_dense(path, self.fields[path])
+        return found
+
+    @cached_property
+    def sureness(self) -> Mapping[str, Floats] | None:
+        """How sure the model was over all places of its dense answers: confidence, entropy and margin, shape ``(n,)``.
+
+        Of the first output that is scores of classes at many places; NaN in rows that have none, None when there is no
+        such output.
+        """
+        for path, column in self.fields.items():
+            if path[0] == "outputs" and is_dense(path, column):
+                read = self.dense(path)
+                if any(each is not None and "entropy" in each for each in read):
+                    return {
+                        name: np.array([np.nan if each is None else each.get(name, np.nan) for each in read])
+                        for name in ("confidence", "entropy", "margin")
+                    }
+        return None
 
     @cached_property
     def embedding(self) -> NDArray[np.floating[Any]] | None:
@@ -175,28 +247,33 @@ class Batch:
         return self._matrix("embedding")
 
     @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """What the columns of the probabilities are called; empty where nobody said."""
+        column = self.fields.get(("outputs", "class_names"))
+        if column is None or not column.present.any():
+            return ()
+        names = column.values[int(column.present.argmax())]
+        return tuple(map(str, names)) if isinstance(names, (list, tuple, np.ndarray)) else ()
+
+    @cached_property
     def label(self) -> Array | None:
-        """Predicted labels, shape ``(n,)``: ``outputs.label``, else the likeliest class; None when neither is there."""
+        """Predicted labels, shape ``(n,)``: ``outputs.label``, else the likeliest class; None when neither is there.
+
+        The likeliest class is given by name where names are known, else by number.
+        """
         column = self.fields.get(("outputs", "label"))
         if column is not None and column.values.ndim == 1:
             return column.values
         if self.probs is None:
             return None
         likeliest: Array = np.where(np.isnan(self.probs), -np.inf, self.probs).argmax(axis=1)
+        if len(self.class_names) == self.probs.shape[1]:
+            likeliest = np.array(self.class_names, object)[likeliest]
         return likeliest
 
     def _matrix(self, *path: str) -> NDArray[np.floating[Any]] | None:
         column = self.fields.get(path)
-        if column is None or column.values.ndim != 2 or column.values.dtype.kind not in "fiub":
-            return None
-        values: NDArray[np.floating[Any]] = column.values
-        if values.shape[1] == 0:
-            return None
-        if values.dtype not in (np.float32, np.float64):
-            values = values.astype(np.float64)
-        if column.missing is not None and column.missing.any():
-            values = np.where(column.missing[:, None], values.dtype.type(np.nan), values)
-        return values
+        return None if column is None else vectors(column)
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> Floats:
@@ -237,6 +314,9 @@ def _numbered(count: int) -> Array:
 def _as_column(values: Any) -> Column:
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         return Column(values)
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        missing = np.isnat(values)
+        return Column(values, missing if missing.any() else None)
     rows = list(values)
     missing = np.fromiter((row is None for row in rows), bool, len(rows))
     column = Column(_stack([row for row in rows if row is not None], missing), missing)
@@ -245,10 +325,9 @@ def _as_column(values: Any) -> Column:
 
 def _stack(present: list[Any], missing: NDArray[np.bool_]) -> Array:
     """Spread values over the rows that are not missing: one array when all agree in shape and kind, else objects."""
-    items: list[Any] = [np.asarray(v) if isinstance(v, (list, tuple)) else v for v in present]
-    shapes = {np.shape(v) if not isinstance(v, (str, bytes)) else None for v in items}
-    numeric = all(np.asarray(v).dtype.kind in "biuf" for v in items)
-    if items and numeric and len(shapes) == 1 and None not in shapes:
+    items = [_item(value) for value in present]
+    shapes = {None if isinstance(v, (str, bytes, list, tuple)) else np.shape(v) for v in items}
+    if len(shapes) == 1 and None not in shapes and all(np.asarray(v).dtype.kind in "biuf" for v in items):
         stacked = np.stack([np.asarray(v) for v in items])
         filled: Array = np.zeros((len(missing), *stacked.shape[1:]), stacked.dtype)
         filled[~missing] = stacked
@@ -257,6 +336,12 @@ def _stack(present: list[Any], missing: NDArray[np.bool_]) -> Array:
     for row, value in zip(np.flatnonzero(~missing), items, strict=True):
         objects[row] = value.item() if isinstance(value, np.generic) else value
     return objects
+
+
+def _item(value: Any) -> Any:
+    """Return a list of numbers as an array, any other value as it is."""
+    found = array_of(value) if isinstance(value, (list, tuple)) else None
+    return value if found is None else found
 
 
 def _pick(column: Column, index: Any) -> Column:

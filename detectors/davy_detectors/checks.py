@@ -24,9 +24,9 @@ from davy.config import DetectSettings
 from davy.errors import DecodeError
 from davy_detectors.base import Alarm, Floats, Monitor, Scorer
 from davy_detectors.batch import Batch
+from davy_detectors.nulls import MODEL, NULLS, null, null_reference
 from davy_detectors.reference import Reference, upper_tail
 
-MODEL: Final = "checked:1"
 _DIMENSIONS: Final = 16
 _CLASSES: Final = 3
 _TOLERANCE: Final = 1e-9
@@ -70,39 +70,46 @@ def sample(rng: np.random.Generator, size: int, *, odd: bool = False) -> Batch:
 
 
 def check_scorer(
-    cls: type[Scorer], *, microseconds: float = 50.0, least_auroc: float = 0.6, flag_share: float = 0.05
+    cls: type[Scorer],
+    *,
+    microseconds: float = 50.0,
+    least_auroc: float = 0.6,
+    flag_share: float = 0.05,
+    draw: Callable[..., Batch] = sample,
 ) -> None:
     """Check a scorer against its contract.
 
     Parameters
     ----------
     cls
-        The scorer; it must be able to fit what `sample` draws.
+        The scorer; it must be able to fit what `draw` draws.
     microseconds
         Time allowed for one inference in a batch of 1 024, on one core.
     least_auroc
         How well it has to tell odd inferences from clean ones: the probability that the odd one scores higher.
     flag_share
         Share of clean traffic whose rank may reach this share; checked within a binomial band of 1 in 10 000.
+    draw
+        Called as `sample` is, for a scorer that needs other outputs.
 
     Raises
     ------
     CheckFailed
         Says which promise is broken.
     """
-    fitted = _fitted(cls, sample(np.random.default_rng(1), 2_000))
-    clean, odd = sample(np.random.default_rng(2), 2_000), sample(np.random.default_rng(3), 2_000, odd=True)
+    fitted = _fitted(cls, draw(np.random.default_rng(1), 2_000))
+    clean, odd = draw(np.random.default_rng(2), 2_000), draw(np.random.default_rng(3), 2_000, odd=True)
     _check_inputs_unharmed(fitted.score, clean)
     scores = fitted.score(clean)
     _require(scores.shape == (len(clean),), "gives one score an inference")
     _require(bool(np.isfinite(scores).all()), "scores every complete inference")
-    again = _fitted(cls, sample(np.random.default_rng(1), 2_000)).score(clean)
+    again = _fitted(cls, draw(np.random.default_rng(1), 2_000)).score(clean)
     _require(np.array_equal(scores, again), "gives the same scores for the same fit")
     _check_scorer_splits(fitted, clean)
     loaded = cls.load(load_any(dump_any(fitted.dump())))
     _require(np.array_equal(scores, loaded.score(clean)), "scores alike after dump and load")
     _check_odd_columns(fitted)
-    larger = _fitted(cls, sample(np.random.default_rng(1), 8_000))
+    larger = _fitted(cls, draw(np.random.default_rng(1), 8_000))
     sizes = [len(dump_any(scorer.dump())) for scorer in (fitted, larger)]
     _require(
         sizes[1] <= 2 * sizes[0], f"keeps a state of bounded size, not {sizes[0]} and then {sizes[1]} bytes"
@@ -167,6 +174,7 @@ def check_monitor(make: MonitorFactory, *, microseconds: float = 50.0, delay: in
     _check_odd_traffic(make, reference)
     _check_state_size(make, reference)
     _check_false_alarms(make)
+    _check_nulls(make)
     _check_power(make, delay)
     spent = _microseconds(lambda: watch(monitor, changed.take(slice(0, 1024)), [_STEP]), 1024)
     _require(spent <= microseconds, f"takes at most {microseconds} µs an inference, not {spent:.1f}")
@@ -268,6 +276,22 @@ def _check_false_alarms(make: MonitorFactory) -> None:
     _require(
         alarms <= most, f"keeps false alarms to the accepted number: {alarms} where {_STREAMS} are accepted"
     )
+
+
+def _check_nulls(make: MonitorFactory) -> None:
+    """Compare each kind of clean stream with a Poisson band: two small references, where sampling error is largest."""
+    length = 2 * int(_SETTINGS.false_alarm_every)
+    most = 4 + 4 * 4**0.5
+    for name in NULLS:
+        alarms = 0
+        for seed in range(2):
+            rng = np.random.default_rng(500 + seed)
+            reference = null_reference(name, rng, 1_000, _SETTINGS)
+            alarms += len(watch(make(reference, _SETTINGS), null(name, rng, length), [_STEP]))
+        _require(
+            alarms <= most,
+            f"keeps false alarms to the accepted number on clean {name}: {alarms} where 4 are accepted",
+        )
 
 
 def _check_power(make: MonitorFactory, delay: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -11,22 +12,32 @@ import typer
 from davy import console
 from davy.codec import load
 from davy.config import load as load_settings
-from davy.errors import DavyError, ReferenceInvalid
+from davy.errors import ReferenceInvalid, SettingError
+from davy.event import INFERENCES
+from davy.existing import require_model, unknown
+from davy.health.progress import read_through
 from davy.runner import open_runtime
 from davy.store import Store
 from davy_detectors import alerts
 from davy_detectors._references import COLLECTION as REFERENCES
 from davy_detectors._references import put as put_reference
+from davy_detectors._words import in_words
 from davy_detectors.alerts import Incident
+from davy_detectors.models import KnownModel, known_models
 
 Model = Annotated[str, typer.Option("--model", help="The model, as name:version.")]
 OnlyModel = Annotated[str, typer.Option("--model", help="Only this model, as name:version.")]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(help="A field, or a pattern of names; as often as needed.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 reference = typer.Typer(help="Say what is normal for a model.", no_args_is_help=True)
 incidents = typer.Typer(help="List incidents: what went wrong, since when, and which samples show it.")
 
 _LAST: Final = 10_000
+_NAMED: Final = 12
 _MOST: Final = 200_000
 
 
@@ -43,26 +54,38 @@ def _fit(
     ] = None,
     since: Annotated[str, typer.Option(help="Only from this time on, ISO 8601; UTC without an offset.")] = "",
     until: Annotated[str, typer.Option(help="Only before this time, ISO 8601.")] = "",
+    ignore: Fields = None,
+    categorical: Fields = None,
+    numeric: Fields = None,
+    text: Fields = None,
+    time: Fields = None,
     as_json: Json = False,
 ) -> None:
-    """Learn what is normal from a time when the model did well; running detectors take it up within a second."""
-    from davy_detectors._sources import read_file, read_log
-    from davy_detectors.reference import Reference
+    """Learn what is normal from a time when the model did well; running detectors take it up within a second.
+
+    What a field is follows from its values; --ignore, --categorical, --numeric, --text and --time say it instead, for
+    names such as inputs.zip, zip or 'inputs.*_id'.
+    """
+    from davy_detectors._fitting import fit_on_file, fit_on_log, read_examples, rules
 
     if (file is None) == (not from_log):
-        raise ReferenceInvalid("--file", str(file), "give either --file or --from-log")
+        remedy = "give either --file or --from-log: learn from a file, or from what the log holds"
+        raise ReferenceInvalid("--file", "" if file is None else file.name, remedy)
     if file is not None and (last or since or until):
         raise ReferenceInvalid("--file", file.name, "--last, --since and --until go with --from-log")
-    times = {"since": _nanoseconds("--since", since), "until": _nanoseconds("--until", until)}
-    with open_runtime() as runtime:
-        if file is not None:
-            batch = read_file(model, file)
-        else:
-            most = last or (_MOST if since or until else _LAST)
-            batch = read_log(runtime.log, model, last=most, **times)
-        fitted = Reference.fit(model, batch, settings=runtime.settings.detect)
-        put_reference(runtime.store, model, fitted.to_bytes())
-    console.show_one(_reference_row(fitted), title="reference", as_json=as_json)
+    asked = rules(ignore=ignore, categorical=categorical, numeric=numeric, text=text, time=time)
+    begin, end = _nanoseconds("--since", since), _nanoseconds("--until", until)
+    last = last or (_MOST if since or until else _LAST)
+    if file is None:
+        with open_runtime(make=False) as runtime:
+            fitted = fit_on_log(runtime, model, last=last, since=begin, until=end, asked=asked)
+            put_reference(runtime.store, model, fitted.to_bytes())
+    else:
+        batch = read_examples(model, file, asked)  # before a directory is made
+        with open_runtime() as runtime:
+            fitted = fit_on_file(runtime, model, file, batch, asked)
+            put_reference(runtime.store, model, fitted.to_bytes())
+    console.show_one(_reference_row(fitted) | _unwatched(fitted, as_json), title="reference", as_json=as_json)
 
 
 @reference.command("list")
@@ -70,7 +93,7 @@ def _list_references(as_json: Json = False) -> None:
     """List the references in force."""
     from davy_detectors.reference import Reference
 
-    with open_runtime() as runtime:
+    with open_runtime(make=False) as runtime:
         rows = [_reference_row(Reference.from_bytes(data)) for _, data in runtime.store.items(REFERENCES)]
     console.show(rows, title="references", as_json=as_json, empty="none yet; `davy reference fit` makes one")
 
@@ -80,12 +103,13 @@ def _show_reference(model: Model, as_json: Json = False) -> None:
     """Show what the reference of a model was learned from and what it watches."""
     from davy_detectors.reference import Reference
 
-    with open_runtime() as runtime:
+    with open_runtime(make=False) as runtime:
+        require_model(model, runtime.store)
         data = runtime.store.get(REFERENCES, model)
     if data is None:
         raise ReferenceInvalid("--model", model, "has no reference; `davy reference fit` makes one")
     found = Reference.from_bytes(data)
-    row = {**_reference_row(found), "watched": list(found.streams)}
+    row = {**_reference_row(found), "watched": list(found.streams), **_unwatched(found, as_json)}
     console.show_one(row, title="reference", as_json=as_json)
 
 
@@ -94,18 +118,50 @@ def _incidents(
     context: typer.Context,
     model: OnlyModel = "",
     only_open: Annotated[bool, typer.Option("--open", help="Only those that are not resolved.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the inferences that are in the log now are tested.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Longest such wait, in seconds.", min=0)] = 60.0,
     as_json: Json = False,
-) -> None:
-    """List incidents, the newest first."""
+) -> int:
+    """List incidents, the newest first, and models nobody watches. Exit code 1 when --wait ran out of time."""
     if context.invoked_subcommand is not None:
-        return
-    with open_runtime() as runtime:
+        return 0
+    from davy_detectors._waiting import wait_until_tested
+
+    with open_runtime(make=False) as runtime:
+        done = not wait or wait_until_tested(runtime.log, runtime.store, model, seconds=timeout)
+        if model:  # now that what the log held is counted
+            require_model(model, runtime.store)
         found = [incident for incident in _stored(runtime.store) if model in {"", incident.model}]
+        known = known_models(
+            runtime.store, runtime.settings.detect, read_through(runtime, "detect", (INFERENCES,))
+        )
     if only_open:
         found = [incident for incident in found if incident.state != alerts.RESOLVED]
     found.sort(key=lambda incident: incident.raised_at, reverse=True)
+    _show_incidents(found, [one for one in known if model in {"", one.name}], as_json)
+    if not done:
+        console.warn(
+            f"davy: not all of it was tested within {timeout:g} s; is `davy up` or `davy run detect` up?"
+        )
+    return 0 if done else 1
+
+
+def _show_incidents(found: Sequence[Incident], known: Sequence[KnownModel], as_json: bool) -> None:
+    unwatched = [one.name for one in known if not one.watched]
     rows = [_incident_json(one) if as_json else _incident_row(one) for one in found]
     console.show(rows, title="incidents", as_json=as_json, empty="none")
+    tested = [f"{one.name} to {_iso(one.tested_until)}" for one in known if one.tested_until]
+    if tested:
+        console.warn(f"tested: {_few(tested)}")
+    if unwatched:
+        remedy = f"`davy reference fit --model {unwatched[0]} --from-log` says what is normal"
+        console.warn(f"unwatched, for they have no reference: {_few(unwatched)}; {remedy}")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 @incidents.command("show")
@@ -114,13 +170,13 @@ def _show_incident(
     as_json: Json = False,
 ) -> None:
     """Show one incident: guilty features, since when, how large, and the samples that carry it."""
-    with open_runtime() as runtime:
+    with open_runtime(make=False) as runtime:
         found = [incident for incident in _stored(runtime.store) if id and incident.id.startswith(id)]
-    if len(found) != 1:
-        remedy = (
-            "several begin so; give more of it" if found else "no such incident; `davy incidents` lists them"
-        )
-        raise DavyError("incident", id, remedy)
+        known = [key for key, _ in runtime.store.items(alerts.COLLECTION)]
+    if not found:
+        raise unknown("incident", id, known, what="incident", remedy="`davy incidents` lists them")
+    if len(found) > 1:
+        raise SettingError("incident", id, "several begin so; give more of it")
     shown = _incident_json(found[0])
     if as_json:
         console.show_one(shown, title="incident", as_json=True)
@@ -145,7 +201,7 @@ def replay(
     """Say what would have been raised over what the log still holds; nothing is changed."""
     from davy_detectors.replay import replay as run
 
-    with open_runtime() as runtime:
+    with open_runtime(make=False) as runtime:
         found = run(
             runtime,
             since=_nanoseconds("--from", since),
@@ -187,6 +243,12 @@ def _reference_row(found: Any) -> dict[str, Any]:
     }
 
 
+def _unwatched(found: Any, as_json: bool) -> dict[str, Any]:
+    if as_json:
+        return {"unwatched": dict(found.unwatched)}
+    return {"unwatched": [f"{name}: {reason}" for name, reason in found.unwatched.items()] or "nothing"}
+
+
 def _incident_row(incident: Incident) -> dict[str, Any]:
     return {
         "id": incident.id,
@@ -195,7 +257,9 @@ def _incident_row(incident: Incident) -> dict[str, Any]:
         "state": incident.state,
         "since": _iso(incident.onset_at),
         "event": incident.onset_event,
-        "features": [f"{found.feature}: {found.change}" for found in incident.features[:3]],
+        "features": [
+            f"{found.feature}: {in_words(found.feature, found.change)}" for found in incident.features[:3]
+        ],
         "size": f"{incident.size:.1%}",
         "samples": len(incident.samples),
     }
@@ -216,6 +280,7 @@ def _incident_json(incident: Incident) -> dict[str, Any]:
             {
                 "feature": found.feature,
                 "change": found.change,
+                "words": in_words(found.feature, found.change),
                 "reference": found.reference,
                 "current": found.current,
                 "log_evidence": found.log_evidence,

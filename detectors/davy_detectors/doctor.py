@@ -1,29 +1,111 @@
-"""What `davy doctor` says about the detectors: which models have a reference, and how large it is."""
+"""What `davy doctor` says about the detectors: which models have a reference, how large, what it does not watch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from davy.doctor import Check
+from davy.codec import load_any
+from davy.errors import DavyError
+from davy.fields.losses import BY_THE_APP, INCOMPLETE, REMEDIES, read_loss
+from davy.health import Check
+from davy.retired import retirements
 from davy.runtime import Runtime
+from davy_detectors._roster import UNLISTED
+from davy_detectors._sources import Captured, captured_fields
+from davy_detectors._totals import Totals
+from davy_detectors.models import unlisted
 from davy_detectors.reference import Reference
 
 _ADVISED: Final = 5_000
+_ENOUGH: Final = 200
+_NAMED: Final = 12
+_SECTIONS: Final = frozenset({"inputs", "outputs", "embedding"})
 
 
 def checks(runtime: Runtime) -> list[Check]:
     """Look at every model seen: without a reference nothing can be compared."""
-    references = dict(runtime.store.items("references"))
+    gone = retirements(runtime.store)
+    references = {model: data for model, data in runtime.store.items("references") if model not in gone}
     seen = {model for model, _ in runtime.store.items("models")} | set(references)
-    return [_check(model, references.get(model)) for model in sorted(seen)]
+    seen -= {UNLISTED, *gone}
+    captured = captured_fields(runtime.log) if seen else {}
+    found = [Check("models", "ok", f"seen: {', '.join(sorted(seen)) or 'none'}"), *_unlisted(runtime)]
+    for model in sorted(seen):
+        found += _of_model(model, references.get(model), captured.get(model, Captured()))
+        found += _left_out(model, runtime.store.get("detect", model))
+    return found
 
 
-def _check(model: str, stored: bytes | None) -> Check:
+def _unlisted(runtime: Runtime) -> Iterator[Check]:
+    there = unlisted(runtime.store, runtime.clock())
+    if there.models:
+        found = f"about {there.models:,} are not shown by name; {there.inferences:,} inferences are counted together"
+        yield Check("models", "warning", found, there.remedy)
+
+
+def _of_model(model: str, stored: bytes | None, captured: Captured) -> Iterator[Check]:
     what = f"reference of {model}"
     if stored is None:
-        return Check(what, "warning", "none", f"davy reference fit --model {model} --from-log --last 10000")
-    size = Reference.from_bytes(stored).size
+        yield Check(what, "warning", "none", f"davy reference fit --model {model} --from-log --last 10000")
+        return
+    try:
+        reference = Reference.from_bytes(stored)
+    except DavyError as error:
+        yield Check(what, "wrong", "cannot be read", error.remedy)
+        return
+    size = reference.size
     if size < _ADVISED:
         remedy = f"fit it on at least {_ADVISED:,}: a small reference makes alarms slow"
-        return Check(what, "warning", f"{size:,} inferences", remedy)
-    return Check(what, "ok", f"{size:,} inferences")
+        yield Check(what, "warning", f"{size:,} inferences", remedy)
+    else:
+        yield Check(what, "ok", f"{size:,} inferences")
+    yield from _unlike(model, reference, captured)
+
+
+def _unlike(model: str, reference: Reference, captured: Captured) -> Iterator[Check]:
+    """Compare the fields of a reference with those that the newest inferences had."""
+    if not captured.inferences:
+        return
+    schema = reference.schema
+    known = {each.path for each in schema.fields.values()} | set(schema.widths) | {("outputs", "class_names")}
+    live = {path for path in captured.fields if path[0] in _SECTIONS}
+    reasons = (schema.reason(path) or (".".join(path), "not in the reference") for path in live - known)
+    loose = {name: reason for name, reason in reasons if not reason.startswith("ignored")}
+    if loose:
+        remedy = f"davy reference fit --model {model} again, or --ignore it there if it should not be watched"
+        yield Check(f"captured of {model}, watched by nothing", "warning", _listed(loose), remedy)
+    if ("outputs", "probs") in live or ("outputs", "logits") in live:
+        known.discard(("outputs", "label"))
+    silent = _names(known - live - {("outputs", "class_names")})
+    if silent and captured.inferences >= _ENOUGH:
+        remedy = "name the columns of the reference as captured, or fit it from the log"
+        yield Check(
+            f"in the reference of {model}, never seen live",
+            "warning",
+            f"{_listed(dict.fromkeys(silent, ''))}; of the newest {captured.inferences:,} inferences",
+            remedy,
+        )
+
+
+def _left_out(model: str, stored: bytes | None) -> Iterator[Check]:
+    """Say which calls and fields the sending processes had to leave out, and why."""
+    if stored is None:
+        return
+    totals = Totals.load(load_any(stored))
+    for reason, count in sorted(totals.incomplete.items()):
+        remedy = f"{INCOMPLETE[reason]}; {BY_THE_APP}"
+        yield Check(f"calls of {model}", "warning", f"{reason} {count:,} times", remedy)
+    for each, count in sorted(totals.left_out.items()):
+        name, reason = read_loss(each) or (each, "")
+        remedy = f"{REMEDIES.get(reason, 'docs/fields.md says what travels')}; {BY_THE_APP}"
+        yield Check(f"field {name} of {model}", "warning", f"left out {count:,} times: {reason}", remedy)
+
+
+def _names(paths: set[tuple[str, ...]]) -> set[str]:
+    return {".".join(path) for path in paths}
+
+
+def _listed(found: dict[str, str]) -> str:
+    names = [f"{name} ({reason})" if reason else name for name, reason in sorted(found.items())]
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from davy.event import Array, BlobRef, Column, Path
+from davy.event import Array, Column
+from davy.fields.measures import COMPONENTS, about_of
+from davy.fields.reading import categories, clocks, numbers, rows_of, texts, times, vectors
+from davy_detectors import _summaries
+from davy_detectors._schema import DAY, LABEL, Field, Schema
 from davy_detectors.base import Floats
 from davy_detectors.batch import Batch
 
 Kind = Literal["numeric", "categorical"]
 CATEGORIES: Final = 30
-_DISTINCT_NUMBERS: Final = 20
-_COMPONENTS: Final = 256
-_CLASSES: Final = (("outputs", "probs"), ("outputs", "logits"))
 _TINY: Final = 1e-300
 
 
@@ -27,8 +26,9 @@ _TINY: Final = 1e-300
 class Feature:
     """One monitored stream of a batch.
 
-    `values` is float64 for a numeric feature, NaN or infinite where the value is; anything hashable for a
-    categorical one. Shape ``(n,)``. `missing` is true where the inference had no value; None when all had one.
+    `values` is float64 for a numeric feature, NaN where the inference has no value, infinite where it has one that is
+    no finite number; anything hashable for a categorical one, None where there is no value. Shape ``(n,)``. `missing`,
+    when given, is true where the inference had no value, whatever stands there.
     """
 
     kind: Kind
@@ -36,24 +36,21 @@ class Feature:
     missing: NDArray[np.bool_] | None = None
 
 
-def features(batch: Batch, kinds: Mapping[str, Kind] | None = None) -> dict[str, Feature]:
-    """Give what is monitored about `batch`, by name.
+def features(batch: Batch, schema: Schema | None = None) -> dict[str, Feature]:
+    """Return what is monitored about `batch`, by name.
 
     Parameters
     ----------
     batch
         Inferences of one model.
-    kinds
-        The features of a fitted reference: exactly these are given, those that the batch lacks as missing
-        everywhere. Without it the batch is itself the reference and decides: a whole number with up to 20
-        distinct values is categorical, and so is text whose 30 most frequent values make up half of it.
+    schema
+        What the fields of a fitted reference are: live columns are read as that, however they came, and fields that
+        the batch lacks give nothing. Without it the batch is itself the reference and decides.
 
     Notes
     -----
-    Numbers are numeric; booleans and text categorical. A vector among the inputs with up to 256 components gives
-    one feature a component; other vectors their mean, sd and norm; an image (a tensor with 2 or 3 dimensions)
-    brightness, contrast, sharpness, minimum and maximum; probabilities the confidence, the entropy and the label.
-    Tags, alternatives, groups and embeddings are not features; see `Reference` for the embedding's typicality.
+    docs/fields.md has the table of what becomes of which field. Tags, alternatives, groups and embeddings are not
+    features; see `Reference` for the embedding's typicality.
 
     Examples
     --------
@@ -61,154 +58,173 @@ def features(batch: Batch, kinds: Mapping[str, Kind] | None = None) -> dict[str,
     >>> list(features(batch))
     ['inputs.sepal', 'outputs.confidence', 'outputs.entropy', 'outputs.label']
     """
+    if schema is None:
+        schema = Schema.decide(batch).learn(batch, seed=0)
     found: dict[str, Feature] = {}
-    if len(batch) == 0 and kinds is not None:
-        return {name: _as_kind(None, kind, 0) for name, kind in kinds.items()}
-    for path, column in batch.fields.items():
-        if path[0] in {"inputs", "outputs"} and path not in _CLASSES:
-            found.update(_of_column(path, column, kinds))
-    found.update(_of_probs(batch))
-    if kinds is None:
+    if len(batch) == 0:
         return found
-    return {name: _as_kind(found.get(name), kind, len(batch)) for name, kind in kinds.items()}
-
-
-def _of_column(path: Path, column: Column, kinds: Mapping[str, Kind] | None) -> Iterator[tuple[str, Feature]]:
-    name, values, missing = ".".join(path), column.values, column.missing
-    if values.ndim == 1 and values.dtype != object:
-        yield name, Feature(_kind_of_numbers(path, column, kinds), values, missing)
-    elif values.ndim == 1:
-        yield from _of_objects(name, path, column, kinds)
-    elif values.ndim == 2 and path[0] == "inputs" and values.shape[1] <= _COMPONENTS:
-        rows = np.ascontiguousarray(values.T, dtype=np.float64)
-        for i, component in enumerate(rows):
-            yield f"{name}[{i}]", Feature("numeric", component, missing)
-    elif values.ndim in {3, 4} and values.size:
-        for key, summary in _of_images(values).items():
-            yield f"{name}.{key}", Feature("numeric", summary, missing)
-    else:
-        for key, summary in _of_vectors(values.reshape(len(values), prod(values.shape[1:]))).items():
-            yield f"{name}.{key}", Feature("numeric", summary, missing)
-
-
-def _kind_of_numbers(path: Path, column: Column, kinds: Mapping[str, Kind] | None) -> Kind:
-    name = ".".join(path)
-    if kinds is not None:
-        return kinds.get(name, "numeric")
-    values = column.values
-    if path == ("outputs", "label") or values.dtype.kind == "b":
-        return "categorical"
-    if values.dtype.kind in "iu" and len(np.unique(values[column.present])) <= _DISTINCT_NUMBERS:
-        return "categorical"
-    return "numeric"
-
-
-def _of_objects(
-    name: str, path: Path, column: Column, kinds: Mapping[str, Kind] | None
-) -> Iterator[tuple[str, Feature]]:
-    values, missing = column.values, column.missing
-    present = values[column.present]
-    sample = present[0] if len(present) else None
-    if kinds is not None and name in kinds:
-        yield name, Feature(kinds[name], values, missing)
-    elif isinstance(sample, (str, int, float)):
-        if kinds is None and (path == ("outputs", "label") or _few_categories(present)):
-            yield name, Feature("categorical", values, missing)
-        else:
-            yield f"{name}.length", Feature("numeric", _lengths(values), missing)
-    elif isinstance(sample, (bytes, BlobRef)):
-        yield f"{name}.length", Feature("numeric", _lengths(values), missing)
-    elif isinstance(sample, np.ndarray):
-        for key, summary in _of_ragged(values).items():
-            yield f"{name}.{key}", Feature("numeric", summary, missing)
-
-
-def _few_categories(present: Array) -> bool:
-    often = Counter(map(str, present)).most_common(CATEGORIES)
-    return sum(count for _, count in often) * 2 >= len(present)
-
-
-def _lengths(values: Array) -> Floats:
-    return np.fromiter(map(_length, values), np.float64, len(values))
-
-
-def _length(value: Any) -> float:
-    if isinstance(value, BlobRef):
-        return float(value.length)
-    return float(len(value)) if hasattr(value, "__len__") else np.nan
-
-
-def _of_vectors(values: Array) -> dict[str, Floats]:
-    numbers = values.astype(np.float64, copy=False)
-    if numbers.shape[1] == 0:
-        nothing = np.full(len(numbers), np.nan)
-        return {"mean": nothing, "sd": nothing, "norm": nothing}
-    with np.errstate(invalid="ignore", over="ignore"):
-        return {
-            "mean": numbers.mean(axis=1),
-            "sd": numbers.std(axis=1),
-            "norm": np.sqrt(np.einsum("ij,ij->i", numbers, numbers)),
-        }
-
-
-def _of_ragged(values: Array) -> dict[str, Floats]:
-    summaries = np.full((len(values), 4), np.nan)
-    for row, value in enumerate(values):
-        if isinstance(value, np.ndarray):
-            flat = _of_vectors(value.reshape(1, -1))
-            summaries[row] = (*(flat[key][0] for key in ("mean", "sd", "norm")), value.size)
-    return dict(zip(("mean", "sd", "norm", "length"), summaries.T, strict=True))
-
-
-def _of_images(values: Array) -> dict[str, Floats]:
-    pixels = values.astype(np.float32 if values.dtype.itemsize <= 4 else np.float64, copy=False)
-    flat = pixels.reshape(len(pixels), -1)
-    first = 2 if pixels.ndim == 4 and pixels.shape[1] <= 4 < pixels.shape[3] else 1
-    with np.errstate(invalid="ignore", over="ignore"):
-        edges = [
-            np.abs(np.diff(pixels, axis=axis)).reshape(len(pixels), -1)
-            for axis in (first, first + 1)
-            if pixels.shape[axis] > 1
-        ]
-        gradient = sum((edge.mean(axis=1, dtype=np.float64) for edge in edges), np.zeros(len(pixels)))
-        return {
-            "brightness": flat.mean(axis=1, dtype=np.float64),
-            "contrast": flat.std(axis=1, dtype=np.float64),
-            "sharpness": gradient / max(len(edges), 1),
-            "minimum": flat.min(axis=1).astype(np.float64),
-            "maximum": flat.max(axis=1).astype(np.float64),
-        }
-
-
-def _of_probs(batch: Batch) -> dict[str, Feature]:
-    probs = batch.probs
-    if probs is None:
-        return {}
-    column = next(batch.fields[path] for path in _CLASSES if path in batch.fields)
-    found = {
-        "outputs.confidence": Feature("numeric", probs.max(axis=1), column.missing),
-        "outputs.entropy": Feature("numeric", entropy(probs), column.missing),
-    }
-    if ("outputs", "label") not in batch.fields and batch.label is not None:
-        found["outputs.label"] = Feature("categorical", batch.label, column.missing)
+    for name, field in schema.fields.items():
+        column = batch.fields.get(field.path)
+        if column is None and field.path == LABEL:
+            column = _likeliest(batch, schema)
+        if column is not None:
+            found.update(_STREAMS[field.kind.form](name, field, column, batch))
+    if any(path[0] == "outputs" for path in schema.widths):
+        found.update(_of_probs(batch, schema))
     return found
 
 
 def entropy(probs: Floats) -> Floats:
-    """Give the Shannon entropy of each row, in nats, shape ``(n,)``."""
+    """Return the Shannon entropy of each row, in nats, shape ``(n,)``."""
     with np.errstate(invalid="ignore"):
         result: Floats = -np.einsum("ij,ij->i", probs, np.log(np.maximum(probs, _TINY)))
     return result
 
 
-def _as_kind(feature: Feature | None, kind: Kind, count: int) -> Feature:
-    if feature is None:
-        return Feature(kind, np.zeros(count), np.ones(count, bool))
-    values = feature.values
-    if kind == "numeric" and values.dtype == object:
-        values = np.fromiter(map(_number, values), np.float64, count)
-    return Feature(kind, values, feature.missing)
+Streams = Iterator[tuple[str, Feature]]
 
 
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (bool, int, float, np.number)) else np.nan
+def _number(name: str, _field: Field, column: Column, _batch: Batch) -> Streams:
+    yield name, Feature("numeric", numbers(column))
+
+
+def _category(name: str, field: Field, column: Column, _batch: Batch) -> Streams:
+    yield from _lengths(name, field, column)
+    yield name, Feature("categorical", categories(column, field.kind.codes))
+
+
+def _time(name: str, field: Field, column: Column, batch: Batch) -> Streams:
+    moments = times(column)
+    if field.age == DAY:
+        moments = np.floor(batch.at * 1e-9 / DAY) * DAY - moments
+    elif field.age:
+        moments = np.round((batch.at * 1e-9 - moments) / field.age) * field.age
+    yield name, Feature("numeric", moments)
+
+
+def _clock(name: str, _field: Field, column: Column, _batch: Batch) -> Streams:
+    yield name, Feature("numeric", clocks(column))
+
+
+def _text(name: str, field: Field, column: Column, _batch: Batch) -> Streams:
+    yield from _lengths(name, field, column)
+    if field.texts is None:
+        return
+    read = field.texts.features(texts(column, empty=field.path[0] == "outputs"))
+    for key, kind in field.texts.streams:
+        yield f"{name}.{key}", Feature(kind, read[key])
+
+
+def _identifier(name: str, field: Field, column: Column, _batch: Batch) -> Streams:
+    read = texts(column, empty=field.path[0] == "outputs")
+    lengths = (np.nan if text is None else len(text) for text in read)
+    yield f"{name}.length", Feature("numeric", np.fromiter(lengths, np.float64, len(read)))
+
+
+def _vector(name: str, field: Field, column: Column, _batch: Batch) -> Streams:
+    width = field.kind.width
+    if field.path[0] != "inputs" or width > COMPONENTS:
+        for key, summary in _summaries.of_vectors(column).items():
+            yield f"{name}.{key}", Feature("numeric", summary)
+        return
+    matrix = vectors(column, width)
+    if matrix is None:  # a width is given, so there is one
+        return
+    rows = np.ascontiguousarray(matrix.T, dtype=np.float64)
+    if column.values.dtype == object or column.values[:1].size != width:
+        other = np.isnan(rows).all(axis=0) & ~_absent(column)
+        rows[:, other] = np.inf
+        for place, value in enumerate(rows_of(column) if column.values.dtype == object else ()):
+            parts = (about_of(value) or {}).get("parts", ())
+            if len(parts) == width:
+                rows[:, place] = parts
+    for i, component in enumerate(rows):
+        yield f"{name}[{i}]", Feature("numeric", component)
+
+
+def _rows(name: str, field: Field, column: Column, _batch: Batch) -> Streams:
+    for key, summary in _summaries.of_rows(column, field.kind.width, corners=field.corners).items():
+        yield f"{name}{key}", Feature("numeric", summary)
+
+
+def _summarised(
+    summary: Callable[[Column], Mapping[str, Floats]],
+) -> Callable[[str, Field, Column, Batch], Streams]:
+    def streams(name: str, _field: Field, column: Column, _batch: Batch) -> Streams:
+        for key, values in summary(column).items():
+            yield f"{name}.{key}", Feature("numeric", values)
+
+    return streams
+
+
+def _bytes(name: str, _field: Field, column: Column, _batch: Batch) -> Streams:
+    yield f"{name}.length", Feature("numeric", _summaries.lengths(column))
+
+
+def _places(name: str, field: Field, column: Column, batch: Batch) -> Streams:
+    read = batch.dense(field.path)
+    for key, values in _summaries.of_places_read(read, column, field.classes).items():
+        yield f"{name}.{key}", Feature("numeric", values)
+
+
+_STREAMS: Final[Mapping[str, Callable[[str, Field, Column, Batch], Streams]]] = {
+    "number": _number,
+    "category": _category,
+    "time": _time,
+    "clock": _clock,
+    "text": _text,
+    "identifier": _identifier,
+    "vector": _vector,
+    "rows": _rows,
+    "ragged": _summarised(_summaries.of_ragged),
+    "nested": _summarised(_summaries.of_nested),
+    "image": _summarised(_summaries.of_images),
+    "tensor": _summarised(_summaries.of_vectors),
+    "bytes": _bytes,
+    "encoded": _summarised(_summaries.of_encoded_images),
+    "places": _places,
+}
+
+
+def _lengths(name: str, field: Field, column: Column) -> Streams:
+    if field.kind.listed:
+        yield f"{name}.length", Feature("numeric", _summaries.lengths(column))
+
+
+def _absent(column: Column) -> NDArray[np.bool_]:
+    rows = rows_of(column)
+    return np.fromiter((row is None for row in rows), bool, len(rows))
+
+
+def _of_probs(batch: Batch, schema: Schema) -> dict[str, Feature]:
+    probs = batch.probs
+    if probs is None:
+        return {}
+    found = {
+        "outputs.confidence": Feature("numeric", probs.max(axis=1)),
+        "outputs.entropy": Feature("numeric", entropy(probs)),
+    }
+    if ".".join(LABEL) not in schema.fields:
+        label = _likeliest(batch, schema)
+        if label is not None:
+            names = categories(label, "" if schema.class_names else "number")
+            found["outputs.label"] = Feature("categorical", names)
+    return found
+
+
+def _likeliest(batch: Batch, schema: Schema) -> Column | None:
+    """Return the likeliest class by name, or by number where the reference knew no names."""
+    probs = batch.probs
+    if probs is None:
+        return None
+    codes: Array = np.where(np.isnan(probs), -np.inf, probs).argmax(axis=1)
+    names = (batch.class_names or schema.class_names) if _is_named(schema) else ()
+    values: Array = codes
+    if len(names) == probs.shape[1]:
+        values = np.array(names, object)[codes]
+    missing = np.asarray(np.isnan(probs).all(axis=1))
+    return Column(values, missing if missing.any() else None)
+
+
+def _is_named(schema: Schema) -> bool:
+    return bool(schema.class_names) or ".".join(LABEL) in schema.fields

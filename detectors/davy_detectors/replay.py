@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Final
 from davy.codec import load, load_any
 from davy.event import INFERENCES
 from davy.meter import Meter
+from davy.retired import COLLECTION as RETIRED
+from davy.store import Batch
 from davy.store.memory import MemoryStore
 from davy_detectors import alerts
-from davy_detectors._examination import COLLECTION as EXAMINATIONS
 from davy_detectors._references import COLLECTION as REFERENCES
 from davy_detectors._references import put as put_reference
 from davy_detectors._tools import SECOND
 from davy_detectors._totals import Totals
 from davy_detectors._window import Window
 from davy_detectors.alerts import Incident
+from davy_detectors.models import COLLECTION as EXAMINATIONS
 from davy_detectors.worker import DetectTarget
 
 if TYPE_CHECKING:
@@ -78,40 +80,40 @@ def replay(
     """
     begun = time.perf_counter()
     window = Window(runtime.log, INFERENCES, since=since, until=until)
+    first, detect = window.newest, settings or runtime.settings.detect
+    store = detected(replace(runtime, settings=replace(runtime.settings, detect=detect)), window)
+    incidents = [load(Incident, data) for _, data in store.items(alerts.COLLECTION)]
+    totals = {model: Totals.load(load_any(data)) for model, data in store.items(EXAMINATIONS)}
+    return Replayed(
+        incidents=sorted(incidents, key=lambda incident: incident.raised_at),
+        models=[_flagged(model, found) for model, found in totals.items() if found.events],
+        seconds=time.perf_counter() - begun,
+        log_seconds=(window.newest - first) / SECOND,
+    )
+
+
+def detected(runtime: Runtime, window: Window) -> MemoryStore:
+    """Detect over all that `window` shows, with the references in force; give the state that this leads to."""
     store = MemoryStore()
     for model, data in runtime.store.items(REFERENCES):
         put_reference(store, model, data)
-    detect = settings or runtime.settings.detect
-    first, settled = window.newest, 0
+    for model, data in runtime.store.items(RETIRED):
+        store.apply(Batch().put(RETIRED, model, data))
+    detect, settled = runtime.settings.detect, 0
 
     def clock() -> int:
         return window.newest + settled
 
-    target = DetectTarget(
-        replace(
-            runtime,
-            settings=replace(runtime.settings, detect=detect),
-            log=window,
-            store=store,
-            meter=Meter(),
-            clock=clock,
-        )
-    )
-    tested = first
+    target = DetectTarget(replace(runtime, log=window, store=store, meter=Meter(), clock=clock))
+    tested = window.newest
     while target.counting.step():
-        if window.newest - tested >= _TURN_SECONDS * SECOND:
+        if abs(window.newest - tested) >= _TURN_SECONDS * SECOND:  # a clock that was ahead was set back
             target.testing.turn()
             tested = window.newest
     settled = int(2 * (detect.lateness_seconds + detect.epoch_seconds) * SECOND)
     target.testing.turn()
     target.close()
-    incidents = [load(Incident, data) for _, data in store.items(alerts.COLLECTION)]
-    return Replayed(
-        incidents=sorted(incidents, key=lambda incident: incident.raised_at),
-        models=[_flagged(model, Totals.load(load_any(data))) for model, data in store.items(EXAMINATIONS)],
-        seconds=time.perf_counter() - begun,
-        log_seconds=(window.newest - first) / SECOND,
-    )
+    return store
 
 
 def _flagged(model: str, totals: Totals) -> Flagged:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Self
@@ -34,7 +34,7 @@ class NumberBins:
     Attributes
     ----------
     centre
-        The reference's median, or zero where that tells more quantiles apart (very skewed positive numbers).
+        Just below the reference's median, or zero where that tells more quantiles apart (very skewed positive numbers).
     edges
         For each of `QUANTILES` the number of cells, in rising order, below it; shape ``(27,)``.
     counts
@@ -52,7 +52,7 @@ class NumberBins:
         present = values if feature.missing is None else values[~feature.missing]
         with np.errstate(over="ignore"):
             usable = present[np.isfinite(present) & np.isfinite(present.astype(np.float32))]
-        centres = (float(np.median(usable)), 0.0) if len(usable) else (0.0,)
+        centres = (_beside_median(usable), 0.0) if len(usable) else (0.0,)
         fits = [(centre, _edges(usable, centre)) for centre in centres]
         centre, edges = max(fits, key=lambda fit: len(np.unique(fit[1])))
         unfilled = cls(centre, edges, np.zeros(len(edges) + 3, np.int64))
@@ -62,7 +62,8 @@ class NumberBins:
     def table(self) -> Bytes:
         """The bin of every cell, shape ``(65536,)``; made at every use, for a reference keeps those of its streams."""
         bins = np.searchsorted(self.edges, np.arange(CELLS), side="right").astype(np.uint8)[_ranks()]
-        bins[~np.isfinite(_representatives())] = len(self.edges) + 2
+        bins[np.isinf(_representatives())] = len(self.edges) + 2
+        bins[np.isnan(_representatives())] = self.missing
         return bins
 
     @property
@@ -91,6 +92,11 @@ class NumberBins:
 class CategoryBins:
     """Bins of a categorical stream: the 30 most frequent categories, the others, unseen ones, missing.
 
+    Which categories have a bin is read from some of the reference's inferences, and counted on the rest. Were they
+    the same, the count of the unseen would be zero whatever the truth, which is no sample of it: a stream with a long
+    tail (shops, versions, search terms) always has categories its reference happens not to hold. Given the first
+    part, the rest is a sample of independent inferences, and every bound on a bin's share holds exactly.
+
     Attributes
     ----------
     categories
@@ -98,7 +104,8 @@ class CategoryBins:
     others
         The categories that share a bin, at most 10 000 of them.
     counts
-        Reference inferences by bin: categories, others, unseen, missing; shape ``(len(categories) + 3,)``, int64.
+        Inferences of the part that was counted, by bin: categories, others, unseen, missing; shape
+        ``(len(categories) + 3,)``, int64.
     """
 
     categories: tuple[Any, ...]
@@ -108,19 +115,23 @@ class CategoryBins:
     @classmethod
     def fit(cls, feature: Feature) -> Self:
         """Take the bins from a reference's values."""
-        values = feature.values if feature.missing is None else feature.values[~feature.missing]
-        often = Counter(map(_category, values.tolist())).most_common()
-        often.sort(key=lambda item: (-item[1], str(item[0])))
-        names = tuple(name for name, _ in often if name is not None)
+        order = np.random.default_rng(0).permutation(len(feature.values))
+        values = [*map(_category, feature.values[order].tolist())]
+        if feature.missing is not None:
+            values = [None if gone else v for v, gone in zip(values, feature.missing[order], strict=True)]
+        names, first = _chosen(values)
         categories, others = names[:CATEGORIES], names[CATEGORIES : CATEGORIES + _OTHERS]
         unfilled = cls(categories, others, np.zeros(len(categories) + 3, np.int64))
-        return cls(categories, others, np.bincount(unfilled.bin(feature), minlength=len(categories) + 3))
+        return cls(
+            categories, others, np.bincount(unfilled._find(values[first:]), minlength=len(categories) + 3)
+        )
 
     @cached_property
     def _codes(self) -> Mapping[Any, int]:
         codes = _Codes({name: len(self.categories) for name in self.others})
         codes.update({name: code for code, name in enumerate(self.categories)})
         codes.unseen = len(self.categories) + 1
+        codes[None] = self.missing
         return codes
 
     @property
@@ -131,12 +142,13 @@ class CategoryBins:
     def bin(self, feature: Feature) -> Bytes:
         """Give the bin of every value, shape ``(n,)``."""
         values = feature.values.tolist()
-        if feature.values.dtype == object:
-            values = map(_category, values)
-        bins = np.fromiter(map(self._codes.__getitem__, values), np.uint8, len(feature.values))
+        bins = self._find(map(_category, values) if feature.values.dtype.kind in "Of" else values)
         if feature.missing is not None:
             bins[feature.missing] = self.missing
         return bins
+
+    def _find(self, values: Iterable[Any]) -> Bytes:
+        return np.fromiter(map(self._codes.__getitem__, values), np.uint8)
 
     def dump(self) -> Mapping[str, Any]:
         """Give the fitted state."""
@@ -155,6 +167,11 @@ class CategoryBins:
 
 Bins = NumberBins | CategoryBins
 _OTHERS: Final = 10_000
+_PARTS: Final = (0.1, 0.2, 0.3, 0.4, 0.5)
+_WELL_SEEN: Final = 10
+_OFF_SPREAD: Final = (1 + 96.5 / 128) * 2.0**-7
+_OFF_VALUE: Final = (1 + 110.5 / 128) * 2.0**-13
+"""How far the centre is off the median, in parts of the spread or of the median itself: in the middle of a cell."""
 _MIDDLE: Final = 0.5
 
 
@@ -177,6 +194,17 @@ def cells(values: Floats, centre: Floats | float) -> NDArray[np.uint16]:
     return upper
 
 
+def _beside_median(usable: Floats) -> float:
+    """Return a centre near the median, and off it: there a value in single precision is not where it is in double.
+
+    A value that many hold would else lie in the one cell of the centre when it is kept exactly, and above or below
+    when it was rounded.
+    """
+    low, median, high = np.quantile(usable, (0.25, 0.5, 0.75))
+    spread = high - low
+    return float(median - (spread * _OFF_SPREAD if spread > 0 else abs(median) * _OFF_VALUE))
+
+
 def _edges(usable: Floats, centre: float) -> NDArray[np.int64]:
     """Give the cells below each quantile: lower ones before the cell that holds it, upper ones after."""
     if not len(usable):
@@ -196,11 +224,32 @@ class _Codes(dict[Any, int]):
         return self.unseen
 
 
+def _chosen(values: Sequence[Any]) -> tuple[tuple[Any, ...], int]:
+    """Return the categories, most frequent first, and how many of the values, in random order, they were read from.
+
+    A tenth is enough when it has seen each of its categories often, and so has hardly missed any; a fifth is asked
+    next, and so on; at most half. When to stop owes nothing to the values after it, so these are still a sample.
+    """
+    seen: Counter[Any] = Counter()
+    first = 0
+    for part in _PARTS:
+        stop = int(part * len(values))
+        seen.update(value for value in values[first:stop] if value is not None)
+        first = stop
+        if seen and min(seen.values()) >= _WELL_SEEN:
+            break
+    return tuple(sorted(seen, key=lambda name: (-seen[name], str(name)))), first
+
+
 def _category(value: Any) -> Any:
-    """Give a value as a category that can be stored and compared; what is neither text nor number is its text."""
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    return value.item() if isinstance(value, np.generic) else repr(value)
+    """Give a value as a category that can be stored and compared; what is neither text nor number is its text.
+
+    What is not a number is None, like what is missing: not equal to itself, it could never be found again.
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float):
+        return value if value == value else None
+    return value if value is None or isinstance(value, (str, int)) else repr(value)
 
 
 def _representatives() -> NDArray[np.float32]:

@@ -14,10 +14,12 @@ from davy.consume import Failures, Loop, Spread, keep_going
 from davy.event import Envelope
 from davy.runtime import Runtime, Target
 from davy_detectors._counting import Counting
+from davy_detectors._expiry import Expiry
 from davy_detectors._monitors import Monitors
 from davy_detectors._pursuits import Pursuits
 from davy_detectors._reducer import Reducer
 from davy_detectors._references import References
+from davy_detectors._roster import Roster
 from davy_detectors._tools import Tools
 
 
@@ -30,12 +32,16 @@ class DetectTarget(Target):
         Settings (section ``detect``), log, store, meter, clock.
     """
 
+    reads = Counting.topics
+
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        tools = Tools(runtime, References(runtime), Pursuits(runtime), Monitors(runtime.settings.detect))
+        references, monitors = References(runtime), Monitors(runtime.settings.detect)
+        tools = Tools(runtime, references, Pursuits(runtime), monitors, Roster(runtime, references))
         role = Spread(Counting.name, Counting.topics, lambda place: Counting(tools, place[1]))
         self.counting: Loop[Envelope] = Loop(runtime, role, max_records=runtime.settings.detect.poll_records)
         self.testing = Reducer(tools)
+        self.expiry = Expiry(runtime)
 
     def run(self) -> None:
         """Detect until the runtime stops."""
@@ -46,6 +52,7 @@ class DetectTarget(Target):
                 failures,
                 partial(self.counting.step, timeout=0.2),
                 self.testing.step,
+                self.expiry.step,
                 stand_aside=self.stand_aside,
             )
         finally:
@@ -55,8 +62,10 @@ class DetectTarget(Target):
         """Give up every lease; the next step begins again from what is stored."""
         self.counting.stand_aside()
         self.testing.stand_aside()
+        self.expiry.close()
 
     def close(self) -> None:
         """Leave the log and every lease."""
         self.counting.close()
         self.testing.close()
+        self.expiry.close()

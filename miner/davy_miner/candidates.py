@@ -11,10 +11,22 @@ from davy.event import BlobRef, Draw
 
 COLLECTION: Final = "candidates"
 State = Literal[
-    "waiting", "duplicate", "selected", "pushing", "pushed", "labelled", "skipped", "deleted", "expired"
+    "waiting",
+    "duplicate",
+    "selected",
+    "pushing",
+    "pushed",
+    "labelled",
+    "disputed",
+    "skipped",
+    "deleted",
+    "unlabellable",
+    "rejected",
+    "expired",
 ]
-"""waiting → duplicate | selected → pushing → pushed → labelled | skipped | deleted; waiting → expired when the pool
-is full. Without a labelling tool a candidate goes from selected to labelled or skipped."""
+"""waiting → duplicate | selected → pushing → pushed → labelled | disputed | skipped | deleted; waiting → expired when
+the pool is full. Without a labelling tool a candidate goes from selected to labelled, disputed or skipped. What cannot
+become a task is unlabellable until somebody sends it again (selected); what nobody wants asked is rejected."""
 
 
 def candidate_id(model: str, inference_id: bytes, question: str = "correct answer") -> str:
@@ -54,6 +66,10 @@ class Candidate:
         chosen or not: that is what makes its inclusion probability a fixed number.
     logged_at
         When its first flag was appended to the log, nanoseconds since the epoch.
+    reason
+        Why it is unlabellable.
+    owed
+        Whether the budget spent on it is still to be given back.
     """
 
     id: str
@@ -74,6 +90,8 @@ class Candidate:
     task: int | None = None
     offered: str = ""
     logged_at: int = 0
+    reason: str = ""
+    owed: bool = False
 
 
 CONTROL: Final = "control"
@@ -82,8 +100,19 @@ CONTROL: Final = "control"
 STATES: Final[tuple[State, ...]] = get_args(State)
 """Every state, in order of work."""
 
-KNOWN: Final[frozenset[State]] = frozenset({"selected", "pushing", "pushed", "labelled", "skipped"})
+KNOWN: Final[frozenset[State]] = frozenset(
+    {"selected", "pushing", "pushed", "labelled", "disputed", "skipped"}
+)
 """States of a candidate that a person has seen or is about to see: near-duplicates of it cost no label."""
+
+
+ASKED: Final[frozenset[State]] = frozenset({"selected", "pushing", "pushed"})
+"""States of a candidate that was chosen and has no answer."""
+
+
+def flagged_at(candidate: Candidate) -> int:
+    """Return when a candidate was flagged, nanoseconds since the epoch."""
+    return candidate.logged_at or candidate.at
 
 
 def control_draw(candidate: Candidate) -> Draw | None:

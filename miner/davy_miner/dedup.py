@@ -7,7 +7,7 @@ no two leaders are duplicates of one another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,8 @@ from davy_miner.vectors import Matrix
 
 Indices = NDArray[np.intp]
 
-FALLBACK: Final = 0.95
+SAFE: Final = 0.999
+"""The threshold of a model that was never calibrated: all but equal."""
 _BOUNDS: Final = (0.8, 0.999)
 _FEWEST: Final = 20
 _MOST: Final = 2000
@@ -26,8 +27,19 @@ _NEARER: Final = 0.5
 _BLOCK: Final = 2048
 
 
-def calibrate(control: Matrix) -> float:
-    """Choose the threshold from samples drawn by chance.
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A threshold and how many samples drawn by chance it rests on."""
+
+    threshold: float
+    samples: int
+
+
+def calibrate(control: Matrix, last: Calibration | None = None) -> Calibration | None:
+    """Choose the threshold from samples drawn by chance; None when there are too few and there is no last one.
+
+    The last calibration stays until half as many samples as it rests on are there again: among fewer samples the
+    nearest neighbour is farther away, and a threshold made of them would take distinct samples for duplicates.
 
     Two samples count as near-duplicates when they are less than half as far apart as an ordinary sample is from its
     nearest neighbour. With ``s`` the similarity to the nearest neighbour, the squared distance of unit vectors is
@@ -41,20 +53,22 @@ def calibrate(control: Matrix) -> float:
     Parameters
     ----------
     control
-        Unit vectors, shape ``(n, d)``; the first 2,000 are used. Below 20 the threshold is 0.95.
+        Unit vectors, shape ``(n, d)``; the first 2,000 are used, and at least 20 needed.
+    last
+        The last calibration of the model.
 
     Returns
     -------
-    float
-        In [0.8, 0.999].
+    Calibration or None
+        With a threshold in [0.8, 0.999].
     """
     control = control[control.any(axis=1)][:_MOST]
-    if len(control) < _FEWEST:
-        return FALLBACK
+    if len(control) < max(_FEWEST, last.samples / 2 if last else 0):
+        return last
     similarity = control @ control.T
     np.fill_diagonal(similarity, -1.0)
     distance = 1.0 - float(np.median(similarity.max(axis=1)))
-    return float(np.clip(1.0 - distance * _NEARER**2, *_BOUNDS))
+    return Calibration(float(np.clip(1.0 - distance * _NEARER**2, *_BOUNDS)), len(control))
 
 
 def nearest(
@@ -82,10 +96,17 @@ class Group:
     members: Indices
 
 
-def leaders(order: Indices, rows: Matrix, keys: Sequence[bytes], threshold: float) -> Iterator[Group]:
+def leaders(
+    order: Indices,
+    rows: Matrix,
+    keys: Sequence[bytes],
+    threshold: float,
+    fit: Callable[[int], bool] = lambda _: True,
+) -> Iterator[Group]:
     """Give leaders in `order`, each with the duplicates it takes along; only rows named in `order` take part.
 
-    Every row belongs to one group. Stop reading when there are enough: the work is one matrix product a leader.
+    Every row belongs to one group, but for those that are not `fit` to lead, which take no other along. Stop reading
+    when there are enough: the work is one matrix product a leader.
     """
     names = np.unique(np.array(keys, dtype=object), return_inverse=True)[1] if len(keys) else np.zeros(0, int)
     free = np.zeros(len(rows), dtype=bool)
@@ -94,6 +115,8 @@ def leaders(order: Indices, rows: Matrix, keys: Sequence[bytes], threshold: floa
         if not free[leader]:
             continue
         free[leader] = False
+        if not fit(int(leader)):
+            continue
         alike = free & ((rows @ rows[leader] >= threshold) | (names == names[leader]))
         free &= ~alike
         yield Group(int(leader), np.flatnonzero(alike))

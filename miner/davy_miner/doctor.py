@@ -1,26 +1,43 @@
-"""What `davy doctor` says about the miner: whether Label Studio answers and accepts the token."""
+"""What `davy doctor` says about the miner: what never becomes a task."""
 
 from __future__ import annotations
 
-from davy.doctor import Check
-from davy.errors import DavyError
+from collections.abc import Iterator
+from typing import Final
+
+from davy.health import Check
 from davy.runtime import Runtime
+from davy.store import Store
+from davy_miner.labelstudio.records import Trouble, troubles_in
+from davy_miner.problems import unlabellable_in
+
+_REASONS: Final = 3
 
 
 def checks(runtime: Runtime) -> list[Check]:
-    """Ask the Label Studio of the settings, when there is one."""
-    settings = runtime.settings.labelstudio
-    if not settings.url:
-        remedy = "set DAVY_LABELSTUDIO_URL and DAVY_LABELSTUDIO_API_KEY, or answer with `davy labels import`"
-        return [Check("Label Studio", "warning", "not configured: candidates wait in Davy's queue", remedy)]
-    try:
-        from davy_miner.labelstudio.client import SdkTool
+    """Say where candidates wait when there is no Label Studio, and look for what never becomes a task."""
+    return [*_unconfigured(runtime), *_troubles(troubles_in(runtime.store)), *_unlabellable(runtime.store)]
 
-        tool = SdkTool(settings.url, settings.api_key, timeout=min(settings.timeout_seconds, 10.0))
-        try:
-            projects = tool.projects("davy")
-        finally:
-            tool.close()
-    except DavyError as error:
-        return [Check("Label Studio", "wrong", settings.url, f"{error.field}: {error.remedy}")]
-    return [Check("Label Studio", "ok", f"{settings.url}, {len(projects)} projects of Davy's")]
+
+def _unconfigured(runtime: Runtime) -> Iterator[Check]:
+    if not runtime.settings.labelstudio.url:
+        remedy = "set DAVY_LABELSTUDIO_URL and DAVY_LABELSTUDIO_API_KEY, or answer with `davy labels import`"
+        yield Check("Label Studio", "warning", "not configured: candidates wait in Davy's queue", remedy)
+
+
+def _troubles(troubles: list[Trouble]) -> Iterator[Check]:
+    for one in troubles:
+        found = f"its tasks cannot be sent to Label Studio (tried {one.attempts} times): {one.reason}"
+        yield Check(f"tasks of {one.model}", "wrong", found, "mend what is named; Davy tries again by itself")
+
+
+def _unlabellable(store: Store) -> Iterator[Check]:
+    for one in unlabellable_in(store):
+        reasons = "; ".join(f"{count} × {reason}" for reason, count in one.reasons[:_REASONS])  # noqa: RUF001
+        more = f"; {len(one.reasons) - _REASONS} more reasons" if len(one.reasons) > _REASONS else ""
+        remedy = (
+            f"`davy candidates --model {one.model} --state unlabellable` lists them; mend the cause, then"
+            f" `davy candidates retry --model {one.model}`, or `davy candidates reject --model {one.model}`"
+        )
+        found = f"{one.count} selected candidates cannot become tasks: {reasons}{more}"
+        yield Check(f"tasks of {one.model}", "warning", found, remedy)

@@ -11,10 +11,12 @@ from davy import metrics
 from davy.event import Label
 from davy.runtime import Runtime
 from davy.store import Batch
+from davy_miner.health import Notes
 
 T = TypeVar("T")
+_PUSH: Final = "pushing tasks"
 _SECOND: Final = 10**9
-_LONGEST_WAIT: Final = 300.0
+_LONGEST_WAIT: Final = 20.0
 _logger = logging.getLogger("davy.mine")
 
 
@@ -35,9 +37,10 @@ class Chore(Generic[T]):
     """
 
     def __init__(
-        self, name: str, action: Callable[[], T], runtime: Runtime, executor: ThreadPoolExecutor
+        self, name: str, action: Callable[[], T], runtime: Runtime, executor: ThreadPoolExecutor, notes: Notes
     ) -> None:
         self._name = name
+        self._notes = notes
         self._action = action
         self._runtime = runtime
         self._executor = executor
@@ -67,6 +70,7 @@ class Chore(Generic[T]):
         error = future.exception()
         if error is None:
             self._failures, self._reason = 0, ""
+            self._notes.works(self._name)
             return future.result()
         self._failed(error)
         return None
@@ -92,18 +96,36 @@ class Chore(Generic[T]):
         if reason != self._reason:
             self._reason = reason
             _logger.error("%s failed and is tried again in %g s at least: %s", self._name, wait, error)
+        self._notes.failed(self._name, reason)
 
 
 class Exchange:
     """Push and pull, one at a time."""
 
     def __init__(self, runtime: Runtime, tool: Tool) -> None:
+        self._notes = Notes(runtime)
         self._poll_seconds = runtime.settings.mine.poll_seconds
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="davy-labels")
-        self.push: Chore[int] = Chore("pushing tasks", tool.push, runtime, self._executor)
+        self.push: Chore[int] = Chore(_PUSH, tool.push, runtime, self._executor, self._notes)
         self.pull: Chore[tuple[Sequence[Label], Batch]] = Chore(
-            "reading labels", lambda: _pull(tool), runtime, self._executor
+            "reading labels", lambda: _pull(tool), runtime, self._executor, self._notes
         )
+
+    def begin(self) -> None:
+        """Begin anew: take no outcome of a pull that runs, and find out again what works."""
+        self.pull.abandon()
+        self._notes.begin()
+
+    def take_push(self) -> None:
+        """See what a push came to."""
+        if self.push.take():
+            self._notes.queue(moved=True)
+
+    def rest(self, *, empty: bool) -> None:
+        """Note whether the queue of what is to be pushed is empty, or stands."""
+        self._notes.queue(moved=empty)
+        if empty:
+            self._notes.works(_PUSH)
 
     def start_push(self) -> None:
         """Push, at most once a second: tasks of unknown fate may take several looks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,20 +12,25 @@ from davy.codec import dump, load
 from davy.errors import LabelError
 from davy.event import LABELS, Label
 from davy.log import Message
+from davy.outputs import CORRECT, UNCLEAR, WRONG, Answer
 from davy.runtime import Runtime
 from davy.store import Store
 from davy_miner.candidates import COLLECTION as CANDIDATES
 from davy_miner.candidates import Candidate
-from davy_miner.labels import COLLECTION, Revisions
+from davy_miner.decision import as_said, standing, verdict_named
+from davy_miner.labels import COLLECTION, Revisions, answer_of
 
-_FIELDS: Final = frozenset({"candidate", "answer", "annotator", "seconds"})
+_FIELDS: Final = frozenset({"candidate", "answer", "verdict", "annotator", "seconds", "note"})
+_DEEP: Final = 32
+"""Levels of lists and objects in a line: more are no answer of a person, and cannot travel."""
+_TEXTS: Final = ("candidate", "annotator", "verdict", "note")
 
 
 def import_labels(runtime: Runtime, file: Path) -> int:
     """Append the labels of a file to the topic of labels; give how many are new.
 
-    A line whose answer is already the candidate's current one, by the same annotator, changes nothing. An answer of
-    null skips the candidate.
+    A line that says what its annotator says already changes nothing. An answer of null without a verdict skips the
+    candidate. One candidate may have a line for each annotator.
 
     Raises
     ------
@@ -43,23 +49,28 @@ def import_labels(runtime: Runtime, file: Path) -> int:
 
 
 def _labels(runtime: Runtime, file: Path) -> Iterator[Label | None]:
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, str], int] = {}
+    newest: dict[str, int] = {}
     for number, text in enumerate(_lines(file), start=1):
         if not text.strip():
             continue
         where = f"{file.name} line {number}"
         fields = _fields(where, text)
         candidate = _candidate(where, fields, runtime.store)
-        if candidate.id in seen:
-            remedy = f"was answered in line {seen[candidate.id]} already; keep one line a candidate"
+        said_by = (candidate.id, fields.get("annotator") or "")
+        if said_by in seen:
+            remedy = f"was answered in line {seen[said_by]} already; keep one line a candidate and annotator"
             raise LabelError(f"{where}: candidate", candidate.id, remedy)
-        seen[candidate.id] = number
-        yield _label(runtime, candidate, fields)
+        seen[said_by] = number
+        label = _label(runtime, where, candidate, fields)
+        if label is not None:  # several lines about one candidate are one revision after the other
+            newest[candidate.id] = max(label.revision, newest.get(candidate.id, 0) + 1)
+            yield replace(label, revision=newest[candidate.id])
 
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8").splitlines()
+        return file.read_text(encoding="utf-8-sig").split("\n")  # a text may hold other ends of a line
     except OSError as error:
         raise LabelError("file", str(file), f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -71,23 +82,46 @@ def _fields(where: str, text: str) -> Mapping[str, Any]:
         fields = json.loads(text)
     except ValueError as error:
         raise LabelError(where, text, f"is not JSON: {error}") from error
+    except RecursionError:
+        raise _too_deep(where, text) from None
     if not isinstance(fields, dict):
         raise LabelError(where, text, "must be an object with candidate and answer")
+    if _deeper(fields, _DEEP):
+        raise _too_deep(where, text)
     unknown = sorted(fields.keys() - _FIELDS)
     if unknown:
         raise LabelError(
             f"{where}: {unknown[0]}", fields[unknown[0]], f"known are {', '.join(sorted(_FIELDS))}"
         )
-    for name in ("candidate", "answer"):
-        if name not in fields:
-            raise LabelError(f"{where}: {name}", None, "is missing")
-    for name in ("candidate", "annotator"):
-        if not isinstance(fields.get(name, ""), str):
+    if "candidate" not in fields:
+        raise LabelError(f"{where}: candidate", None, "is missing")
+    if "answer" not in fields and "verdict" not in fields:
+        raise LabelError(f"{where}: answer", None, "is missing; null skips the candidate")
+    for name in _TEXTS:
+        if not isinstance(fields.get(name) or "", str):
             raise LabelError(f"{where}: {name}", fields[name], "must be text")
     seconds = fields.get("seconds")
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float))):
         raise LabelError(f"{where}: seconds", seconds, "must be a number")
     return fields
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether a value nests deeper than so many levels."""
+    layer = [value]
+    for _ in range(levels + 1):
+        layer = [
+            inner
+            for one in layer
+            if isinstance(one, (dict, list))
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(layer)
+
+
+def _too_deep(where: str, text: str) -> LabelError:
+    remedy = f"is nested deeper than {_DEEP} levels; write the answer flat"
+    return LabelError(where, text if len(text) <= 200 else f"{text[:200]}…", remedy)
 
 
 def _candidate(where: str, fields: Mapping[str, Any], store: Store) -> Candidate:
@@ -105,19 +139,56 @@ def _candidate(where: str, fields: Mapping[str, Any], store: Store) -> Candidate
     return candidate
 
 
-def _label(runtime: Runtime, candidate: Candidate, fields: Mapping[str, Any]) -> Label | None:
-    current = Revisions.from_bytes(runtime.store.get(COLLECTION, candidate.id)).current
-    answer, annotator = fields["answer"], fields.get("annotator", "")
-    if current is not None and (current.answer, current.annotator) == (answer, annotator):
-        return None
-    return Label(
-        candidate=candidate.id,
-        inference_id=candidate.inference_id,
-        model=candidate.model,
-        answer=answer,
-        revision=current.revision + 1 if current else 1,
-        at=runtime.clock(),
-        annotator=annotator,
-        seconds=fields.get("seconds"),
-        state="skipped" if answer is None else "labelled",
+def _label(runtime: Runtime, where: str, candidate: Candidate, fields: Mapping[str, Any]) -> Label | None:
+    """Make the label of a line; None when its annotator says the same already."""
+    labels = Revisions.from_bytes(runtime.store.get(COLLECTION, candidate.id)).labels
+    label = as_said(
+        Label(
+            candidate=candidate.id,
+            inference_id=candidate.inference_id,
+            model=candidate.model,
+            answer=fields.get("answer"),
+            revision=max((one.revision for one in labels), default=0) + 1,
+            at=runtime.clock(),
+            annotator=fields.get("annotator") or "",
+            seconds=fields.get("seconds"),
+            verdict=_verdict(where, fields),
+            note=fields.get("note") or "",
+        )
     )
+    label = _checked(where, label, answer_of(candidate))
+    before = [one for one in standing(labels) if one.annotator == label.annotator]
+    return None if before and _unchanged(before[-1], label) else label
+
+
+def _verdict(where: str, fields: Mapping[str, Any]) -> str:
+    given = fields.get("verdict") or ""
+    found = verdict_named(given) if given else ""
+    if found is None:
+        raise LabelError(f"{where}: verdict", given, f"is one of {CORRECT}, {WRONG}, {UNCLEAR}")
+    return found
+
+
+def _checked(where: str, label: Label, own: Answer | None) -> Label:
+    """Fill in the answer that "correct" confirms, and refuse one that is no answer to what the model was asked."""
+    answer = label.answer
+    if answer is None and label.verdict == CORRECT and own is not None:
+        answer = own.value
+    if label.verdict == UNCLEAR:
+        answer = None
+    if isinstance(answer, str) and not answer.strip():
+        raise LabelError(f"{where}: answer", answer, "is empty; null skips the candidate")
+    if answer is not None and own is not None and own.form and own.agrees(answer) is None:
+        kind = own.form if own.form in {"number", "text"} else f"{own.task} answer"
+        raise LabelError(f"{where}: answer", answer, f"is no {kind}, as the model's own: {own.shown()!r}")
+    if label.verdict == CORRECT and answer is not None and own is not None and own.agrees(answer) is False:
+        differs = f"is not the model's own, {own.shown()!r}, that the verdict {CORRECT!r} confirms"
+        raise LabelError(f"{where}: answer", answer, f"{differs}; leave one of them out, or say {WRONG!r}")
+    decided = answer is not None or label.verdict in {CORRECT, WRONG}
+    return replace(label, answer=answer, state="labelled" if decided else "skipped")
+
+
+def _unchanged(before: Label, now: Label) -> bool:
+    """Whether somebody says what they said already; true is another answer than 1, and 3 than "3"."""
+    said = [(one.verdict, one.state, one.note, json.dumps(one.answer, default=str)) for one in (before, now)]
+    return said[0] == said[1]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
 from davy.codec import decode, dump, dump_any, load, load_any
-from davy.event import Inference, Label
+from davy.event import Label
+from davy.outputs import Answer, Classification, MultiLabel, read
 from davy.store import Store
 from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate, State
+from davy_miner.candidates import Candidate, flagged_at
+from davy_miner.decision import Decision, Verdict, called, decide, in_order
 from davy_miner.select import Estimate, error_rate
 
 COLLECTION: Final = "labels"
 FEEDBACK_NOTES: Final = "feedback"
-Verdict = Literal["failure", "correct", "unknown", "skipped", "deleted"]
-_WRONG: Final = frozenset({"failure", "wrong", "model-wrong"})
-_RIGHT: Final = frozenset({"correct", "right", "model-correct"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +27,13 @@ class Revisions:
 
     labels: Sequence[Label] = ()
 
-    @property
-    def current(self) -> Label | None:
-        """The answer that counts: the latest revision, of two with one number the later."""
-        return self.labels[-1] if self.labels else None
+    def decided(self, rule: str, own: Answer | None) -> Decision | None:
+        """Decide what the answers come to (`decide`); None without any."""
+        return decide(self.labels, rule, own)
 
     def with_label(self, label: Label) -> Revisions:
         """Take in an answer: in any order, any number of times, the result is the same."""
-        found = {dump(one): one for one in (*self.labels, label)}
-        order = sorted(found, key=lambda data: (found[data].revision, found[data].at, data))
-        return Revisions([found[data] for data in order])
+        return Revisions(in_order({dump(one): one for one in (*self.labels, label)}.values()))
 
     def to_bytes(self) -> bytes:
         """Give what the store keeps."""
@@ -51,104 +46,90 @@ class Revisions:
         return cls([load(Label, dump_any(one)) for one in found])
 
 
-def state_after(label: Label) -> State:
-    """Name the state a candidate is in after an answer.
+def answer_of(candidate: Candidate) -> Answer | None:
+    """Return the model's own answer to a candidate, None when its payload has gone."""
+    return read(decode(candidate.inference).inference(0).outputs) if candidate.inference else None
+
+
+def verdict(decision: Decision | None, own: Answer | None) -> Verdict:
+    """Say whether the answers to a candidate call the model wrong: "failure" or "correct".
+
+    "disputed" where people differ, "unknown" where there is no answer of the model to compare with.
 
     Examples
     --------
-    >>> state_after(Label("c", bytes(16), "m:1", None, 1, 0))
-    'skipped'
+    >>> said = decide([Label("c", bytes(16), "m:1", "3", 1, 0)])
+    >>> verdict(said, read({"label": 3})), verdict(said, read({"label": 5})), verdict(said, None)
+    ('correct', 'failure', 'unknown')
     """
-    if label.state == "deleted":
-        return "deleted"
-    return "skipped" if label.state == "skipped" or label.answer is None else "labelled"
-
-
-def own_answer(inference: Inference) -> Any:
-    """Give what the model itself answered: its label, else its most probable class, else its value; None without.
-
-    Examples
-    --------
-    >>> own_answer(Inference(bytes(16), 0, "m:1", {}, {"probs": np.array([0.1, 0.9]), "classes": ["a", "b"]}))
-    'b'
-    """
-    outputs = inference.outputs
-    if outputs.get("label") is not None:
-        return _class_name(outputs, outputs["label"])
-    for name in ("probs", "logits"):
-        found = outputs.get(name)
-        if found is not None and np.ndim(found) == 1 and np.size(found):
-            return _class_name(outputs, int(np.argmax(found)))
-    value = outputs.get("value")
-    return value if isinstance(value, (int, float)) else None
-
-
-def answer_of(candidate: Candidate) -> Any:
-    """Give the model's own answer to a candidate, None when its payload has gone or holds none."""
-    return own_answer(decode(candidate.inference).inference(0)) if candidate.inference else None
-
-
-def verdict(label: Label, own: Any) -> Verdict:
-    """Say whether an answer calls the model wrong.
-
-    An answer may be a value, or a mapping that says so itself (``verdict``) or carries the value (``label``).
-
-    Parameters
-    ----------
-    label
-        The answer.
-    own
-        The model's own answer; with None the verdict is "unknown" unless the answer states one.
-
-    Examples
-    --------
-    >>> verdict(Label("c", bytes(16), "m:1", "3", 1, 0), 3), verdict(Label("c", bytes(16), "m:1", "5", 1, 0), 3)
-    ('correct', 'failure')
-    """
-    state = state_after(label)
-    if state == "deleted" or state == "skipped":
-        return state
-    answer = label.answer
-    if isinstance(answer, Mapping):
-        stated = answer.get("verdict")
-        if stated in _WRONG or stated in _RIGHT:
-            return "failure" if stated in _WRONG else "correct"
-        answer = answer.get("label")
-    if own is None or answer is None:
+    if decision is None:
         return "unknown"
-    return "correct" if _same(answer, own) else "failure"
+    if decision.label is not None:
+        return called(decision.label, own)
+    return (
+        "disputed"
+        if decision.state == "disputed"
+        else "deleted"
+        if decision.state == "deleted"
+        else "skipped"
+    )
 
 
-def quality(store: Store, model: str) -> Estimate | None:
+def quality(store: Store, model: str, rule: str = "majority", *, since: int = 0) -> Estimate | None:
     """Estimate a model's error rate from its random arm; None before the first answer.
 
-    A near-duplicate of an answered candidate is judged by that answer against the model's own answer to it.
+    Only what was flagged `since` then, nanoseconds since the epoch, counts: older near-duplicates are gone. A
+    near-duplicate of an answered candidate is judged by that answer against the model's own answer to it. What is
+    disputed counts as neither.
     """
     failed, probability, groups = [], [], []
+    judge = Judge(store, rule)
     for _, data in store.items(CANDIDATES):
         candidate = load(Candidate, data)
-        if candidate.model != model or candidate.arm != "random":
+        if candidate.model != model or candidate.arm != "random" or flagged_at(candidate) < since:
             continue
-        representative = candidate.duplicate_of or candidate.id
-        label = Revisions.from_bytes(store.get(COLLECTION, representative)).current
-        found = verdict(label, answer_of(candidate)) if label else "unknown"
+        found = judge.verdict(candidate)
         if found in {"failure", "correct"}:
             failed.append(found == "failure")
             probability.append(candidate.probability)
-            groups.append(representative)
+            groups.append(candidate.duplicate_of or candidate.id)
     return error_rate(np.array(failed, dtype=bool), np.array(probability, dtype=np.float64), groups)
 
 
-def _class_name(outputs: Mapping[str, Any], label: Any) -> Any:
-    found = outputs.get("classes")
-    names = [] if found is None else [str(name) for name in np.atleast_1d(found)]
-    if isinstance(label, int) and str(label) not in names and 0 <= label < len(names):
-        return names[label]
-    return label
+class Judge:
+    """Says of candidates what the answers to them, or to those they resemble, come to.
 
+    Parameters
+    ----------
+    store
+        Where candidates and answers are.
+    rule
+        Whose answer counts where people differ.
+    """
 
-def _same(one: Any, other: Any) -> bool:
-    try:
-        return math.isclose(float(one), float(other), rel_tol=1e-9)
-    except (TypeError, ValueError):
-        return str(one).strip() == str(other).strip()
+    def __init__(self, store: Store, rule: str) -> None:
+        self._store = store
+        self._rule = rule
+
+    def decided(self, candidate: Candidate) -> Decision | None:
+        """Decide what the answers to a candidate come to; None without any."""
+        return self._decided(candidate.id, answer_of(candidate))
+
+    def verdict(self, candidate: Candidate) -> Verdict:
+        """Say whether the model was wrong on a candidate; a near-duplicate is judged by its representative's answer."""
+        own = answer_of(candidate)
+        if candidate.duplicate_of is None:
+            return verdict(self._decided(candidate.id, own), own)
+        data = self._store.get(CANDIDATES, candidate.duplicate_of)
+        asked = answer_of(load(Candidate, data)) if data is not None else None
+        decision = self._decided(candidate.duplicate_of, asked)
+        if decision is None or decision.label is None or (asked and own and own.agrees(asked.value)):
+            return verdict(decision, own)
+        # The person judged another answer than this one: only what they called right can be held against it, and only
+        # where an answer is the same or another, not a little off.
+        if decision.label.answer is None or not isinstance(own, (Classification, MultiLabel)):
+            return "unknown"
+        return verdict(replace(decision, label=replace(decision.label, verdict="")), own)
+
+    def _decided(self, key: str, own: Answer | None) -> Decision | None:
+        return Revisions.from_bytes(self._store.get(COLLECTION, key)).decided(self._rule, own)

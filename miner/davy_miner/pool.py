@@ -10,14 +10,19 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from davy import metrics
 from davy.codec import dump, load
 from davy.event import Draw, Flag
 from davy.runtime import Runtime
 from davy.store import Batch
-from davy_miner.candidates import COLLECTION, Candidate, State, candidate_id, control_draw
+from davy_miner.candidates import ASKED, COLLECTION, Candidate, State, candidate_id, control_draw, flagged_at
+from davy_miner.labels import FEEDBACK_NOTES
 from davy_miner.select import evidence
+
+_COUNTED: Final = (metrics.UNLABELLABLE, metrics.DUPLICATES, metrics.TASKS, metrics.LABELS)
+"""What the miner counts of a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,10 @@ class _Entry:
     """Whether nothing comes of it any more, and its payload is gone."""
     order: tuple[int, float, int]
     logged_at: int
+    owed: bool
+    """Whether the budget spent on it is still to be given back."""
+    twin: bool
+    """Whether it is a near-duplicate that chance drew, and only counts for the estimate."""
 
 
 class Pool:
@@ -44,6 +53,8 @@ class Pool:
         self._counts: Counter[tuple[str, State]] = Counter()
         self._waiting: defaultdict[str, list[tuple[tuple[int, float, int], str]]] = defaultdict(list)
         self._changed: dict[str, Candidate] = {}
+        self._shown: set[str] = set()
+        self._hidden: frozenset[str] = frozenset()
 
     def restore(self) -> None:
         """Build the index again from the store."""
@@ -55,6 +66,10 @@ class Pool:
             self._index(load(Candidate, data))
         for model, state in self._counts:
             self._measure(model, state)
+
+    def shows(self, model: str) -> bool:
+        """Whether metrics of a model are shown."""
+        return model not in self._hidden
 
     def begin(self) -> None:
         """Forget the changes of the last transaction: the store has them."""
@@ -133,6 +148,14 @@ class Pool:
             if entry.model == model and entry.control and entry.state in {"waiting", "expired"}
         )
 
+    def owed(self, model: str) -> list[str]:
+        """Name the candidates of a model whose budget is to be given back, sorted."""
+        return sorted(key for key, entry in self._entries.items() if entry.owed and entry.model == model)
+
+    def owing(self) -> list[str]:
+        """Name the models with such candidates."""
+        return sorted({entry.model for entry in self._entries.values() if entry.owed})
+
     def refresh(self) -> None:
         """Read again what the exchange with the labelling tool may have changed."""
         stored = self._runtime.store.get_many(COLLECTION, self.ids({"selected", "pushing"}))
@@ -146,18 +169,42 @@ class Pool:
         """End a candidate's wait; its payload goes, its name stays so that a replay does not bring it back."""
         self.put(replace(candidate, state="expired", inference=b""), batch)
 
-    def tidy(self, before: int, batch: Batch) -> None:
-        """Remove candidates whose payload is gone, all but the last of each model, as many as the pool may hold.
+    def retire(self, models: Collection[str], batch: Batch, *, unanswered: int = 0) -> None:
+        """Show nothing of retired models, and end the wait of their candidates: nobody is asked about them any more.
+
+        Those that were chosen and flagged before `unanswered`, nanoseconds since the epoch, will have no answer either.
+        """
+        self._hidden = frozenset(models)
+        self._shown -= self._hidden
+        for model in sorted(models):
+            if self._counts[model, "waiting"]:
+                for candidate in self.members(model, {"waiting"}):
+                    self.expire(candidate, batch)
+            if any(self._counts[model, state] for state in ASKED):
+                for candidate in self.members(model, ASKED):
+                    if flagged_at(candidate) < unanswered:
+                        self.expire(candidate, batch)
+
+    def tidy(self, before: int, batch: Batch, *, estimated: int = 0) -> None:
+        """Remove candidates whose payload is gone and those nobody can be asked about.
+
+        So are near-duplicates that chance drew and that were flagged before `estimated`: no estimate reaches so far.
+
+        The last of each model stay, as many as the pool may hold.
 
         What stays is there for flags that come twice. Control samples that no round has offered yet stay, too: their
         number is part of a probability. Nothing stays whose flags have left the log: appended before `before`.
         """
+        for key in [key for key, one in self._entries.items() if one.twin and one.logged_at < estimated]:
+            self._remove(key, batch)
         gone: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
         self._waiting.clear()
         for key, entry in self._entries.items():
             if entry.state == "waiting":
                 self._waiting[entry.model].append((entry.order, key))
-            elif entry.empty and (entry.logged_at < before or not entry.control):
+            elif (entry.empty or entry.state == "unlabellable") and (
+                entry.logged_at < before or not entry.control
+            ):
                 gone[entry.model].append((entry.logged_at, key))
         for waiting in self._waiting.values():
             heapq.heapify(waiting)
@@ -169,7 +216,7 @@ class Pool:
                     self._remove(key, batch)
 
     def _remove(self, key: str, batch: Batch) -> None:
-        batch.delete(COLLECTION, key)
+        batch.delete(COLLECTION, key).delete(FEEDBACK_NOTES, key)
         entry = self._entries.pop(key)
         self._counts[entry.model, entry.state] -= 1
         self._measure(entry.model, entry.state)
@@ -180,8 +227,10 @@ class Pool:
             self._counts[before.model, before.state] -= 1
         control = control_draw(candidate) is not None and not candidate.offered
         order = (1, 0.0, -int(candidate.id, 16)) if control else (0, _strength(candidate), 0)
-        empty = candidate.state in {"expired", "duplicate"} and not candidate.inference
-        entry = _Entry(candidate.model, candidate.state, control, empty, order, candidate.logged_at)
+        empty = candidate.state in {"expired", "duplicate", "rejected"} and not candidate.inference
+        twin = candidate.state == "duplicate" and bool(candidate.inference)
+        at = flagged_at(candidate) if twin else candidate.logged_at
+        entry = _Entry(candidate.model, candidate.state, control, empty, order, at, candidate.owed, twin)
         self._entries[candidate.id] = entry
         self._counts[entry.model, entry.state] += 1
         if entry.state == "waiting":
@@ -199,6 +248,12 @@ class Pool:
                 self.expire(weakest, batch)
 
     def _measure(self, model: str, state: State) -> None:
+        if model in self._hidden:
+            return
+        if model not in self._shown:
+            self._shown.add(model)
+            for metric in _COUNTED:
+                self._runtime.meter.zero(metric, model=model)
         count = self._counts[model, state]
         self._runtime.meter.set(metrics.CANDIDATES, count, model=model, state=state)
 

@@ -1,8 +1,10 @@
 """One unit vector an inference, so that a dot product says how alike two are; and a hash that says when they are equal.
 
 What is compared, in order of preference: the embedding; a tensor among the inputs, less the mean tensor; the numeric
-inputs, standardised. Rows of numbers go through random Fourier features, because a cosine of few columns compares
-directions only: with ``d`` standardised columns the similarity of two rows is about ``exp(-|x - y|² / (2 d))``.
+inputs, standardised, with the texts beside them. Rows of numbers go through random Fourier features, because a cosine
+of few columns compares directions only: with ``d`` standardised columns the similarity of two rows is about
+``exp(-|x - y|² / (2 d))``. A text is the same or another, and weighs as much as a number; texts of one word
+that never come again are names of rows and weigh nothing.
 
 References
 ----------
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -24,6 +26,7 @@ from davy.event import Array, Envelope, Path
 
 Matrix: TypeAlias = NDArray[np.float32]
 _Space: TypeAlias = tuple[str, tuple[Path, ...], tuple[int, ...]]
+_Texts: TypeAlias = Mapping[Path, str]
 
 _FEATURES: Final = 256
 _SEED: Final = 7
@@ -53,9 +56,11 @@ def vectors(envelopes: Sequence[Envelope]) -> Matrix:
     blocks = [np.zeros((len(envelopes), 0), np.float32)]
     for space in sorted(spaces):
         rows = spaces[space]
-        found = _SPACES[space[0]](np.stack([np.asarray(raw[row], np.float64) for row in rows]))
+        found = _unit(_SPACES[space[0]](np.stack([np.asarray(raw[row], np.float64) for row in rows])))
+        if space[0] == "table":
+            found = _beside(found, len(space[1]), [_texts(envelopes[row]) for row in rows])
         block = np.zeros((len(envelopes), found.shape[1]), np.float32)
-        block[rows] = _unit(found)
+        block[rows] = found
         blocks.append(block)
     return np.concatenate(blocks, axis=1)
 
@@ -92,6 +97,40 @@ def _raw(envelope: Envelope) -> tuple[_Space | None, Array | None]:
     if numbers:
         return ("table", tuple(numbers), (len(numbers),)), np.array(list(numbers.values()), np.float64)
     return None, None
+
+
+def _texts(envelope: Envelope) -> _Texts:
+    columns = ((path, envelope[path]) for path in envelope if path[0] == "inputs")
+    return {
+        path: column.values[0]
+        for path, column in columns
+        if column.present[0] and isinstance(column.values[0], str)
+    }
+
+
+def _beside(numbers: NDArray[np.float64], columns: int, rows: Sequence[_Texts]) -> NDArray[np.float64]:
+    """Put texts beside the unit vectors of rows of numbers, each to weigh as much as one of the numeric columns."""
+    paths = [
+        path
+        for path in sorted({path for row in rows for path in row})
+        if _tells([row.get(path) for row in rows])
+    ]
+    if not paths:
+        return numbers
+    signs = np.array([[_signs(path, row.get(path, "")) for path in paths] for row in rows]).sum(axis=1)
+    share = len(paths) / (len(paths) + columns)
+    return np.concatenate([np.sqrt(1 - share) * numbers, np.sqrt(share) * _unit(signs)], axis=1)
+
+
+def _tells(values: Sequence[str | None]) -> bool:
+    """Return whether texts say something of their rows: they come again, or are prose."""
+    return len(set(values)) < len(values) or any(" " in value for value in values if value)
+
+
+def _signs(path: Path, value: str) -> NDArray[np.float64]:
+    """Return 256 signs for a text: two texts have a cosine of 0 give or take 1/16."""
+    digest = hashlib.blake2b(dump_any([list(path), value]), digest_size=32).digest()
+    return np.unpackbits(np.frombuffer(digest, np.uint8)).astype(np.float64) * 2.0 - 1.0
 
 
 def _number(envelope: Envelope, path: Path) -> Array | None:

@@ -13,13 +13,16 @@ from davy.codec import decode, dump, load
 from davy.consume import Loop
 from davy.event import FEEDBACK, FLAGS, LABELS, Feedback, Flag, Label
 from davy.log import Message, Record
+from davy.retired import Retirements
 from davy.runtime import Runtime, Target
 from davy.store import Batch
 from davy_miner.candidates import State, candidate_id
 from davy_miner.dataset.build import COLLECTION as DATASETS
+from davy_miner.decision import as_said, called
 from davy_miner.exchange import Exchange, Tool
 from davy_miner.labels import COLLECTION as REVISIONS
-from davy_miner.labels import FEEDBACK_NOTES, Revisions, answer_of, state_after, verdict
+from davy_miner.labels import FEEDBACK_NOTES, Revisions, answer_of
+from davy_miner.orders import Orders
 from davy_miner.pool import Pool
 from davy_miner.rounds import ROLE, Rounds
 
@@ -27,7 +30,9 @@ Item: TypeAlias = Flag | Label | Feedback
 
 _MINUTE: Final = 60 * 10**9
 _HOUR: Final = 60 * _MINUTE
-_ANSWERED: Final[frozenset[State]] = frozenset({"labelled", "skipped", "deleted"})
+_UNANSWERED_DAYS: Final = 30
+"""So long the chosen candidates of a retired model wait for an answer."""
+_ANSWERED: Final[frozenset[State]] = frozenset({"labelled", "disputed", "skipped", "deleted"})
 _logger = logging.getLogger("davy.mine")
 
 
@@ -49,12 +54,14 @@ class Mine:
     def __init__(self, runtime: Runtime, tool: Tool | None = None) -> None:
         self._runtime = runtime
         self._pool = Pool(runtime)
-        self._rounds = Rounds(runtime, self._pool)
         tool = tool or _label_studio(runtime)
+        self._rounds = Rounds(runtime, self._pool, tool)
+        self._orders = Orders(runtime.store, self._pool)
         self.exchange = Exchange(runtime, tool) if tool is not None else None
         self._revisions: dict[str, Revisions] = {}
         self._notes: dict[str, int] = {}
         self._unsettled: set[str] = set()
+        self._retirements = Retirements(runtime)
         self._tidied_at = 0
         self._datasets = 0
 
@@ -63,15 +70,19 @@ class Mine:
         self._pool.restore()
         self._rounds.restore()
         if self.exchange is not None:
-            self.exchange.pull.abandon()
+            self.exchange.begin()
         self._revisions = {}
-        answered = {key for key, _ in self._runtime.store.items(REVISIONS)}
-        self._unsettled = answered - set(self._pool.ids(_ANSWERED))
+        answers = {
+            key: len(Revisions.from_bytes(data).labels) for key, data in self._runtime.store.items(REVISIONS)
+        }
+        # Where several spoke, the rule may be another than when it was decided.
+        several = {key for key, count in answers.items() if count > 1}
+        self._unsettled = (answers.keys() - set(self._pool.ids(_ANSWERED))) | several
 
     def decode(self, record: Record) -> Item:
         """Read a flag with its inference, a label or feedback; raises DecodeError on damaged bytes."""
         if record.topic == LABELS:
-            return load(Label, record.value)
+            return as_said(load(Label, record.value))
         if record.topic == FEEDBACK:
             return load(Feedback, record.value)
         flag = load(Flag, record.value)
@@ -95,14 +106,22 @@ class Mine:
     def idle(self, batch: Batch) -> list[Message]:
         """Run a round that is due, exchange tasks and labels with the tool; gives the labels that came back."""
         self._begin()
-        if self.exchange is not None and self.exchange.push.take() is not None:
-            self._pool.refresh()
+        self._take_push()
         if not self._pushing:
             self._settle(batch)
+            self._orders.carry_out(batch)
             self._rounds.run_due(batch)
         self._tidy(batch)
         self._count_datasets()
         return self._exchange_labels(batch)
+
+    def _take_push(self) -> None:
+        """See what a push changed; one that failed may have changed some candidates, too."""
+        pushed = self._pushing
+        if self.exchange is not None:
+            self.exchange.take_push()
+        if pushed and not self._pushing:
+            self._pool.refresh()
 
     @property
     def _pushing(self) -> bool:
@@ -118,7 +137,9 @@ class Mine:
             return []
         # The push has transactions of its own: it starts from what is committed, and while it runs nobody else
         # changes the candidates it may touch.
-        if not batch.operations and self._pool.has({"selected", "pushing"}):
+        waits = self._pool.has({"selected", "pushing"})
+        self.exchange.rest(empty=not waits)
+        if not batch.operations and waits:
             self.exchange.start_push()
         pulled = self.exchange.pull.take()
         self.exchange.start_pull()
@@ -139,8 +160,9 @@ class Mine:
         candidate = self._pool.get(label.candidate)
         if candidate is None:
             _logger.warning("label for %s, which is no candidate: kept", label.candidate)
-        found = verdict(label, answer_of(candidate) if candidate else None)
-        self._runtime.meter.add(metrics.LABELS, model=label.model, verdict=found)
+        found = called(label, answer_of(candidate) if candidate else None)
+        if self._pool.shows(label.model):
+            self._runtime.meter.add(metrics.LABELS, model=label.model, verdict=found)
 
     def _revisions_of(self, key: str) -> Revisions:
         if key not in self._revisions:
@@ -150,13 +172,16 @@ class Mine:
     def _settle(self, batch: Batch) -> None:
         waiting = set()
         for key in sorted(self._unsettled):
-            candidate, label = self._pool.get(key), self._revisions_of(key).current
-            if candidate is None or label is None:
+            candidate, revisions = self._pool.get(key), self._revisions_of(key)
+            if candidate is None:
+                continue
+            decision = revisions.decided(self._runtime.settings.mine.last_word, answer_of(candidate))
+            if decision is None:
                 continue
             if self._pushing and candidate.state in {"selected", "pushing"}:
                 waiting.add(key)
-            elif candidate.state != state_after(label):
-                self._pool.put(replace(candidate, state=state_after(label)), batch)
+            elif candidate.state != decision.state:
+                self._pool.put(replace(candidate, state=decision.state), batch)
         self._unsettled = waiting
 
     def _keep_feedback(self, feedback: Feedback, batch: Batch) -> None:
@@ -177,7 +202,13 @@ class Mine:
         now = self._runtime.clock()
         if not 0 <= now - self._tidied_at < _MINUTE:
             self._tidied_at = now
-            self._pool.tidy(now - int(self._runtime.settings.log.keep_hours * _HOUR), batch)
+            if not self._pushing:
+                unanswered = now - _UNANSWERED_DAYS * 24 * _HOUR
+                self._pool.retire(self._retirements.current(), batch, unanswered=unanswered)
+            for model in self._retirements.take():
+                self._runtime.meter.forget_model(model)
+            kept, estimated = self._runtime.settings.log.keep_hours, self._runtime.settings.mine.estimate_days
+            self._pool.tidy(now - int(kept * _HOUR), batch, estimated=now - int(estimated * 24 * _HOUR))
 
     def _count_datasets(self) -> None:
         if self._runtime.store.count(DATASETS) == self._datasets:
@@ -185,11 +216,14 @@ class Mine:
         built = Counter(key.rpartition("/")[0] for key, _ in self._runtime.store.items(DATASETS))
         self._datasets = built.total()
         for model, count in built.items():
-            self._runtime.meter.set(metrics.DATASETS, count, model=model)
+            if self._pool.shows(model):
+                self._runtime.meter.set(metrics.DATASETS, count, model=model)
 
 
 class MineTarget(Target):
     """The miner as a role of ``davy up`` and ``davy run mine``."""
+
+    reads = Mine.topics
 
     def __init__(self, runtime: Runtime) -> None:
         self._role = Mine(runtime)

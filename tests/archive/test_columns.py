@@ -52,7 +52,11 @@ def column(name: str, *fields: Any) -> Any:
         (("a", None, "b\udc80"), pa.string(), ["a", None, "b?"]),
         ((b"\x00", None), pa.binary(), [b"\x00", None]),
         (("a", 3, [1, "b"]), pa.string(), ["a", "3", '[1, "b"]']),
-        (({"a": float("nan"), "b": np.ones(2)}, None), pa.string(), ['{"a": null, "b": [1.0, 1.0]}', None]),
+        (
+            ([{"a": float("nan"), "b": np.ones(2)}], None),
+            pa.string(),
+            ['[{"a": null, "b": [1.0, 1.0]}]', None],
+        ),
         (([1, 2], [3.5, 4], None), pa.list_(pa.float64()), [[1, 2], [3.5, 4], None]),
         ((np.ones(2, "f4"), np.ones(2, "u1")), pa.list_(pa.float32()), [[1, 1], [1, 1]]),
         ((np.array([True, False]),), pa.list_(pa.bool_()), [[True, False]]),
@@ -97,7 +101,7 @@ def test_the_shape_of_tensors_is_in_the_metadata_or_in_a_column_where_it_differs
 
 def test_references_have_a_column_beside_what_is_inline() -> None:
     found = table({"x": REFERENCE}, {"x": np.ones(2)}, {"x": None})
-    named = {"hash": REFERENCE.hash, "length": 5, "media_type": "image/png"}
+    named = {"hash": REFERENCE.hash, "length": 5, "media_type": "image/png", "about": None}
     assert found["inputs.x.blob"].to_pylist() == [named, None, None]
     assert found["inputs.x"].to_pylist() == [None, [1.0, 1.0], None]
 

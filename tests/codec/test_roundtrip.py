@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inference_strategies import anything_textual, containers, intact, names, tensors, travelled, values
 
-from davy.codec import Chunk, Encoder, decode, pack
+from davy.codec import Chunk, Encoder, decode, pack, select, split
 from davy.errors import InvalidInference
+from davy.fields import flatten
+from davy.fields.listed import Lists
+from davy.sdk.calls.batches import objects
 
 pytestmark = pytest.mark.fast
 
@@ -28,12 +32,13 @@ def tables(draw: st.DrawFn) -> list[dict[str, Any]]:
 @settings(max_examples=300)
 @given(tables(), tables())
 def test_inputs_and_outputs_come_back_as_given(inputs: list[Any], outputs: list[Any]) -> None:
-    encoder = Encoder()
+    encoder, lists = Encoder(), Lists()
     pairs = list(zip(inputs, outputs, strict=False))
     chunks = [encoder.encode("m:1", ID, 7, given_in, given_out) for given_in, given_out in pairs]
     for (given_in, given_out), found in zip(pairs, travelled(chunks), strict=True):
-        assert intact(given_in, dict(found.inputs)), (given_in, found.inputs)
-        assert intact(given_out, dict(found.outputs)), (given_out, found.outputs)
+        assert intact(flatten(given_in), dict(found.inputs)), (given_in, found.inputs)
+        opened = flatten(lists.open(given_out))
+        assert intact(opened, dict(found.outputs)), (given_out, found.outputs)
 
 
 @given(
@@ -54,7 +59,8 @@ def test_embedding_tags_group_seq_and_alternatives_come_back_as_given(
     (found,) = travelled([Encoder().encode("m:1", ID, 7, {"x": 1.0}, {}, **more)])
     assert intact(embedding, found.embedding)
     assert intact(tags, dict(found.tags))
-    assert intact(alternatives, dict(found.alternatives))
+    flat = {model: flatten(Lists().open(fields)) for model, fields in alternatives.items()}
+    assert intact({model: fields for model, fields in flat.items() if fields}, dict(found.alternatives))
     assert (found.group, found.seq) == (group, seq)
 
 
@@ -87,7 +93,33 @@ def test_tensors_of_many_shapes_share_an_envelope_once_the_field_is_known_to_var
     )
 
 
-@given(containers)
+LARGE = 2**60 + 1
+SHOT = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [LARGE, 1.5, LARGE, 2**53 + 1, 3],
+        [float("nan"), LARGE, None, LARGE],
+        [2**64 - 1, 1, -1, 2**63],
+        [SHOT, SHOT / np.float32(255), SHOT, SHOT[:2]],
+        [[LARGE, 1], [1.5, 2.0], [LARGE, 2]],
+    ],
+    ids=["integers and floats", "gaps", "without a sign", "pictures", "lists"],
+)
+def test_what_stood_in_a_field_before_costs_no_value_its_digits_or_its_dtype(given: list[Any]) -> None:
+    encoder = Encoder()
+    singles = travelled([encoder.encode("m:1", ID, 7, {"x": value}, {"y": 1.0}) for value in given])
+    rows = objects(given)
+    batch = travelled([Encoder().encode_batch("m:1", ID * len(given), 7, {"x": rows}, {})])
+    for value, *found in zip(given, singles, batch, strict=True):
+        for one in found:
+            assert np.array_equal(one.inputs["x"], value, equal_nan=type(value) is float)
+            assert type(value) is list or getattr(one.inputs["x"], "dtype", 0) == getattr(value, "dtype", 0)
+
+
+@given(containers.filter(lambda other: not isinstance(other, dict)))
 def test_layouts_settle_so_that_a_flickering_field_costs_few_envelopes(other: Any) -> None:
     encoder, kinds = Encoder(), [1.0, "text", other, None, b"bytes", True, np.zeros(3)]
     for _ in range(3):
@@ -135,27 +167,69 @@ def _cycle() -> list[Any]:
     return cycle
 
 
+class _Hostile(Sequence[int]):
+    def __len__(self) -> int:
+        raise RuntimeError("no")
+
+    def __getitem__(self, place: Any) -> Any:
+        raise RuntimeError("no")
+
+    @property
+    def __dict__(self) -> Any:
+        raise RuntimeError("no")
+
+
 @pytest.mark.parametrize(
-    ("inputs", "field"),
+    ("value", "reason"),
     [
-        ({"x": object()}, "inputs.x"),
-        ({"x": 1j}, "inputs.x"),
-        ({"x": _cycle()}, "inputs.x"),
-        ({"x": {(1, 2): 3}}, "inputs.x"),
-        ({"x": {2**70: 3}}, "inputs.x"),
-        ({"x": np.zeros(2, np.complex64)}, "inputs.x"),
-        ({"x": 10**400}, "inference"),
-        ({3: 1.0}, "field name"),
-        ({"\ud800": 1.0}, "field name"),
-        ({str(i): 1.0 for i in range(5000)}, "inference"),
+        (object(), "type"),
+        (1j, "complex"),
+        (np.zeros(2, np.complex64), "complex"),
+        (_cycle(), "nesting"),
+        ([{"a": 1}] * 30_000, "size"),
+        (print, "type"),
+        ((x for x in ()), "type"),
+        (_Hostile(), "unreadable"),
     ],
 )
-def test_what_cannot_travel_is_refused_by_the_name_of_its_field(inputs: dict[Any, Any], field: str) -> None:
+def test_what_cannot_travel_is_missing_and_counted_by_field_and_reason_and_everything_beside_it_arrives(
+    value: Any, reason: str
+) -> None:
     encoder = Encoder()
-    for _ in range(2):  # the second time over the remembered layout, if any
-        with pytest.raises(InvalidInference) as refused:
-            encoder.encode("m:1", ID, 7, inputs, {})
-        assert refused.value.field == field
+    for _ in range(2):  # the second time over the remembered layout
+        envelope = decode(pack([encoder.encode("m:1", ID, 7, {"x": value, "y": 2.5}, {"label": "a"})]))
+        found = envelope.inference(0)
+        assert (found.inputs, found.outputs) == ({"x": None, "y": 2.5}, {"label": "a"})
+        assert envelope.report == {f"field:inputs.x:{reason}": 1}
+
+
+def test_names_that_are_no_unicode_and_fields_beyond_the_bound_are_counted() -> None:
+    many = {"\ud800": 1.0} | {str(i): 1.0 for i in range(5000)}
+    envelope = decode(pack([Encoder().encode("m:1", ID, 7, many, {3: 1.0})]))
+    found = envelope.inference(0)
+    assert (len(found.inputs), found.outputs) == (4095, {"3": 1.0})
+    assert envelope.report == {"field:inputs.*:count": 905, "field:inputs.*:name": 1}
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], ("cat", "dog"), np.array(["cat", "dog"])])
+def test_class_names_are_written_once_an_envelope_and_read_with_every_inference(names: Any) -> None:
+    encoder, told = Encoder(), Encoder()
+    told.describe("m:1", {"class_names": names})
+    probs = np.array([0.25, 0.75])
+    sent = [
+        encoder.encode("m:1", ID, i, {"x": 1.0}, {"probs": probs, "class_names": names}) for i in range(50)
+    ]
+    batch = {"probs": np.tile(probs, (50, 1)), "class_names": [names] * 50}
+    data = [
+        pack(sent[1:]),
+        pack([told.encode("m:1", ID, i, {"x": 1.0}, {"probs": probs}) for i in range(49)]),
+        pack([Encoder().encode_batch("m:1", ID * 50, 7, {"x": np.ones(50)}, batch)]),
+    ]
+    for each in data:
+        assert each.count(b"class_names") == 1
+        assert decode(each).inference(7).outputs["class_names"] == ["cat", "dog"]
+        assert decode(select(each, [3])).inference(0).outputs["class_names"] == ["cat", "dog"]
+        assert decode(split(each, [3])[0]).inference(0).outputs["class_names"] == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("system", [{"at": 2**70}, {"latency_ms": "slow"}, {"rate": None}])
@@ -164,3 +238,14 @@ def test_system_values_that_do_not_fit_are_refused(system: dict[str, Any]) -> No
     at = rest.pop("at")
     with pytest.raises(InvalidInference, match="64-bit"):
         encoder.encode("m:1", ID, at, {"x": 1.0}, {}, **rest)
+
+
+def test_records_in_an_answer_are_columns_also_where_a_list_of_another_kind_came_first() -> None:
+    encoder = Encoder()
+    records = [{"word": "a", "sure": 0.5}, {"word": "b", "sure": 0.7}]
+    answers: list[Any] = [["x", 1], [], records, []]
+    chunks = [encoder.encode("m:1", ID, 7, {"x": 1}, {"value": answer}) for answer in answers]
+    found = [set(one.outputs) for one in travelled(chunks)]
+    assert found == [{"value"}, {"value"}, {"word", "sure"}, {"word", "sure"}]
+    shadow = encoder.encode("m:2", ID, 7, {"x": 1}, {}, alternatives={"other": {"value": records}})
+    assert travelled([shadow])[0].alternatives["other"].keys() == {"word", "sure"}

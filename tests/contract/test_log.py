@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,7 +26,7 @@ from logs import (
 )
 
 from davy.errors import LogError, Refused
-from davy.log import Log, Message, Partition, Position, open_log
+from davy.log import Log, Message, Partition, Position, Waiting, open_log
 from davy.log.memory import MemoryLog
 from davy.log.sqlite import SqliteLog
 
@@ -196,6 +198,18 @@ def test_start_and_end_frame_the_records_of_a_topic(log: Log) -> None:
     assert log.start("davy.nothing") == log.end("davy.nothing")
 
 
+def test_a_log_has_one_name_of_its_own_that_lasts(url: str, log: Log) -> None:
+    append(log, "a")
+    name = log.identity(TOPIC)
+    assert name
+    append(log, "b")
+    log.retain(max_bytes=0)
+    again = open_log(url)
+    assert again.identity(TOPIC) == log.identity(TOPIC) == name
+    again.close()
+    assert MemoryLog().identity(TOPIC) != MemoryLog().identity(TOPIC)
+
+
 def test_records_carry_the_time_of_the_append(log: Log) -> None:
     begun = time.time_ns()
     append(log, "a")
@@ -245,6 +259,27 @@ def test_closed_producers_and_consumers_refuse_and_closing_twice_is_harmless(log
         producer.append([Message(TOPIC, "k", b"a")])
     with pytest.raises(LogError, match="closed"):
         consumer.poll()
+
+
+@pytest.mark.fast
+def test_a_consumer_of_a_log_that_another_took_the_place_of_says_so(tmp_path: Path) -> None:
+    log = SqliteLog(f"sqlite:///{tmp_path}/log")
+    append(log, "a", "b", "c")
+    consumer, name = log.consumer([TOPIC], "detect"), log.identity(TOPIC)
+    take(consumer, 2, max_records=1)
+    shutil.rmtree(tmp_path / "log")
+    append(log, *"uvwxyz")
+    with pytest.raises(LogError, match="open another consumer"):
+        consumer.poll()
+    assert log.identity(TOPIC) != name
+    assert [record.value for record in take(log.consumer([TOPIC], "detect"), 6)] == [
+        b"u",
+        b"v",
+        b"w",
+        b"x",
+        b"y",
+        b"z",
+    ]
 
 
 class Clock:
@@ -309,3 +344,21 @@ def test_memory_logs_of_one_name_are_one_log() -> None:
     assert values(open_log("memory://shared-log")) == ["a"]
     assert values(open_log("memory://another-log")) == []
     assert open_log("memory://") is open_log("memory://")
+
+
+def test_what_waits_behind_a_position_is_told_with_the_time_of_the_oldest(log: Log) -> None:
+    append(log, "a", "b", "c", key="iris:1")
+    first, second, *_ = take(log.consumer([TOPIC], "detect"), 3)
+    spot = (first.topic, first.partition)
+    assert log.waiting({spot: first.offset}) == Waiting(3, first.at)
+    assert log.waiting({spot: second.offset}) == Waiting(2, second.at)
+    assert log.waiting(log.end(TOPIC)) == log.waiting({}) == Waiting()
+
+
+def test_a_probe_leaves_no_record_and_moves_no_group(log: Log) -> None:
+    append(log, "a")
+    before = log.end(TOPIC)
+    assert log.probe(5.0)
+    assert log.damage(5.0) == ""
+    assert log.end(TOPIC) == before
+    assert values(log) == ["a"]

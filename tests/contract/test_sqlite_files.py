@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import sqlite3
 import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from davy._connections import Connections
 from davy._directory import filesystem_type
 from davy.errors import DavyError, LogError, SettingError, StoreError
 from davy.log import Message
@@ -258,6 +261,76 @@ def test_nothing_that_was_deleted_or_replaced_is_in_the_files_of_a_scrubbed_stor
     assert _marks_in(tmp_path) == {_mark(number) for number in kept.values()}
 
 
+@pytest.mark.parametrize("how", ["moved with its companions", "moved alone", "deleted", "directory deleted"])
+def test_who_has_a_file_open_that_goes_away_goes_on_in_a_new_one(
+    kind: Kind, tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "davy"
+    opened = kind.make(f"sqlite:///{directory}")
+    kind.write(opened, b"old")
+    if how == "directory deleted":
+        shutil.rmtree(directory)
+    for path in list(directory.glob(f"{kind.name}*")):
+        if how == "moved with its companions":
+            path.rename(tmp_path / path.name)
+        elif how == "deleted" or path.name == kind.name:
+            path.rename(tmp_path / path.name) if how == "moved alone" else path.unlink()
+    kind.write(opened, b"new")
+    assert kind.read(opened) == kind.read(kind.make(f"sqlite:///{directory}")) == [b"new"]
+    said = [record.getMessage() for record in caplog.records if "moved or deleted" in record.getMessage()]
+    assert len(said) == 1
+    assert "Rows of this process in the old: 1" in said[0]
+    opened.close()
+    if how.startswith("moved"):  # also when its newest rows are in the companion that stayed
+        for left in directory.glob("*.left"):
+            left.rename(tmp_path / left.name.removesuffix(".left"))
+        assert kind.read(kind.make(f"sqlite:///{tmp_path}")) == [b"old"]
+
+
+def test_what_is_written_while_the_file_is_moved_is_refused_and_may_be_written_again(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = kind.make(f"sqlite:///{tmp_path}/davy")
+    kind.write(opened, b"old")
+    begun = Connections.use
+
+    @contextmanager
+    def use(connections: Connections) -> Iterator[sqlite3.Connection]:
+        with begun(connections) as connection:
+            monkeypatch.undo()
+            (tmp_path / "davy").rename(tmp_path / "away")
+            yield connection
+
+    monkeypatch.setattr(Connections, "use", use)
+    with pytest.raises(kind.error, match="moved or deleted while it was written"):
+        kind.write(opened, b"between")
+    kind.write(opened, b"between")
+    assert kind.read(opened) == [b"between"]
+
+
+def test_the_remedy_for_a_damaged_file_works_without_opening_anew(kind: Kind, tmp_path: Path) -> None:
+    opened = kind.make(f"sqlite:///{tmp_path}/davy")
+    kind.write(opened, b"old")
+    opened.close()
+    (tmp_path / "davy" / kind.name).write_bytes(b"no database" * 1000)
+    with pytest.raises(kind.error, match="move it and its -wal and -shm files away"):
+        kind.write(opened, b"new")
+    for path in list((tmp_path / "davy").glob(f"{kind.name}*")):
+        path.rename(tmp_path / path.name)
+    kind.write(opened, b"new")
+    assert kind.read(opened) == [b"new"]
+
+
+def test_several_threads_go_on_in_one_new_file(kind: Kind, tmp_path: Path) -> None:
+    opened, many = kind.make(f"sqlite:///{tmp_path}/davy"), range(8)
+    with ThreadPoolExecutor(len(many)) as pool:
+        list(pool.map(lambda number: kind.write(opened, b"old %d" % number), many))
+        shutil.rmtree(tmp_path / "davy")
+        list(pool.map(lambda number: kind.write(opened, b"new %d" % number), many))
+    assert sorted(kind.read(opened)) == [b"new %d" % number for number in many]
+    assert opened._database.replaced == 1
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_nothing_that_was_erased_is_in_the_files_of_a_log(tmp_path: Path, seed: int) -> None:
     rng, kept = random.Random(seed), set[int]()
@@ -298,6 +371,7 @@ def test_a_log_of_the_first_version_is_read_and_erased_as_any_other(tmp_path: Pa
     log.close()
     with sqlite3.connect(tmp_path / "log.db") as older:
         older.execute("DROP TABLE erased")
+        older.execute("DROP TABLE identity")
         older.execute("PRAGMA user_version = 1")
     older.close()
     log = SqliteLog(f"sqlite:///{tmp_path}")

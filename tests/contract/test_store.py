@@ -224,14 +224,27 @@ def test_large_values_come_back_unchanged(store: Store) -> None:
 
 
 def test_a_lease_keeps_others_out_until_it_expires(timed: Store, clock: Clock) -> None:
-    assert timed.acquire("detect", "ann", seconds=10) == Lease("detect", "ann", 1)
-    assert timed.acquire("detect", "bob", seconds=10) is None
-    assert timed.acquire("mine", "bob", seconds=10) is not None
-    clock.advance(9.9)
-    assert timed.acquire("detect", "bob", seconds=10) is None
-    clock.advance(0.2)
-    assert timed.acquire("detect", "bob", seconds=10) == Lease("detect", "bob", 2)
-    assert timed.acquire("detect", "ann", seconds=10) is None
+    first = timed.acquire("detect", "ann", seconds=1000)
+    assert first is not None
+    assert timed.acquire("detect", "bob", seconds=1000) is None
+    assert timed.acquire("mine", "bob", seconds=1000) is not None
+    clock.advance(990)
+    assert timed.acquire("detect", "bob", seconds=1000) is None
+    clock.advance(20)
+    assert timed.acquire("detect", "bob", seconds=1000) == Lease("detect", "bob", first.fence + 1)
+    assert timed.acquire("detect", "ann", seconds=1000) is None
+
+
+def test_a_lease_taken_before_the_clock_was_set_back_ends_no_later_than_it_would_have(
+    timed: Store, clock: Clock
+) -> None:
+    assert timed.acquire("detect", "ann", seconds=1000) is not None
+    clock.advance(-3600)
+    assert timed.acquire("detect", "bob", seconds=1000) is None
+    clock.advance(990)
+    assert timed.acquire("detect", "bob", seconds=1000) is None
+    clock.advance(20)
+    assert timed.acquire("detect", "bob", seconds=1000) is not None
 
 
 def test_its_owner_renews_a_lease_and_keeps_the_fence(timed: Store, clock: Clock) -> None:
@@ -269,18 +282,20 @@ def test_a_batch_under_an_expired_or_released_lease_changes_nothing(timed: Store
 
 
 def test_an_owner_that_comes_back_gets_a_new_fence(timed: Store, clock: Clock) -> None:
-    for owner, fence in (("ann", 1), ("bob", 2), ("ann", 3)):
+    first = timed.acquire("detect", "ann", seconds=1)
+    assert first is not None
+    for owner, fence in (("bob", first.fence + 1), ("ann", first.fence + 2)):
         clock.advance(2)
         assert timed.acquire("detect", owner, seconds=1) == Lease("detect", owner, fence)
     with pytest.raises(LeaseLost):
-        timed.apply(Batch().put("c", "k", b""), lease=Lease("detect", "ann", 1))
+        timed.apply(Batch().put("c", "k", b""), lease=first)
 
 
 def test_a_stolen_right_is_the_thiefs_and_refuses_batches_of_the_old_owner(timed: Store) -> None:
     old = timed.acquire("detect", "ann", seconds=10)
     new = timed.acquire("detect", "bob", seconds=10, steal=True)
-    assert old == Lease("detect", "ann", 1)
-    assert new == Lease("detect", "bob", 2)
+    assert old is not None
+    assert new == Lease("detect", "bob", old.fence + 1)
     with pytest.raises(LeaseLost):
         timed.apply(Batch().put("c", "k", b"old"), lease=old)
     timed.apply(Batch().put("c", "k", b"new"), lease=new)
@@ -295,7 +310,7 @@ def test_a_released_lease_is_free_and_its_fence_goes_on(timed: Store) -> None:
     timed.release(lease)
     timed.release(lease)
     other = timed.acquire("detect", "bob", seconds=10)
-    assert other == Lease("detect", "bob", 2)
+    assert other == Lease("detect", "bob", lease.fence + 1)
     timed.release(lease)
     assert timed.acquire("detect", "ann", seconds=10) is None
 
@@ -330,3 +345,10 @@ def test_memory_stores_of_one_name_are_one_store() -> None:
     assert open_store("memory://shared-store").get("c", "k") == b"1"
     assert open_store("memory://another-store").get("c", "k") is None
     assert open_store("memory://") is open_store("memory://")
+
+
+def test_a_probe_leaves_no_record(store: Store) -> None:
+    store.apply(Batch().put("shelf", "lamp", b"on"))
+    assert store.probe(5.0)
+    assert store.damage(5.0) == ""
+    assert dict(store.items("shelf")) == {"lamp": b"on"}

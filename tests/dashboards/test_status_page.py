@@ -14,18 +14,26 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
+from gateway_rig import LocalClient
+from mining import make_candidate, make_flag
 
 from davy.codec import Encoder, dump, dump_any, pack
 from davy.config import DetectSettings, LabelStudioSettings, Settings
-from davy.event import INFERENCES, Evidence, Label
+from davy.errors import BlobError, StoreError
+from davy.event import INFERENCES, BlobRef, Evidence, Label
+from davy.gateway.app import make_app
+from davy.health import Health
+from davy.health.check import Check
 from davy.log import Message
 from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_dashboards.web import router
+from davy_detectors._references import put as put_reference
 from davy_detectors.alerts import Incident
 from davy_miner.candidates import Candidate
 from davy_miner.labels import Revisions
+from davy_miner.labelstudio.records import Trouble
 
 pytestmark = pytest.mark.fast
 SECOND = 10**9
@@ -60,7 +68,7 @@ def runtime(clock: Clock) -> Iterator[Runtime]:
 class Browser:
     def __init__(self, runtime: Runtime) -> None:
         app = FastAPI()
-        app.include_router(router(runtime))
+        app.include_router(router(runtime, Health(runtime)))
         self._transport = httpx.ASGITransport(app)
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -136,7 +144,7 @@ def test_an_empty_davy_says_which_two_lines_to_write(runtime: Runtime) -> None:
     [
         (1, "r1", None, "healthy"),
         (61, "r1", None, "blind"),
-        (1, "", None, "no reference"),
+        (1, "", None, "unwatched"),
         (61, "", None, "blind"),
         (1, "r1", "open", "drifting"),
         (61, "r1", "ongoing", "drifting"),
@@ -153,7 +161,7 @@ def test_silence_is_blind_and_only_a_closed_incident_is_healthy(
 
 
 def test_a_model_with_a_reference_that_never_sent_anything_is_blind(runtime: Runtime) -> None:
-    runtime.store.apply(Batch().put("references", "digits:1", b"fitted"))
+    put_reference(runtime.store, "digits:1", b"fitted")
     (model,) = status(runtime)["models"]
     assert (model["state"], model["silent"]) == ("blind", None)
 
@@ -166,6 +174,24 @@ def test_sent_is_stored_plus_what_was_dropped_by_reason(runtime: Runtime) -> Non
     html = page.get("/").text
     assert "queue full" in html
     assert "gateway 503" in html
+
+
+def test_values_that_were_left_out_are_shown_by_field_and_reason_and_are_no_loss_of_inferences(
+    runtime: Runtime,
+) -> None:
+    put_model(runtime, "digits:1", left_out={"field:inputs.wave:complex": 12})
+    page = Browser(runtime)
+    (model,) = page.get("/status.json").json()["models"]
+    assert (model["sent"], model["events"], model["left_out"]) == (90, 90, {"inputs.wave: complex": 12})
+    assert "inputs.wave: complex" in page.get("/").text
+
+
+def test_calls_recorded_in_part_are_shown_by_reason_and_are_no_loss_of_inferences(runtime: Runtime) -> None:
+    put_model(runtime, "digits:1", incomplete={"batch_as_row": 5, "no_inputs": 2})
+    page = Browser(runtime)
+    (model,) = page.get("/status.json").json()["models"]
+    assert (model["sent"], model["incomplete"]) == (90, {"batch_as_row": 5, "no_inputs": 2})
+    assert "batch_as_row" in page.get("/").text
 
 
 def test_models_that_need_attention_come_first(runtime: Runtime) -> None:
@@ -216,6 +242,23 @@ def test_the_queue_is_counted_by_state_and_labels_by_verdict(runtime: Runtime) -
     assert queue["labels"] == {"failure": 1, "correct": 1}
 
 
+def test_what_cannot_be_asked_is_shown_with_the_reason_and_so_is_a_model_in_trouble(runtime: Runtime) -> None:
+    put_model(runtime, "digits:1")
+    made = make_candidate(make_flag(1), state="unlabellable", reason="hold nothing a <person> can look at")
+    trouble = Trouble("lamp:2", "refused with 400: title", START, 3, START)
+    batch = (
+        Batch().put("candidates", made.id, dump(made)).put("labelstudio.troubles", "lamp:2", dump(trouble))
+    )
+    runtime.store.apply(batch)
+    queue = status(runtime)["queue"]
+    assert queue["unlabellable"] == [{"model": "digits:1", "count": 1, "reasons": [[made.reason, 1]]}]
+    assert (queue["troubles"][0]["model"], queue["troubles"][0]["attempts"]) == ("lamp:2", 3)
+    page = Browser(runtime).get("/").text
+    assert "digits:1: 1 cannot be asked" in page
+    assert "lamp:2: tasks cannot be sent" in page
+    assert "<person>" not in page
+
+
 def test_a_role_is_behind_by_what_the_log_holds_after_its_position(runtime: Runtime) -> None:
     producer = runtime.log.producer()
     producer.append([Message(INFERENCES, "digits:1", b"x")] * 5)
@@ -223,6 +266,61 @@ def test_a_role_is_behind_by_what_the_log_holds_after_its_position(runtime: Runt
     start = runtime.log.start(INFERENCES)[INFERENCES, 0]
     runtime.store.apply(Batch().put("positions", f"detect/{INFERENCES}/0", dump_any(start + 2)))
     assert status(runtime)["roles"] == [{"role": "detect", "lag": 3}]
+
+
+def test_the_page_says_what_readyz_says_and_nothing_is_green_while_something_is_wrong(
+    runtime: Runtime,
+) -> None:
+
+    def refuse(data: bytes, media_type: str) -> BlobRef:
+        raise BlobError("blob", "0f", "cannot be kept (Not a directory): move <b> away")
+
+    runtime.blobs.put = refuse  # type: ignore[method-assign]
+    with LocalClient(make_app(runtime)) as client:
+        answer = client.get("/readyz")
+        page, shown = client.get("/").text, client.get("/status.json").json()
+    findings = answer.json()["findings"]
+    assert (answer.status_code, shown["findings"]) == (503, findings)
+    assert (findings[0]["what"], findings[0]["state"]) == ("blobs", "wrong")
+    (headline,) = re.findall(r'<p class="verdict ([a-z]*)">([^<]*)<', page)
+    assert (headline[0], headline[1].startswith("blobs is wrong")) == ("drifting", True)
+    assert "cannot be kept (Not a directory): move &lt;b&gt; away" in page
+
+
+@pytest.mark.parametrize(
+    ("states", "tone", "begins"),
+    [
+        ([], "healthy", "1 model healthy"),
+        (["warning"], "blind", "Warning: check 0; 1 model"),
+        (["warning", "wrong", "wrong"], "drifting", "check 1 is wrong and 2 more; 1 model"),
+    ],
+)
+def test_the_headline_begins_with_the_worst_finding(
+    states: list[str], tone: str, begins: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_model(runtime, "digits:1")
+    found = [Check(f"check {number}", state, "as it is", "mend it") for number, state in enumerate(states)]  # type: ignore[arg-type]
+    monkeypatch.setattr(Health, "findings", lambda _: found)
+    text = Browser(runtime).get("/").text
+    ((shown, headline),) = re.findall(r'<p class="verdict ([a-z]*)">([^<]*)<', text)
+    assert (shown, headline.startswith(begins)) == (tone, True)
+    assert text.count("as it is; mend it") == len(states)
+
+
+def test_what_was_read_last_is_shown_with_what_is_wrong_while_the_store_does_not_answer(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davy_dashboards.web._status._FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("davy_dashboards.web._status._COST_SHARE", 1e9)
+    browser = Browser(runtime)
+    browser.get("/status.json")
+
+    def refuse(collection: str) -> object:
+        raise StoreError("store", "shelf", "is locked")
+
+    monkeypatch.setattr(runtime.store, "items", refuse)
+    monkeypatch.setattr(Health, "findings", lambda _: [Check("store", "wrong", "shelf", "is locked")])
+    assert [one["what"] for one in browser.get("/status.json").json()["findings"]] == ["store"]
 
 
 def test_dead_letters_are_shown(runtime: Runtime) -> None:

@@ -8,11 +8,25 @@ import pytest
 from davy.codec import Encoder, decode, pack
 from davy.config import DetectSettings
 from davy.errors import ReferenceInvalid
+from davy_detectors._schema import Schema
 from davy_detectors.batch import Batch
 from davy_detectors.features import features
 from davy_detectors.reference import Reference
 
 pytestmark = pytest.mark.fast
+TOPICS = tuple(f"topic[{i}]" for i in range(4))
+TEXT = (
+    "typicality",
+    "words",
+    *TOPICS,
+    "length",
+    "letters",
+    "upper",
+    "digits",
+    "punctuation",
+    "space",
+    "repetition",
+)
 
 
 def _envelope(rows, **more):
@@ -102,7 +116,9 @@ def test_every_kind_of_field_becomes_the_features_documented_for_it():
     found = features(Batch.from_columns("m:1", columns))
     image = [f"inputs.image.{key}" for key in ("brightness", "contrast", "sharpness", "minimum", "maximum")]
     assert {name: feature.kind for name, feature in found.items()} == {
-        **dict.fromkeys(["inputs.age", "inputs.cents", "inputs.title.length"], "numeric"),
+        **dict.fromkeys(["inputs.age", "inputs.cents"], "numeric"),
+        **dict.fromkeys([f"inputs.title.{key}" for key in TEXT], "numeric"),
+        "inputs.title.script": "categorical",
         **dict.fromkeys(["inputs.count", "inputs.member", "inputs.country", "outputs.label"], "categorical"),
         **dict.fromkeys([f"inputs.signal[{i}]" for i in range(3)], "numeric"),
         **dict.fromkeys([f"inputs.long.{key}" for key in ("mean", "sd", "norm")], "numeric"),
@@ -124,12 +140,11 @@ def test_sharpness_falls_when_an_image_is_blurred_whatever_the_channel_order():
         assert (one > other).all()
 
 
-def test_a_known_reference_decides_which_features_there_are():
-    kinds = {"inputs.x": "numeric", "inputs.gone": "categorical"}
-    found = features(Batch.from_columns("m:1", {"x": ["now text", "3"], "new": [1.0, 2.0]}), kinds)
-    assert list(found) == list(kinds)
-    assert np.isnan(found["inputs.x"].values).all()
-    assert found["inputs.gone"].missing.all()
+def test_a_known_reference_decides_which_features_there_are_and_how_they_are_read():
+    schema = Schema.decide(Batch.from_columns("m:1", {"x": [1.5, 2.5], "gone": ["a", "b"]}))
+    found = features(Batch.from_columns("m:1", {"x": ["now text", "3"], "new": [1.0, 2.0]}), schema)
+    assert list(found) == ["inputs.x"]
+    assert found["inputs.x"].values.tolist() == [np.inf, 3.0]
 
 
 def test_numbers_of_single_precision_are_counted_like_those_of_one_inference_a_call():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import pytest
 
 from davy_detectors.base import Reading
 from davy_detectors.checks import CheckFailed, check_monitor, check_scorer
 from davy_detectors.drift import ScoreDictionaryDetector
+from davy_detectors.sketch import CategoryBins
 from davy_detectors.uncertainty import MahalanobisPlusPlus, MaximumSoftmaxProbability
 
 
@@ -123,9 +126,27 @@ class _Infinite(ScoreDictionaryDetector):
         return Reading(found.ratio or np.inf, found.features)
 
 
+class _Credulous(ScoreDictionaryDetector):
+    """Believes that what its reference does not hold there is not: the count of the unseen is always zero."""
+
+    def __init__(self, reference, settings):
+        known = copy(reference)
+        known.bins = {name: self._sure(bins) for name, bins in reference.bins.items()}
+        super().__init__(known, settings)
+
+    @staticmethod
+    def _sure(bins):
+        if not isinstance(bins, CategoryBins):
+            return bins
+        counts = bins.counts.copy()
+        counts[bins.missing - 1] = 0
+        return CategoryBins(bins.categories, bins.others, counts)
+
+
 @pytest.mark.parametrize(
     ("cls", "promise"),
     [
+        (_Credulous, "clean (categories by Zipf|user agents)"),
         (_ByCall, "one step at a time"),
         (_Order, "add up"),
         (_Forgetful, "state back|never stopped"),

@@ -30,7 +30,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DAVY_URL", f"sqlite:///{tmp_path}/davy")
     monkeypatch.setenv("DAVY_DETECT_FALSE_ALARM_EVERY", "100000")
-    return tmp_path
+    with open_runtime():
+        return tmp_path
 
 
 @pytest.fixture
@@ -140,7 +141,6 @@ def test_references_are_listed_and_shown(here: Path, run: Run) -> None:
         (("--file", "broken.npz"), "--file", "is not an NPZ file"),
         (("--file", "broken.parquet"), "--file", "is not Parquet"),
         (("--file", "few.npz"), "reference", "give at least 200 inferences"),
-        (("--file", "uneven.npz"), "inputs.b", "as many as the other columns have"),
         (("--file", "scalar.npz"), "inputs.a", "give an array with the inferences along the first axis"),
         (("--from-log",), "--from-log", "the log holds no inferences of this model"),
         (("--from-log", "--since", "yesterday"), "--since", "give a time like"),
@@ -154,18 +154,30 @@ def test_what_cannot_be_fitted_is_refused_with_a_remedy(
     (here / "broken.npz").write_bytes(b"PK not really")
     (here / "broken.parquet").write_bytes(b"PAR0")
     write(here / "few.npz", rows(50, 1))
-    write(here / "uneven.npz", {"inputs.a": np.zeros(400), "inputs.b": np.zeros(399)})
     write(here / "scalar.npz", {"inputs.a": np.float64(1.0)})
     error = refused(capsys, "reference", "fit", "--model", MODEL, *arguments)
     assert error.startswith(f"davy: {field}")
     assert remedy in error
 
 
-def test_a_model_without_a_reference_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_the_log_does_not_have_is_refused_with_near_names(
+    runtime: Runtime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    send(runtime, list(envelopes(rows(10, 1), [10])))
+    error = refused(capsys, "reference", "fit", "--model", "rsik:1", "--from-log")
+    assert f"the log holds no inferences of this model; did you mean {MODEL}?" in error
+
+
+def test_a_model_without_a_reference_is_named(runtime: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
+    send(runtime, list(envelopes(rows(10, 1), [10])))
+    detect(runtime)
     assert "davy reference fit" in refused(capsys, "reference", "show", "--model", MODEL)
+    assert f"did you mean {MODEL}?" in refused(capsys, "reference", "show", "--model", "risk:11")
 
 
-def test_incidents_are_listed_filtered_and_shown(here: Path, run: Run, runtime: Runtime) -> None:
+def test_incidents_are_listed_filtered_and_shown(
+    here: Path, run: Run, runtime: Runtime, capsys: pytest.CaptureFixture[str]
+) -> None:
     shifted = (np.arange(4_000) >= 3_000) & (np.random.default_rng(3).random(4_000) < 0.1)
     run("reference", "fit", "--model", MODEL, "--file", str(write(here / "r.npz", rows(5_000, 1))))
     assert run("incidents", "--json") == []
@@ -173,7 +185,7 @@ def test_incidents_are_listed_filtered_and_shown(here: Path, run: Run, runtime: 
     detect(runtime)
     (found,) = run("incidents", "--json")
     assert run("incidents", "--open", "--model", MODEL, "--json") == [found]
-    assert run("incidents", "--model", "other:1", "--json") == []
+    assert f"did you mean {MODEL}?" in refused(capsys, "incidents", "--model", "rsik:1")
     shown = run("incidents", "show", found["id"][:6], "--json")
     assert shown == found
     assert found["features"][0]["feature"] == "inputs.income"

@@ -70,7 +70,7 @@ class Scene:
         self.monitor = ScoreDictionaryDetector(self.reference, SETTINGS)
         self.alarm: Alarm = watch(self.monitor, Batch.from_columns(MODEL, columns), [STEP])[0]
         stop = BEGIN + EVENTS * 1_000_000
-        self.source = Source(self.runtime.log, MODEL, numbers, {0: self.seen}, HORIZON, LATENESS, stop)
+        self.source = Source(self.runtime.log, MODEL, numbers, {0: self.seen}, {}, HORIZON, LATENESS, stop)
 
     def case(self, *, calm_since: int = 0) -> Case:
         return Case(self.monitor, self.alarm, self.reference, 0, calm_since, self.alarm.onset_event)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings
@@ -122,7 +124,7 @@ def test_missing_and_not_finite_values_have_bins_of_their_own():
     values = np.array([0.0, 1.0, np.nan, np.inf, -np.inf, 1e300, 2.0])
     missing = np.array([False] * 6 + [True])
     bins = NumberBins.fit(Feature("numeric", np.arange(1000.0)))
-    assert bins.bin(Feature("numeric", values, missing))[2:].tolist() == [29, 29, 29, 29, 28]
+    assert bins.bin(Feature("numeric", values, missing))[2:].tolist() == [28, 29, 29, 29, 28]
 
 
 def test_a_value_held_by_many_has_a_bin_apart_from_what_is_below_and_above():
@@ -134,15 +136,50 @@ def test_a_value_held_by_many_has_a_bin_apart_from_what_is_below_and_above():
 
 
 def test_rare_categories_share_a_bin_and_unseen_ones_have_another():
-    values = np.array([f"c{i:02d}" for i in range(40) for _ in range(100 - i)] + ["once"], object)
+    values = np.array([f"c{i:02d}" for i in range(40) for _ in range(20 * (100 - i))] + ["once"], object)
     bins = CategoryBins.fit(Feature("categorical", values))
-    asked = np.array(["c00", "c29", "c30", "once", "never", "c01"], object)
-    missing = np.array([False] * 5 + [True])
-    assert bins.bin(Feature("categorical", asked, missing)).tolist() == [0, 29, 30, 30, 31, 32]
+    asked = np.array([*bins.categories, *bins.others, "never", "c01"], object)
+    missing = np.array([False] * (len(asked) - 1) + [True])
+    rare = [30] * len(bins.others)
+    assert bins.bin(Feature("categorical", asked, missing)).tolist() == [*range(30), *rare, 31, 32]
+    assert "c39" in bins.others
+    assert "c00" in bins.categories
+
+
+def test_what_is_counted_owes_nothing_to_which_categories_were_chosen():
+    """All values different: all that is counted is unseen. Two categories seen often: nine tenths are counted."""
+    hashes = CategoryBins.fit(Feature("categorical", np.array([f"h{i}" for i in range(1_000)], object)))
+    assert hashes.counts.tolist() == [0] * 31 + [500, 0]
+    often = CategoryBins.fit(Feature("categorical", np.array(["a", "b"] * 500, object)))
+    assert often.counts.sum() == 900
+    assert often.counts[2:].tolist() == [0, 0, 0]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 400), st.floats(1.1, 4.0))
+def test_the_bound_of_the_unseen_is_of_a_sample(seed, size, exponent):
+    """Whatever the tail: the part that is counted holds the unseen in the share they truly have, not zero."""
+    draw = np.random.default_rng(seed).zipf(exponent, size)
+    bins = CategoryBins.fit(Feature("categorical", draw))
+    known = {*bins.categories, *bins.others}
+    assert bins.counts[bins.missing - 1] <= sum(int(v) not in known for v in draw)
+    assert size // 2 <= bins.counts.sum() <= size
+    assert (
+        CategoryBins.load(bins.dump()).bin(Feature("categorical", draw)).tolist()
+        == bins.bin(Feature("categorical", draw)).tolist()
+    )
+
+
+@pytest.mark.parametrize("hole", [None, float("nan"), np.float64("nan"), np.float32("nan")])
+def test_a_hole_in_a_category_is_missing_however_it_is_written(hole):
+    values = np.array(["a", "b", hole] * 100, object)
+    bins = CategoryBins.load(load_any(dump_any(CategoryBins.fit(Feature("categorical", values)).dump())))
+    assert (bins.bin(Feature("categorical", values)) == bins.missing).sum() == 100
+    numbers = CategoryBins.fit(Feature("categorical", np.array([1.0, np.nan] * 100)))
+    assert numbers.bin(Feature("categorical", np.array([1.0, np.nan, 7.0]))).tolist() == [0, 3, 2]
 
 
 def test_whole_numbers_true_and_text_are_categories_as_they_are():
-    whole = CategoryBins.fit(Feature("categorical", np.array([1, 1, 1, 2])))
+    whole = CategoryBins.fit(Feature("categorical", np.array([1, 1, 1, 2] * 100)))
     assert whole.bin(Feature("categorical", np.array([1.0, 2.0, 1.5]))).tolist() == [0, 1, 3]
     odd = np.empty(2, object)
     odd[:] = [[1, 2], {"a": 1}]

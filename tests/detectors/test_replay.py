@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streams import BEGIN, SECOND, detect, envelopes, give_reference, make_runtime, rows, send
+from streams import BEGIN, MODEL, SECOND, detect, envelopes, give_reference, make_runtime, rows, send
 
 from davy.codec import load
 from davy.config import DetectSettings
 from davy.event import FLAGS, INFERENCES
 from davy.runtime import Runtime
 from davy_detectors import alerts
+from davy_detectors._fitting import fit_on_log
+from davy_detectors._references import put as put_reference
 from davy_detectors._window import Window
 from davy_detectors.alerts import Incident
 from davy_detectors.replay import replay
@@ -44,6 +46,19 @@ def test_a_replay_raises_what_detection_raises(runtime: Runtime) -> None:
     assert {name: getattr(again, name) for name in kept} == {name: getattr(expected, name) for name in kept}
     assert [one.inferences for one in found.models] == [8_000]
     assert found.models[0].flags["control"] > 0
+
+
+def test_what_a_reference_has_learned_from_is_not_tested(tmp_path: Path) -> None:
+    runtime = make_runtime("memory", tmp_path, DetectSettings())
+    send(runtime, envelopes(rows(2_000, 2, shifted=np.arange(2_000) >= 1_000), [200]))
+    fitted = fit_on_log(runtime, MODEL, last=10_000, since=None, until=None)
+    put_reference(runtime.store, MODEL, fitted.to_bytes())
+    detect(runtime)
+    assert incidents(runtime) == []  # its own inferences, half of which drift
+    send(runtime, envelopes(rows(2_000, 3), [200], first=2_000))
+    detect(runtime)
+    (found,) = incidents(runtime)  # the mixture it learned is over
+    assert found.onset_event >= 2_000
 
 
 def test_a_replay_changes_and_publishes_nothing(runtime: Runtime) -> None:

@@ -35,6 +35,7 @@ from streams import (
 from davy import metrics
 from davy.codec import Encoder, decode, dump_any, load, load_any, pack
 from davy.config import DetectSettings
+from davy.consume import stored_positions
 from davy.demo.processes import wait_until
 from davy.errors import StoreError
 from davy.event import ALERTS, INFERENCES, Alert, Array, dead_letters
@@ -104,7 +105,8 @@ def state(runtime: Runtime, model: str = MODEL) -> dict[str, object]:
 def everything(runtime: Runtime) -> dict[str, object]:
     """Give all that must not depend on crashes: state, incidents, positions, distinct messages."""
     return {
-        "stored": [list(runtime.store.items(name)) for name in ("detect", "incidents", "positions")],
+        "stored": [list(runtime.store.items(name)) for name in ("detect", "incidents")],
+        "positions": {key: place.offset for key, place in stored_positions(runtime.store).items()},
         "alerts": {(one.id, one.state, one.at) for one in alerts(runtime)},
         "flags": set(read_flags(runtime)),
     }
@@ -336,6 +338,23 @@ def test_a_silent_model_is_blind_until_it_is_heard_again(memory: Runtime) -> Non
     target.counting.step()
     target.testing.turn()
     assert sample(memory, "davy_blind", model=MODEL) == 0
+    target.close()
+
+
+def test_a_model_whose_inferences_nobody_has_read_yet_is_not_called_blind(memory: Runtime) -> None:
+    target = DetectTarget(memory)
+    values = list(envelopes(rows(400, 7), [200]))
+    send(memory, values[:1])
+    target.counting.step()
+    target.testing.turn()
+    send(memory, values[1:])
+    pass_time(memory, SETTINGS.blind_seconds + 1)
+    target.testing.turn()
+    assert sample(memory, "davy_blind", model=MODEL) == 0
+    target.counting.drain()
+    pass_time(memory, SETTINGS.blind_seconds + 1)
+    target.testing.turn()
+    assert sample(memory, "davy_blind", model=MODEL) == 1
     target.close()
 
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from itertools import count
 
 import pytest
-from kafka_server import Cluster, cannot_connect, fresh_prefix, needs_brokers
+from kafka_server import Cluster, fresh_prefix, needs_brokers
 
 from davy.demo.processes import wait_until
 from davy.errors import LogError
@@ -52,7 +52,6 @@ class Writer(threading.Thread):
         self.join()
 
 
-@cannot_connect
 @pytest.mark.parametrize("scheme", ["kafka", "kafka+librdkafka"])
 def test_nothing_acknowledged_is_lost_or_stored_twice_when_a_broker_is_killed(
     kafka_cluster: Cluster, scheme: str
@@ -76,7 +75,6 @@ def test_nothing_acknowledged_is_lost_or_stored_twice_when_a_broker_is_killed(
     assert dict(seen) == {key: list(range(writer.acknowledged)) for key in KEYS}
 
 
-@cannot_connect
 def test_topics_can_be_made_after_the_broker_is_gone_that_was_asked_for_the_first(
     kafka_cluster: Cluster,
 ) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +66,18 @@ def test_only_what_is_old_and_not_referred_to_goes_and_is_counted(world: ForgetW
     assert stored(world) == {*map(picture, SUBJECTS), young}
     assert old not in stored(world)
     assert sample(runtime, "davy_orphaned_payloads_total") == 1
+
+
+def test_the_role_looks_as_soon_as_it_starts(world: ForgetWorld) -> None:
+    old, runtime = put(world, b"old", hours=49), world.runtime()
+    target = threading.Thread(target=RetentionTarget(runtime).run)
+    target.start()
+    deadline = time.monotonic() + 20
+    while old in stored(world) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    runtime.stop.set()
+    target.join()
+    assert old not in stored(world)
 
 
 @pytest.mark.parametrize("where", ["log", "dead letter", "damaged", "flag", "candidate", "outbox"])

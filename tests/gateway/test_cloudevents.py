@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
-from gateway_rig import opened, stored
+from gateway_rig import LocalClient, opened, stored
 
 from davy.gateway import make_app
 from davy.gateway.halves import Half
@@ -44,7 +43,7 @@ def headers(side: str, call: str = CALL, maker: str = "org.kubeflow", **more: st
     return {f"ce-{name}": value for name, value in (attributes | more).items()}
 
 
-def send(client: TestClient, side: str, body: Any = None, path: str = "/v1/cloudevents", **more: str) -> Any:
+def send(client: LocalClient, side: str, body: Any = None, path: str = "/v1/cloudevents", **more: str) -> Any:
     answer = client.post(path, json=V1[side] if body is None else body, headers=headers(side, **more))
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -54,7 +53,7 @@ def send(client: TestClient, side: str, body: Any = None, path: str = "/v1/cloud
 def test_a_request_and_its_response_become_one_inference_a_row_in_either_order(
     order: tuple[str, str],
 ) -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         first, second = (send(client, side) for side in order)
         assert (first["waiting"], second) == (True, {"accepted": 2, "repeated": 0, "waiting": False})
         found = stored(runtime)
@@ -68,7 +67,7 @@ def test_a_request_and_its_response_become_one_inference_a_row_in_either_order(
 
 
 def test_a_single_row_has_the_requests_uuid_so_feedback_can_name_it() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         send(client, "request", {"instances": [{"amount": 12.5, "country": "NZ"}]})
         send(client, "response", {"predictions": [{"probs": [0.9, 0.1]}]})
         (one,) = stored(runtime)
@@ -78,7 +77,7 @@ def test_a_single_row_has_the_requests_uuid_so_feedback_can_name_it() -> None:
 
 
 def test_open_inference_protocol_tensors_keep_names_types_and_rows() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         for side in ("request", "response"):
             send(client, side, V2[side])
         first, second = stored(runtime)
@@ -90,7 +89,7 @@ def test_open_inference_protocol_tensors_keep_names_types_and_rows() -> None:
 
 @pytest.mark.parametrize("encoded", [False, True])
 def test_structured_mode_says_the_same_as_binary_mode(encoded: bool) -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         for side in ("request", "response"):
             attributes = {name.removeprefix("ce-"): value for name, value in headers(side).items()}
             data = base64.b64encode(json.dumps(V1[side]).encode()).decode() if encoded else V1[side]
@@ -101,14 +100,14 @@ def test_structured_mode_says_the_same_as_binary_mode(encoded: bool) -> None:
 
 
 def test_seldon_names_a_call_by_its_requestid() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         for number, side in enumerate(("request", "response")):
             send(client, side, maker="io.seldon", call=f"event-{number}", requestid=CALL, endpoint="v2")
         assert [one.model for one in stored(runtime)] == ["iris:v2"] * 2
 
 
 def test_the_path_and_the_query_name_the_model_and_the_fields() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         for side in ("request", "response"):
             send(client, side, path="/v1/cloudevents/iris:7?input=sepal&output=label")
         (one, _) = stored(runtime)
@@ -116,7 +115,7 @@ def test_the_path_and_the_query_name_the_model_and_the_fields() -> None:
 
 
 def test_calls_of_other_models_components_or_names_never_join() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         send(client, "request")
         for more in ({"inferenceservicename": "other"}, {"component": "transformer"}, {"namespace": "test"}):
             assert send(client, "response", **more)["waiting"]
@@ -125,7 +124,7 @@ def test_calls_of_other_models_components_or_names_never_join() -> None:
 
 
 def test_halves_with_other_numbers_of_rows_make_one_inference_of_whole_tensors() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         send(client, "request")
         assert send(client, "response", {"predictions": [0.5]})["accepted"] == 1
         (one,) = stored(runtime)
@@ -134,7 +133,7 @@ def test_halves_with_other_numbers_of_rows_make_one_inference_of_whole_tensors()
 
 
 def test_a_call_logged_again_is_stored_once() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         for side in ("request", "request", "response"):
             send(client, side)
         send(client, "request")
@@ -162,7 +161,7 @@ def test_a_call_logged_again_is_stored_once() -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_event_is_answered_422_with_the_field(body: bytes, more: dict[str, str], field: str) -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         answer = client.post("/v1/cloudevents", content=body, headers=headers("request") | more)
         assert (answer.status_code, field in answer.json()["field"]) == (422, True), answer.text
 
@@ -215,15 +214,15 @@ def test_beyond_the_room_the_oldest_halves_are_written_alone(limit: dict[str, in
 
 def test_a_half_that_was_acknowledged_outlives_the_process(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}"
-    with opened(url) as runtime, TestClient(make_app(runtime)) as client:
+    with opened(url) as runtime, LocalClient(make_app(runtime)) as client:
         send(client, "request")
-    with opened(url) as runtime, TestClient(make_app(runtime)) as client:
+    with opened(url) as runtime, LocalClient(make_app(runtime)) as client:
         assert send(client, "response")["accepted"] == 2
         assert all(one.inputs and one.outputs for one in stored(runtime))
 
 
 def test_time_runs_while_the_gateway_does() -> None:
-    with opened(join_seconds=0.01) as runtime, TestClient(make_app(runtime)) as client:
+    with opened(join_seconds=0.01) as runtime, LocalClient(make_app(runtime)) as client:
         send(client, "request")
         consumer = runtime.log.consumer(["davy.inferences"], "test")
         assert consumer.poll(timeout=10.0)
@@ -231,7 +230,7 @@ def test_time_runs_while_the_gateway_does() -> None:
 
 
 def test_a_pair_of_the_open_inference_protocol_is_stored_under_its_id() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         body = {"request": {**V2["request"], "id": CALL}, "response": V2["response"]}
         answers = [client.post("/v1/oip/iris", json=body).json() for _ in range(2)]
         assert [answer["repeated"] for answer in answers] == [0, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import signal
 import subprocess
@@ -9,18 +10,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 import pytest
-from fastapi.testclient import TestClient
-from gateway_rig import opened
+from gateway_rig import LocalClient, opened
 
 from davy.config import HealthSettings
-from davy.errors import SettingError
+from davy.errors import BlobError, SettingError
+from davy.event import INFERENCES, BlobRef
 from davy.gateway import HealthTarget
 from davy.gateway.app import make_health_app
 from davy.runtime import Pulse
+
+READY = {"status": "ready", "findings": []}
 
 
 @contextmanager
@@ -77,10 +81,47 @@ def test_beyond_loopback_a_key_is_needed() -> None:
 def test_a_role_that_does_nothing_any_more_is_not_ready() -> None:
     now = 100.0
     pulse = Pulse(clock=lambda: now)
-    pulse.beat("detect")
-    with opened() as runtime, TestClient(make_health_app(replace(runtime, pulse=pulse))) as client:
-        assert client.get("/readyz").status_code == 200
-        now = 161.0
+    for name in ("detect", "mine"):
+        pulse.begin(name, [INFERENCES])
+    with opened() as runtime, LocalClient(make_health_app(replace(runtime, pulse=pulse))) as client:
+        assert (client.get("/readyz").status_code, client.get("/readyz").json()) == (200, READY)
+        now = 121.0
         answer = client.get("/readyz")
-        assert (answer.status_code, answer.json()["value"]) == (503, "detect")
+        (found,) = (one for one in answer.json()["findings"] if one["what"] == "role detect")
+        assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
+        assert (found["what"], found["state"], bool(found["remedy"])) == ("role detect", "wrong", True)
+        text = client.get("/metrics").text
+        assert 'davy_role_silent_seconds{role="detect"} 21.0' in text
+        assert 'davy_check_failing{check="role detect"} 1.0' in text
+        assert 'davy_check_failing{check="store"} 0.0' in text
         assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.fast
+def test_what_cannot_be_written_is_not_ready_and_says_what_to_do() -> None:
+    with opened() as runtime:
+
+        def refuse(data: bytes, media_type: str) -> BlobRef:
+            raise BlobError("blob", "0f", "cannot be kept (No space left on device): free space")
+
+        runtime.blobs.put = refuse  # type: ignore[method-assign]
+        with LocalClient(make_health_app(runtime)) as client:
+            answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert [one for one in answer.json()["findings"] if one["state"] == "wrong"] == [
+        {
+            "what": "blobs",
+            "state": "wrong",
+            "found": "0f",
+            "remedy": "cannot be kept (No space left on device): free space",
+        }
+    ]
+
+
+@pytest.mark.fast
+def test_metrics_tell_of_build_and_process_and_not_when_a_counter_was_made() -> None:
+    with opened() as runtime, LocalClient(make_health_app(runtime)) as client:
+        text = client.get("/metrics").text
+    assert f'davy_build_info{{python="{platform.python_version()}",version="{version("davy")}"}} 1.0' in text
+    assert "process_resident_memory_bytes" in text
+    assert "_created" not in text

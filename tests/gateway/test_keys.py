@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
-from gateway_rig import opened
+from gateway_rig import LocalClient, opened
 
 from davy.cli import run_app
-from davy.errors import SettingError
+from davy.errors import SettingError, StoreError
 from davy.gateway import GatewayTarget, make_app
 from davy.gateway.keys import KeyRing, given_key
 from davy.store import open_store
@@ -31,7 +30,7 @@ def test_a_key_opens_what_its_scopes_say_and_nothing_else() -> None:
     with opened() as runtime:
         ring = KeyRing(runtime.store)
         secrets = {scope: ring.create("fraud", [scope])[1] for scope in ("write", "read")}
-        with TestClient(make_app(runtime)) as client:
+        with LocalClient(make_app(runtime)) as client:
             found = {
                 scope: (
                     client.post("/v1/inferences", json=ONE, headers=bearer(secret)).status_code,
@@ -49,9 +48,26 @@ def test_a_key_opens_what_its_scopes_say_and_nothing_else() -> None:
 def test_the_operators_key_opens_everything_beside_the_stored_ones() -> None:
     with opened(api_key="lamp") as runtime:
         KeyRing(runtime.store).create("fraud", ["read"])
-        with TestClient(make_app(runtime)) as client:
+        with LocalClient(make_app(runtime)) as client:
             assert client.post("/v1/inferences", json=ONE, headers=bearer("lamp")).status_code == 202
             assert client.get("/metrics", auth=("anyone", "lamp")).status_code == 200
+
+
+def test_the_last_keys_hold_while_the_store_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened() as runtime:
+        _, made = KeyRing(runtime.store).create("prometheus", ["read"])
+        with LocalClient(make_app(runtime)) as client:
+            assert client.get("/metrics", headers=bearer(made)).status_code == 200
+
+            def refuse(collection: str) -> Iterator[tuple[str, bytes]]:
+                raise StoreError("store", "memory://", "is locked")
+
+            monkeypatch.setattr(runtime.store, "items", refuse)
+            monkeypatch.setattr("davy.gateway.keys._FRESH_SECONDS", 0.0)
+            assert client.get("/metrics", headers=bearer(made)).status_code == 200
+            assert client.get("/metrics").status_code == 401
+            monkeypatch.setattr("davy.gateway.keys._KEPT_SECONDS", -1.0)
+            assert client.get("/metrics", headers=bearer(made)).status_code == 503
 
 
 @pytest.mark.parametrize("change", ["x", "cut", "id", "empty"])
@@ -59,14 +75,14 @@ def test_a_secret_that_is_not_exactly_the_keys_is_refused(change: str) -> None:
     with opened() as runtime:
         key, secret = KeyRing(runtime.store).create("fraud", ["write", "read"])
         wrong = {"x": secret + "x", "cut": secret[:-1], "id": f"davy_{key.id}_", "empty": ""}[change]
-        with TestClient(make_app(runtime)) as client:
+        with LocalClient(make_app(runtime)) as client:
             assert client.get("/metrics", headers=bearer(wrong)).status_code == 401
             assert client.get("/metrics", headers=bearer(secret)).status_code == 200
 
 
 @pytest.mark.parametrize("header", [b"Basic \xff\xff", b"Basic !!!", b"Basic /w==", b"Bearer", b"\xe9", b""])
 def test_any_bytes_in_the_header_are_answered_401(header: bytes) -> None:
-    with opened(api_key="lamp") as runtime, TestClient(make_app(runtime)) as client:
+    with opened(api_key="lamp") as runtime, LocalClient(make_app(runtime)) as client:
         assert client.get("/metrics", headers=[(b"authorization", header)]).status_code == 401
 
 
@@ -98,7 +114,7 @@ def test_a_gateway_that_runs_refuses_a_revoked_key_within_seconds_and_stays_shut
     with opened() as runtime:
         ring = KeyRing(runtime.store)
         key, secret = ring.create("fraud", ["read"])
-        with TestClient(make_app(runtime)) as client:
+        with LocalClient(make_app(runtime)) as client:
             assert client.get("/metrics", headers=bearer(secret)).status_code == 200
             ring.revoke(key.id)
             deadline = time.monotonic() + 10
@@ -126,6 +142,7 @@ class TestCommands:
     @pytest.fixture(autouse=True)
     def _place(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("DAVY_URL", f"sqlite:///{tmp_path}")
+        open_store(f"sqlite:///{tmp_path}").close()
 
     def run(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
         assert run_app(["keys", *arguments, "--json"]) == 0

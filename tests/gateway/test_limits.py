@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
-from gateway_rig import opened, records, stored
+from gateway_rig import PACKED, LocalClient, opened, records, stored
 
 from davy.codec import Encoder, pack
 from davy.event import INFERENCES, dead_letters
@@ -35,8 +34,10 @@ def envelope(rows: int, fields: int = 1) -> bytes:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_body_beyond_the_limit_is_answered_413_with_and_without_its_length(whole: bool) -> None:
-    with opened(body_bytes=1024) as runtime, TestClient(make_app(runtime)) as client:
-        answer = client.post("/v1/envelopes", content=bytes(2048) if whole else in_parts(2048))
+    with opened(body_bytes=1024) as runtime, LocalClient(make_app(runtime)) as client:
+        answer = client.post(
+            "/v1/envelopes", content=bytes(2048) if whole else in_parts(2048), headers=PACKED
+        )
         assert answer.status_code == 413
         assert answer.json()["field"] == "body"
         assert records(runtime, dead_letters(INFERENCES)) == []
@@ -46,14 +47,14 @@ def test_a_body_beyond_the_limit_is_answered_413_with_and_without_its_length(who
     ("route", "body"),
     [
         ("/v1/inferences", {"json": [ONE] * 4}),
-        ("/v1/envelopes", {"content": envelope(4)}),
+        ("/v1/envelopes", {"content": envelope(4), "headers": PACKED}),
         ("/v1/feedback", {"json": [{"id": "0" * 32, "truth": 1}] * 4}),
         ("/v1/oip/m:1", {"json": {"request": {"inputs": []}, "response": {"outputs": [
             {"name": "y", "shape": [4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}}}),
     ],
 )  # fmt: skip
 def test_more_rows_than_the_limit_are_answered_422(route: str, body: dict[str, Any]) -> None:
-    with opened(request_rows=3) as runtime, TestClient(make_app(runtime)) as client:
+    with opened(request_rows=3) as runtime, LocalClient(make_app(runtime)) as client:
         if route == "/v1/oip/m:1":
             body["json"]["request"]["inputs"] = body["json"]["response"]["outputs"]
         answer = client.post(route, **body)
@@ -63,7 +64,7 @@ def test_more_rows_than_the_limit_are_answered_422(route: str, body: dict[str, A
 
 def test_more_than_4096_fields_are_answered_422() -> None:
     many = {f"x{i}": 1.0 for i in range(4097)}
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         assert client.post("/v1/inferences", json={"model": "m:1", "inputs": many}).status_code == 422
         halves = {"model": "m:1", "inputs": dict(list(many.items())[:4000]), "outputs": {"a": 1, **many}}
         assert client.post("/v1/inferences", json=halves).status_code == 422
@@ -77,7 +78,7 @@ REQUEST = {"ce-id": "1", "ce-type": "org.kubeflow.serving.inference.request", "c
 
 
 def test_a_client_that_sends_too_fast_is_answered_429_with_the_time_to_wait() -> None:
-    with opened(requests_per_second=0.01) as runtime, TestClient(make_app(runtime)) as client:
+    with opened(requests_per_second=0.01) as runtime, LocalClient(make_app(runtime)) as client:
         assert client.post("/v1/inferences", json=ONE).status_code == 202
         answer = client.post("/v1/inferences", json=ONE)
         assert answer.status_code == 429
@@ -102,7 +103,10 @@ def test_tokens_come_back_with_time_and_clients_do_not_share_them() -> None:
 
 
 def test_guesses_of_a_key_are_limited_by_address() -> None:
-    with opened(api_key="lamp", requests_per_second=0.01) as runtime, TestClient(make_app(runtime)) as client:
+    with (
+        opened(api_key="lamp", requests_per_second=0.01) as runtime,
+        LocalClient(make_app(runtime)) as client,
+    ):
         guess = {"authorization": "Bearer guess"}
         assert [client.get("/metrics", headers=guess).status_code for _ in range(2)] == [401, 429]
 
@@ -123,7 +127,7 @@ def test_beyond_the_room_503_comes_at_once_while_the_log_is_held_and_what_was_ta
     tmp_path: Path,
 ) -> None:
     url = f"sqlite:///{tmp_path}"
-    with opened(url, requests_at_once=2) as runtime, TestClient(make_app(runtime)) as client:
+    with opened(url, requests_at_once=2) as runtime, LocalClient(make_app(runtime)) as client:
         holder = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         with ThreadPoolExecutor(3) as pool:
@@ -143,7 +147,7 @@ def test_a_log_that_refuses_gives_503_and_the_same_inference_is_stored_when_it_i
     tmp_path: Path,
 ) -> None:
     body = {**ONE, "id": "ab" * 16}
-    with opened(f"sqlite:///{tmp_path}") as runtime, TestClient(make_app(runtime)) as client:
+    with opened(f"sqlite:///{tmp_path}") as runtime, LocalClient(make_app(runtime)) as client:
         with sqlite3.connect(tmp_path / "log.db") as other:
             other.execute(
                 "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
@@ -151,7 +155,7 @@ def test_a_log_that_refuses_gives_503_and_the_same_inference_is_stored_when_it_i
         answer = client.post("/v1/inferences", json=body)
         assert (answer.status_code, answer.json()["error"]) == (503, "LogError")
         assert int(answer.headers["retry-after"]) >= 1
-        assert client.post("/v1/envelopes", content=b"damaged").status_code == 503
+        assert client.post("/v1/envelopes", content=b"damaged", headers=PACKED).status_code == 503
         assert client.post("/v1/feedback", json={"id": "ab" * 16, "truth": 1}).status_code == 503
         other.execute("DROP TRIGGER full")
         other.commit()
@@ -163,6 +167,8 @@ def test_a_log_that_refuses_gives_503_and_the_same_inference_is_stored_when_it_i
 def test_a_body_that_takes_too_long_is_answered_408() -> None:
     import asyncio
 
+    from davy.config import GatewaySettings
+    from davy.gateway.browser import Browser
     from davy.gateway.door import Door
     from davy.gateway.keys import Guard, KeyRing
 
@@ -176,7 +182,8 @@ def test_a_body_that_takes_too_long_is_answered_408() -> None:
 
     async def serve() -> None:
         with opened(read_seconds=0.01) as runtime:
-            door = Door(make_app(runtime), runtime, Guard(KeyRing(runtime.store), "", must=False))
+            guard, browser = Guard(KeyRing(runtime.store), None, must=False), Browser(GatewaySettings(), "")
+            door = Door(make_app(runtime), runtime, guard, browser)
             scope = {"type": "http", "method": "POST", "path": "/v1/envelopes", "headers": [], "client": None}
             await door(scope, never, keep)
 

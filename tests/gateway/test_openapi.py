@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from fastapi.testclient import TestClient
-from gateway_rig import opened, records, stored
+from gateway_rig import JSON, PACKED, LocalClient, opened, records, stored
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode, checks
 
@@ -16,7 +15,8 @@ from davy.event import INFERENCES
 from davy.gateway import make_app
 
 schemathesis.serializer.alias(
-    ["application/vnd.davy.envelope", "application/vnd.davy.feedback"], "application/octet-stream"
+    ["application/vnd.davy.envelope", "application/vnd.davy.feedback", "text/event-stream"],
+    "application/octet-stream",
 )
 checks.load_all_checks()
 KEY = {"Authorization": "Bearer lamp"}
@@ -57,7 +57,7 @@ def test_answers_to_generated_requests_are_those_described(route: str, mode: Gen
 
 @pytest.mark.fast
 def test_the_description_names_every_writing_route_its_examples_and_the_error_body() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         found = client.get("/openapi.json").json()
     assert sorted(found["paths"]) == sorted(ROUTES)
     for route in ROUTES:
@@ -73,16 +73,22 @@ def test_the_description_names_every_writing_route_its_examples_and_the_error_bo
 @pytest.mark.fast
 @pytest.mark.parametrize("route", ROUTES)
 def test_every_example_of_the_description_is_accepted(route: str) -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         operation = client.get("/openapi.json").json()["paths"][route]["post"]
         path = route.replace("{model}", "fraud:3")
         attributes = {one["name"]: one["example"] for one in operation["parameters"] if one["in"] == "header"} if (
             "parameters" in operation
         ) else {}  # fmt: skip
         for media_type, content in operation["requestBody"]["content"].items():
-            if "example" in content:
-                headers = {**attributes, "content-type": media_type}
-                answer = client.post(path, json=content["example"], headers=headers)
+            examples = [one["value"] for one in content.get("examples", {}).values()]
+            for number, example in enumerate(
+                [*examples, *([content["example"]] if "example" in content else [])]
+            ):
+                named = {
+                    name: f"{value}-{number}" for name, value in attributes.items() if name == "ce-requestid"
+                }
+                headers = {**attributes, **named, "content-type": media_type}
+                answer = client.post(path, json=example, headers=headers)
                 assert answer.status_code in {200, 202}, answer.text
 
 
@@ -91,7 +97,7 @@ def test_every_example_of_the_description_is_accepted(route: str) -> None:
     ("method", "path", "status"), [("GET", "/nothing", 404), ("PUT", "/v1/envelopes", 405)]
 )
 def test_what_is_not_there_is_refused_with_the_same_body(method: str, path: str, status: int) -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         answer = client.request(method, path)
         assert (answer.status_code, set(answer.json())) == (status, ERROR)
 
@@ -115,13 +121,15 @@ def test_what_is_not_there_is_refused_with_the_same_body(method: str, path: str,
     ],
 )
 def test_hostile_json_is_stored_or_refused_and_never_breaks_the_gateway(body: bytes) -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
-        answer = client.post("/v1/inferences", content=body)
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
+        answer = client.post("/v1/inferences", content=body, headers=JSON)
         assert answer.status_code in {202, 422}
         assert len(stored(runtime)) == (answer.status_code == 202)
-        for path in ("/v1/cloudevents/m:1", "/v1/oip/m:1", "/v1/feedback"):
-            headers = {"ce-id": "1", "ce-type": "org.kubeflow.serving.inference.request"}
-            assert client.post(path, content=body, headers=headers).status_code == 422
+        for path in ("/v1/oip/m:1", "/v1/feedback"):
+            assert client.post(path, content=body, headers=JSON).status_code == 422
+        for side, status in (("request", {200, 422}), ("response", {422})):  # `inputs` may be columns
+            headers = {"ce-id": "1", "ce-type": f"org.kubeflow.serving.inference.{side}"}
+            assert client.post("/v1/cloudevents/m:1", content=body, headers=headers).status_code in status
 
 
 def test_every_damaged_envelope_is_accepted_or_a_dead_letter_and_none_breaks_the_gateway() -> None:
@@ -135,9 +143,10 @@ def test_every_damaged_envelope_is_accepted_or_a_dead_letter_and_none_breaks_the
     whole = pack(
         [Encoder().encode_batch("m:1", generator.bytes(80), 1, inputs, {"p": np.zeros(5)}, tags={"t": "u"})]
     )
-    with opened(recent_ids=0) as runtime, TestClient(make_app(runtime)) as client:
+    with opened(recent_ids=0) as runtime, LocalClient(make_app(runtime)) as client:
         statuses = [
-            client.post("/v1/envelopes", content=damaged(whole, generator)).status_code for _ in range(600)
+            client.post("/v1/envelopes", content=damaged(whole, generator), headers=PACKED).status_code
+            for _ in range(600)
         ]
         assert set(statuses) == {202, 400}
         accepted, dead = records(runtime, INFERENCES), records(runtime, dead_letters(INFERENCES))

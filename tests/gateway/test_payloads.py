@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
-from gateway_rig import opened, stored
+from gateway_rig import LocalClient, opened, stored
 from gateway_server import GatewayServer
 
 import davy
@@ -27,14 +26,14 @@ def runtime() -> Iterator[Runtime]:
 
 
 @pytest.fixture
-def client(runtime: Runtime) -> Iterator[TestClient]:
-    with TestClient(make_app(runtime)) as found:
+def client(runtime: Runtime) -> Iterator[LocalClient]:
+    with LocalClient(make_app(runtime)) as found:
         yield found
 
 
 @pytest.mark.fast
 def test_a_payload_is_stored_once_and_answered_with_its_claim_check(
-    client: TestClient, runtime: Runtime
+    client: LocalClient, runtime: Runtime
 ) -> None:
     for _ in range(2):
         answer = client.post("/v1/payloads", content=b"lamp", headers={"content-type": "image/png"})
@@ -55,7 +54,7 @@ def test_a_payload_is_stored_once_and_answered_with_its_claim_check(
     ],
 )
 def test_a_payload_that_cannot_be_stored_is_refused(
-    client: TestClient, runtime: Runtime, content: bytes, media_type: str, status: int, field: str
+    client: LocalClient, runtime: Runtime, content: bytes, media_type: str, status: int, field: str
 ) -> None:
     answer = client.post("/v1/payloads", content=content, headers={"content-type": media_type})
     assert (answer.status_code, answer.json()["field"]) == (status, field)
@@ -64,18 +63,18 @@ def test_a_payload_that_cannot_be_stored_is_refused(
 
 @pytest.mark.fast
 def test_a_blob_store_that_refuses_asks_for_patience(
-    client: TestClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    client: LocalClient, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> BlobRef:
         raise BlobError("blob", "x", "free space")
 
     monkeypatch.setattr(runtime.blobs, "put", full)
-    answer = client.post("/v1/payloads", content=b"lamp")
+    answer = client.post("/v1/payloads", content=b"lamp", headers={"content-type": "image/png"})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
 @pytest.mark.fast
-def test_a_browser_shows_a_payload_and_runs_nothing_in_it(client: TestClient, runtime: Runtime) -> None:
+def test_a_browser_shows_a_payload_and_runs_nothing_in_it(client: LocalClient, runtime: Runtime) -> None:
     page = runtime.blobs.put(b"<script>alert(1)</script>", "text/html")
     answer = client.get(media_url(runtime, page).partition("8321")[2])
     assert answer.status_code == 200

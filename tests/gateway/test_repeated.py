@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
-from gateway_rig import opened, records, stored
+from gateway_rig import PACKED, LocalClient, opened, records, stored
 
 from davy.codec import Encoder, decode, pack
 from davy.event import INFERENCES
@@ -27,7 +26,7 @@ def envelope(*numbers: int) -> bytes:
 
 
 def test_an_inference_sent_again_is_acknowledged_and_stored_once() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         answers = [client.post("/v1/inferences", json=body(7)) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [202, 202]
         assert [answer.json()["repeated"] for answer in answers] == [0, 1]
@@ -36,13 +35,13 @@ def test_an_inference_sent_again_is_acknowledged_and_stored_once() -> None:
 
 
 def test_the_same_id_of_another_model_is_another_inference() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         client.post("/v1/inferences", json=[body(7), body(7, "m:2")]).raise_for_status()
         assert [one.model for one in stored(runtime)] == ["m:1", "m:2"]
 
 
 def test_a_list_that_overlaps_stores_only_what_is_new_in_order() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         client.post("/v1/inferences", json=[body(1), body(2)]).raise_for_status()
         answer = client.post("/v1/inferences", json=[body(3), body(2), body(4), body(3)])
         assert answer.json() == {"ids": [f"{n:032x}" for n in (3, 2, 4, 3)], "repeated": 2}
@@ -50,9 +49,12 @@ def test_a_list_that_overlaps_stores_only_what_is_new_in_order() -> None:
 
 
 def test_an_envelope_sent_again_is_stored_once_and_one_that_overlaps_gives_its_new_rows() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         first, second = envelope(1, 2, 3), envelope(2, 3, 4)
-        answers = [client.post("/v1/envelopes", content=data).json() for data in (first, first, second)]
+        answers = [
+            client.post("/v1/envelopes", content=data, headers=PACKED).json()
+            for data in (first, first, second)
+        ]
         assert answers == [
             {"accepted": 3, "repeated": 0}, {"accepted": 3, "repeated": 3}, {"accepted": 3, "repeated": 2},
         ]  # fmt: skip
@@ -63,7 +65,7 @@ def test_an_envelope_sent_again_is_stored_once_and_one_that_overlaps_gives_its_n
 
 
 def test_the_same_inference_sent_by_many_at_once_is_stored_once() -> None:
-    with opened() as runtime, TestClient(make_app(runtime)) as client:
+    with opened() as runtime, LocalClient(make_app(runtime)) as client:
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: client.post("/v1/inferences", json=body(7)), range(16)))
         assert {answer.status_code for answer in answers} == {202}
@@ -72,14 +74,14 @@ def test_the_same_inference_sent_by_many_at_once_is_stored_once() -> None:
 
 
 def test_ids_beyond_the_memory_are_stored_again() -> None:
-    with opened(recent_ids=2) as runtime, TestClient(make_app(runtime)) as client:
+    with opened(recent_ids=2) as runtime, LocalClient(make_app(runtime)) as client:
         for number in (1, 2, 3, 3, 1):
             client.post("/v1/inferences", json=body(number)).raise_for_status()
         assert [one.inputs["x"] for one in stored(runtime)] == [1.0, 2.0, 3.0, 1.0]
 
 
 def test_without_a_memory_everything_is_stored() -> None:
-    with opened(recent_ids=0) as runtime, TestClient(make_app(runtime)) as client:
+    with opened(recent_ids=0) as runtime, LocalClient(make_app(runtime)) as client:
         for _ in range(2):
             client.post("/v1/inferences", json=body(1)).raise_for_status()
         assert len(stored(runtime)) == 2

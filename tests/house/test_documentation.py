@@ -50,19 +50,20 @@ def _commands() -> list[tuple[str, list[str]]]:
     import click
     import typer
 
-    from davy.cli import app, load_commands
+    from davy.cli import app
 
-    load_commands()
+    root = typer.main.get_command(app)
+    context = typer.Context(root)
     found: list[tuple[str, list[str]]] = []
 
     def walk(command: click.Command, path: str) -> None:
         options = [o for p in command.params for o in p.opts if o.startswith("--") and o != "--help"]
         if getattr(command, "invoke_without_command", True):
             found.append((path, options))
-        for name, child in getattr(command, "commands", {}).items():
-            walk(child, f"{path} {name}")
+        for name in command.list_commands(context) if hasattr(command, "list_commands") else ():
+            walk(command.get_command(context, name), f"{path} {name}")
 
-    walk(typer.main.get_command(app), "davy")
+    walk(root, "davy")
     return found
 
 

@@ -18,6 +18,7 @@ from davy.config import DetectSettings
 from davy.consume import Loop
 from davy.errors import DecodeError, StoreError
 from davy.event import INFERENCES, LABELS, dead_letters
+from davy.health.progress import Progress
 from davy.log import Message, Record
 from davy.runtime import Runtime
 from davy.store import Batch
@@ -255,16 +256,21 @@ def test_two_processes_never_work_on_one_role_together_and_the_second_takes_over
     assert state(runtime) == {"sum": 15, "records": 4}
 
 
-def test_lag_is_told_in_records_and_in_the_age_of_the_last_one_read(tmp_path: Path) -> None:
+def test_lag_is_told_in_records_and_in_the_time_the_oldest_has_waited(tmp_path: Path) -> None:
     clock = Clock()
     runtime = make_runtime("memory", tmp_path, DetectSettings(), clock)
     feed(runtime, numbers())
     clock.now += 7 * SECOND
     loop = Loop(runtime, Summing(runtime), max_records=5)
+    progress = Progress(runtime, "sum", tuple(Summing.topics))
     loop.step()
+    progress.look()
+    progress.show()
     assert sample(runtime, "davy_lag_records", role="sum") == RECORDS - 5
     assert sample(runtime, "davy_lag_seconds", role="sum") == 7
     loop.drain()
+    progress.look()
+    progress.show()
     assert sample(runtime, "davy_lag_records", role="sum") == 0
     assert sample(runtime, "davy_lag_seconds", role="sum") == 0
     assert sample(runtime, "davy_records_total", role="sum") == RECORDS

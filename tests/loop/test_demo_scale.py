@@ -27,7 +27,7 @@ def run(directory: Path, *arguments: str, **env: str) -> dict[str, Any]:
         env={**os.environ, **env},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -36,7 +36,7 @@ def run(directory: Path, *arguments: str, **env: str) -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_demo_says_the_same_on_one_machine_and_on_a_cluster(
     tmp_path: Path, kafka_broker: Cluster, shared_redis: str, shared_s3: S3Server
 ) -> None:
@@ -46,8 +46,13 @@ def test_the_demo_says_the_same_on_one_machine_and_on_a_cluster(
         "DAVY_BLOB_URL": "s3://davy",
         **shared_s3.environment,
     }
-    apart, whole = run(tmp_path / "apart", "--apart", **addresses), run(tmp_path / "whole")
+    # Frames that come after their epoch was tested move the alarm by a few; a busy machine falls many seconds behind.
+    patient = {"DAVY_DETECT_LATENESS_SECONDS": "60"}
+    apart = run(tmp_path / "apart", "--apart", **addresses, **patient)
+    whole = run(tmp_path / "whole", **patient)
     assert apart["ledger"] == {"captured": 13_000, "stored": 13_000, "counted": 0}
+    for run_of in (apart, whole):
+        run_of["alarm"]["features"].sort()
     for name in ("seed", "alarm", "random", "ledger", "label_studio"):
         assert apart[name] == whole[name]
     # Samples of an incident are flagged from the moment a worker learns of it, so a few labels may differ.

@@ -88,3 +88,37 @@ def test_an_outage_of_redis_pauses_the_role_and_nothing_is_lost_or_counted_twice
         thread.join(timeout=20)
         server.stop()
     assert set(read(runtime, LABELS)) == {b"%d" % number for number in numbers}
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["while records come", "at rest"])
+def test_a_redis_that_is_flushed_is_filled_again_from_the_log(
+    server: RedisServer, tmp_path: Path, busy: bool
+) -> None:
+    server.start()
+    memory = make_runtime("memory", tmp_path, DetectSettings())
+    runtime = replace(memory, store=RedisStore(server.url))
+    numbers = [2**power for power in range(60)]
+
+    def feed(part: Sequence[int]) -> None:
+        runtime.log.producer().append([Message(INFERENCES, "m:1", b"%d" % number) for number in part])
+
+    def done(count: int) -> bool:
+        return runtime.store.get("sums", "all") == b"%d" % (2**count - 1)
+
+    thread = threading.Thread(target=Loop(runtime, Adding(runtime), max_records=4).run)
+    thread.start()
+    try:
+        feed(numbers[:40])
+        server.wait_for(lambda: done(40))
+        assert isinstance(runtime.store, RedisStore)
+        runtime.store._client.flushall()
+        if busy:
+            feed(numbers[40:])
+        else:
+            server.wait_for(lambda: done(40))
+            feed(numbers[40:])
+        server.wait_for(lambda: done(60))
+    finally:
+        runtime.stop.set()
+        thread.join(timeout=20)
+        server.stop()

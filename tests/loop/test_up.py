@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import httpx
 import numpy as np
 import pytest
 
+from davy.cli import run_app
 from davy.codec import Encoder, pack
 from davy.demo.processes import free_port, wait_until
 from davy.event import INFERENCES
 from davy.log import Message, open_log
+from davy.store import open_store
 
 ROOT = Path(__file__).parents[2]
 MODEL = "iris:1"
@@ -141,6 +144,7 @@ def test_a_signal_stops_it_in_order_and_a_restart_goes_on_counting(
 
 @pytest.mark.timeout(90)
 def test_doctor_says_what_is_wrong_and_what_to_do(up: Up, tmp_path: Path) -> None:
+    open_store(up.env["DAVY_URL"]).close()
     good = up.command("doctor")
     assert "ok" in good.stdout
     up.env["DAVY_URL"] = "ftp://nowhere"
@@ -164,3 +168,14 @@ def test_the_two_lines_reach_the_gateway_over_http(up: Up, tmp_path: Path) -> No
     wait_until(
         lambda: up.metric('davy_inferences_total{model="double:1"}') == 300, "300 inferences over HTTP"
     )
+
+
+def test_without_label_studio_it_says_how_pip_gets_one_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_app(["up", "--label-studio"]) == 2
+    (wanted,) = re.findall(r"`(\.labelstudio/bin/pip install .+?)`", capsys.readouterr().err)
+    pinned = (ROOT / "requirements" / "labelstudio.txt").read_text(encoding="utf-8").splitlines()
+    assert wanted.rpartition(" ")[2] in pinned
+    assert list(tmp_path.iterdir()) == []

@@ -18,6 +18,7 @@ from davy.errors import DavyError
 from davy.event import LABELS
 from davy.runner import open_runtime
 from davy.runtime import Runtime
+from davy.store import Batch
 from davy_miner import commands
 from davy_miner.worker import MineTarget
 
@@ -31,6 +32,7 @@ def miner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     monkeypatch.setenv("DAVY_MINE_ROUND_SECONDS", "0")
     monkeypatch.chdir(tmp_path)
     with open_runtime(load()) as runtime:
+        runtime.store.apply(Batch().put("models", MODEL, b""))
         send(runtime, *(make_flag(n, scores={"msp": (n + 1) / 100}, control=0.02) for n in range(30)))
         thread = threading.Thread(target=MineTarget(runtime).run)
         thread.start()
@@ -51,8 +53,8 @@ def test_from_flags_to_a_dataset_by_commands_alone(miner: Runtime, tmp_path: Pat
     (mined,) = call(commands.mine, "--model", MODEL, "--budget", "10", "--wait", "30")
     assert (mined["greedy"], mined["random"]) == (5, 5)
     chosen = call(commands.candidates, "--model", MODEL, "--state", "selected")
-    assert {"id", "model", "inference_id", "state", "arm", "probability", "scores", "draws", "incident", "duplicates",
-            "duplicate_of", "task", "answer", "label"} == set(chosen[0])  # fmt: skip
+    assert {"id", "model", "inference_id", "state", "reason", "arm", "probability", "scores", "draws", "incident",
+            "duplicates", "duplicate_of", "task", "answer", "label", "answers"} == set(chosen[0])  # fmt: skip
     assert len(chosen) == 10
     assert len(call(commands.candidates, "--limit", "3")) == 3
     file = tmp_path / "answers.jsonl"
@@ -109,11 +111,35 @@ def test_one_bad_line_imports_nothing_and_is_named(
     assert miner.log.end(LABELS) == before
 
 
+def test_chosen_candidates_are_listed_before_those_that_wait(miner: Runtime) -> None:
+    call(commands.mine, "--model", MODEL, "--budget", "4", "--wait", "30")
+    states = [row["state"] for row in call(commands.candidates)]
+    assert states[:4] == ["selected"] * 4
+    assert len(states) > 4
+    assert "selected" not in states[4:]
+    assert {row["state"] for row in call(commands.candidates, "--limit", "4")} == {"selected"}
+
+
+def test_candidates_are_rejected_by_id_or_by_state(miner: Runtime) -> None:
+    call(commands.mine, "--model", MODEL, "--budget", "4", "--wait", "30")
+    one, *others = call(commands.candidates, "--state", "selected")
+    assert call(commands.candidates, "reject", one["id"]) == {"action": "reject", "candidates": 1}
+    assert call(commands.candidates, "reject", "--state", "selected") == {"action": "reject", "candidates": 3}
+    gone = call(commands.candidates, "--state", "rejected")
+    assert {row["id"] for row in gone} == {one["id"], *(row["id"] for row in others)}
+    with pytest.raises(DavyError, match="only what is unlabellable can be sent again"):
+        CliRunner().invoke(commands.candidates, ["retry", one["id"]], catch_exceptions=False)
+    with pytest.raises(DavyError, match="name ids, or choose with --model or --state"):
+        CliRunner().invoke(commands.candidates, ["retry"], catch_exceptions=False)
+
+
 def test_a_request_nobody_runs_says_how_to_start_a_miner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAVY_URL", f"sqlite:///{tmp_path}")
     monkeypatch.chdir(tmp_path)
+    with open_runtime() as runtime:
+        runtime.store.apply(Batch().put("models", MODEL, b""))
     result = CliRunner().invoke(commands.mine, ["--model", MODEL, "--wait", "0.1"])
     assert isinstance(result.exception, DavyError)
     assert "davy up" in str(result.exception)

@@ -8,6 +8,7 @@ from labelstudio_world import MODEL, World
 
 from davy.event import Label
 from davy.store import Batch
+from davy_miner.decision import decide
 from davy_miner.labelstudio import LabelStudio
 
 pytestmark = pytest.mark.fast
@@ -101,9 +102,39 @@ def test_of_two_answers_the_one_that_is_left_counts_again(fake: FakeLabelStudio,
     process, (key,) = pushed(world, 1)
     fake.annotate(task_of(fake, key), RIGHT)
     second = fake.annotate(task_of(fake, key), WRONG, ("answer", "3"))
-    assert told(world.pull(process)) == [(key, "0", "labelled"), (key, "3", "labelled")]
+    labels = world.pull(process)
+    assert told(labels) == [(key, "0", "labelled"), (key, "3", "labelled")]
     fake.withdraw(second)
-    assert told(world.pull(process)) == [(key, "0", "labelled")]
+    labels += world.pull(process)
+    assert told(labels[2:]) == [(key, None, "deleted")]
+    decision = decide(labels)
+    assert decision is not None
+    assert decision.label == labels[0]
+
+
+def test_the_verdict_a_person_gave_comes_back_with_the_answer(fake: FakeLabelStudio, world: World) -> None:
+    process, (right, wrong, unclear, no_class) = pushed(world, 4)
+    fake.annotate(task_of(fake, right), RIGHT)
+    fake.annotate(task_of(fake, wrong), WRONG, ("answer", "7"))
+    fake.annotate(task_of(fake, unclear), UNCLEAR)
+    fake.annotate(task_of(fake, no_class), WRONG)
+    assert [(label.candidate, label.verdict, label.answer, label.state) for label in world.pull(process)] == [
+        (right, "correct", "0", "labelled"),
+        (wrong, "wrong", "7", "labelled"),
+        (unclear, "unclear", None, "skipped"),
+        (no_class, "wrong", None, "labelled"),
+    ]
+
+
+def test_one_persons_withdrawal_leaves_what_another_says(fake: FakeLabelStudio, world: World) -> None:
+    process, (key,) = pushed(world, 1)
+    first = fake.annotate(task_of(fake, key), RIGHT, user=7)
+    fake.annotate(task_of(fake, key), skip=True, user=8)
+    labels = world.pull(process)
+    assert decide(labels).state == "labelled"  # type: ignore[union-attr]
+    fake.withdraw(first)
+    labels += world.pull(process)
+    assert decide(labels).state == "skipped"  # type: ignore[union-attr]
 
 
 def test_answers_beyond_one_page_all_come_back(fake: FakeLabelStudio, world: World) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from dataclasses import replace
+from typing import Any
+from xml.etree.ElementTree import fromstring
 
 import httpx
 import numpy as np
@@ -15,11 +16,13 @@ from labelstudio_world import BEGIN, MODEL, SECOND, SETTLE, Crash, Fuse, World
 
 from davy import metrics
 from davy.codec import dump
-from davy.errors import LabelError, SettingError
+from davy.errors import LabelError
 from davy.gateway.media import open_media
+from davy.outputs import Answer, read
 from davy.store import Batch
 from davy_miner.candidates import COLLECTION
 from davy_miner.labelstudio import LabelStudio
+from davy_miner.labelstudio.records import troubles_in
 
 pytestmark = pytest.mark.fast
 
@@ -116,12 +119,10 @@ def test_a_project_has_a_short_title_and_is_found_again_by_its_marker(
     assert len(fake.projects) == 1
 
 
-def test_models_and_numbers_of_classes_have_projects_of_their_own(
-    fake: FakeLabelStudio, world: World
-) -> None:
+def test_models_and_forms_have_projects_of_their_own(fake: FakeLabelStudio, world: World) -> None:
     world.select(1)
     world.select(1, first=1, model="digits:2")
-    world.select(1, first=2, outputs={"probs": np.array([0.2, 0.8])})
+    world.select(1, first=2, outputs={"value": 0.25})
     assert world.process().push() == 3
     assert len(fake.projects) == 3
     assert len({task["project"] for task in fake.tasks.values()}) == 3
@@ -133,9 +134,12 @@ def test_a_deleted_project_is_made_again(fake: FakeLabelStudio, world: World) ->
     first = process.project(MODEL)
     fake.projects[first] = fake.projects[first] | {"id": 99}
     fake.projects[99] = fake.projects.pop(first) | {"description": "somebody else's"}
-    with pytest.raises(LabelError, match="404"):
-        process.push()
+    assert process.push() == 0
+    (trouble,) = troubles_in(world.store)
+    assert (trouble.model, "404" in trouble.reason) == (MODEL, True)
+    world.pass_time(2)
     assert process.push() == 1
+    assert troubles_in(world.store) == []
     assert len(fake.projects) == 2
 
 
@@ -259,100 +263,162 @@ def test_one_refused_task_does_not_hold_up_the_others(fake: FakeLabelStudio, wor
     (bad,) = world.select(1)
     good = world.select(6, first=1)
     fake.refuse.add(bad)
-    with pytest.raises(LabelError, match="refused with 400"):
-        world.process().push()
+    assert world.process().push() == 6
     assert [len(fake.tasks_of(key)) for key in good] == [1] * 6
-    assert world.candidates()[bad].state == "selected"
+    found = world.candidates()[bad]
+    assert (found.state, found.owed) == ("unlabellable", True)
+    assert "refused with 400: Validation error; non_field_errors: Error at item 0" in found.reason
     assert fake.tasks_of(bad) == []
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "told", "cause"),
     [
-        ({"outputs": {"value": 3.0}}, "only classifications"),
-        ({"inference": b"damaged"}, "cannot be read"),
-        (
-            {"picture": None, "inputs": {"volume": np.zeros((3, 5, 7), dtype=np.float32)}},
-            "nothing a person can look",
-        ),
-        ({"outputs": {"probs": np.array([0.5, 0.5]), "label": "cat"}}, "name the classes"),
-        ({"outputs": {"probs": np.array([0.5, 0.5]), "class_names": ["cat", "cat"]}}, "each of them once"),
+        ({"inference": b"damaged"}, "cannot be read", "damaged"),
+        ({"picture": None, "inputs": {}}, "nothing a person can look at", "nothing to see"),
+        ({"picture": None, "inputs": {"x": None}}, "nothing a person can look at", "nothing to see"),
+        ({"picture": None, "inputs": {"x": b"\x00\x01"}}, "nothing a person can look at", "nothing to see"),
+        ({"outputs": {}}, "outputs", "no answer"),
     ],
 )
-def test_what_cannot_become_a_task_is_told_after_all_others_were_pushed(
-    world: World, fields: dict[str, object], told: str
+def test_what_cannot_become_a_task_is_set_aside_by_name_and_all_others_are_pushed(
+    world: World, fields: dict[str, object], told: str, cause: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.select(1, **fields)
-    good = world.select(3, first=1)
-    with pytest.raises(LabelError, match=told):
-        world.process().push()
+    bad = world.select(2, **fields)
+    good = world.select(3, first=2)
+    runtime = world.runtime()
+    adapter = LabelStudio(runtime)
+    assert adapter.push() == 3
+    assert adapter.push() == 0
+    adapter.close()
     assert {world.candidates()[key].state for key in good} == {"pushed"}
+    for key in bad:
+        found = world.candidates()[key]
+        assert (found.state, found.owed) == ("unlabellable", True)
+        assert told in found.reason
+        assert found.reason
+    exposed = runtime.meter.exposition().decode()
+    assert f'{metrics.UNLABELLABLE.name}{{cause="{cause}",model="digits:1"}} 2.0' in exposed
+    assert len([one for one in caplog.records if one.levelname == "WARNING"]) == 1
 
 
-def test_an_unreachable_label_studio_is_named_and_nothing_is_changed(world: World) -> None:
-    with FakeLabelStudio() as gone:
-        url = gone.url
-    with World(None, url=url) as alone:
-        (key,) = alone.select(1)
-        with pytest.raises(LabelError, match="gave no answer"):
-            alone.process().push()
-        assert alone.candidates()[key].state == "selected"
-
-
-@pytest.mark.parametrize(
-    ("key", "legacy", "told"),
-    [
-        ("f" * 40, True, "legacy token.*copy it again"),
-        (LEGACY_KEY, False, "legacy token.*LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN"),
-        ("PAT", True, "personal access token.*make a new one"),
-    ],
-)
-def test_a_refused_token_is_named_by_kind_and_never_shown(
-    fake: FakeLabelStudio, key: str, legacy: bool, told: str, caplog: pytest.LogCaptureFixture
+def test_whatever_goes_wrong_with_one_task_sets_aside_that_one(
+    fake: FakeLabelStudio, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level(logging.DEBUG)
-    fake.legacy_enabled = legacy
-    if key == "PAT":
-        key, fake.refresh_token = fake.refresh_token, "revoked"
-    with World(fake, api_key=key) as world:
-        world.select(1)
-        with pytest.raises(LabelError, match=told) as raised:
-            world.process().push()
-    assert key not in str(raised.value) + caplog.text
-    assert raised.value.__cause__ is None
-    assert raised.value.__context__ is None
+    def fail(outputs: Any) -> Answer:
+        if outputs["label"] == 1:
+            raise ZeroDivisionError("one")
+        return read(outputs)
+
+    monkeypatch.setattr("davy_miner.labelstudio.task_data.read", fail)
+    ids = world.select(3)
+    assert world.process().push() == 2
+    found = world.candidates()
+    assert {key: found[key].reason for key in ids if found[key].state == "unlabellable"} == {
+        ids[1]: "ZeroDivisionError: one"
+    }
 
 
-@pytest.mark.filterwarnings("ignore:The .parse_obj. method is deprecated")  # called by the SDK
-def test_a_personal_access_token_survives_the_five_minutes_of_its_access_tokens(
-    fake: FakeLabelStudio,
+def test_a_model_whose_project_cannot_be_made_holds_up_no_other(fake: FakeLabelStudio, world: World) -> None:
+    fake.refuse_titles.add("Davy aaa:1 · image-classification")
+    (bad,) = world.select(1, model="aaa:1")
+    ids = world.select(3, first=1)
+    process = world.process()
+    assert process.push() == 3
+    assert [len(fake.tasks_of(key)) for key in ids] == [1] * 3
+    assert world.candidates()[bad].state == "selected"
+    (trouble,) = troubles_in(world.store)
+    assert (trouble.model, trouble.attempts) == ("aaa:1", 1)
+    before = len(fake.requests)
+    assert process.push() == 0
+    assert len(fake.requests) == before, "it rests"
+    world.pass_time(2)
+    process.push()
+    assert troubles_in(world.store)[0].attempts == 2
+    fake.refuse_titles.clear()
+    world.pass_time(4)
+    assert process.push() == 1
+    assert troubles_in(world.store) == []
+
+
+def test_a_model_that_gets_no_answer_holds_up_no_other(fake: FakeLabelStudio, world: World) -> None:
+    def lose(method: str, path: str) -> None:
+        if (method, path) == ("POST", "/api/projects/"):
+            fake.before_answer = None
+            raise ConnectionAbortedError
+
+    fake.before_answer = lose
+    world.select(1, model="aaa:1")
+    world.select(1, first=1)
+    assert world.process().push() == 1
+    (trouble,) = troubles_in(world.store)
+    (task,) = fake.tasks.values()
+    assert {trouble.model, task["data"]["model"]} == {"aaa:1", MODEL}
+    assert "gave no answer" in trouble.reason
+
+
+def test_twenty_lists_of_classes_make_one_project_whose_list_has_them_all(
+    fake: FakeLabelStudio, world: World
 ) -> None:
-    with World(fake, api_key=fake.refresh_token) as world:
-        process = world.process()
-        for first in (0, 10, 20):
-            ids = world.select(10, first=first)
-            assert process.push() == 10
-            assert [len(fake.tasks_of(key)) for key in ids] == [1] * 10
-            fake.expire_access_tokens()
+    for number in range(20):
+        outputs = {"probs": np.array([0.9, 0.1]), "class_names": [f"class {number}", "other"]}
+        world.select(1, first=number, outputs=outputs)
+        if number % 5 == 0:
+            assert world.process().push() in {1, 5}
+    world.process().push()
+    (project,) = fake.projects.values()
+    assert len(fake.tasks) == 20
+    assert set(offered(project["label_config"])) == {"other", *(f"class {number}" for number in range(20))}
 
 
-@pytest.mark.parametrize(
-    ("url", "key", "told"), [("localhost:8080", "k", "http://"), ("http://h", "", "API_KEY")]
-)
-def test_missing_settings_are_told_at_the_start(url: str, key: str, told: str) -> None:
-    world = World(None, url=url, api_key=key)
-    with pytest.raises(SettingError, match=told):
-        LabelStudio(world.runtime())
+def test_a_model_that_sends_labels_only_offers_the_classes_seen_so_far(
+    fake: FakeLabelStudio, world: World
+) -> None:
+    for number, label in enumerate(["cat", "dog", "cat", "cow"]):
+        world.select(1, first=number, outputs={"label": label})
+        assert world.process().push() == 1
+    (project,) = fake.projects.values()
+    assert offered(project["label_config"]) == ["cat", "dog", "cow"]
+    assert "another" in project["label_config"]
 
 
-def test_no_post_is_ever_repeated_by_the_sdk(fake: FakeLabelStudio, world: World) -> None:
-    world.select(1)
-    for vice in ("error before", "reset before", "silence before"):
-        fake.vices.append(vice)
-        before = imports(fake)
-        world.process().push()
-        assert imports(fake) == before + 1
-        world.pass_time(SETTLE)
+def test_a_class_that_comes_later_changes_nothing_its_owner_did_to_the_form(
+    fake: FakeLabelStudio, world: World
+) -> None:
+    world.select(1, outputs={"label": "cat"})
+    process = world.process()
+    process.push()
+    by_hand = '<Choice value="by hand" hotkey="z" background="red" /><Choice value="cat"'
+    config = fake.projects[1]["label_config"].replace('<Choice value="cat"', by_hand)
+    fake.projects[1]["label_config"] = config.replace("Which is it?", "Was ist es?")
+    world.select(1, first=1, outputs={"label": "dog"})
+    assert process.push() == 1
+    found = fake.projects[1]["label_config"]
+    assert offered(found) == ["by hand", "cat", "dog"]
+    assert 'hotkey="z" background="red"' in found
+    assert "Was ist es?" in found
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_crash_while_the_list_of_classes_grows_is_made_up_for(
+    fake: FakeLabelStudio, world: World, step: int, after: bool
+) -> None:
+    world.select(1, outputs={"label": "cat"})
+    world.process().push()
+    world.select(1, first=1, outputs={"label": "dog"})
+    with pytest.raises(Crash):
+        world.process(Fuse(step, after)).push()
+    world.pass_time(SETTLE)
+    world.process().push()
+    assert offered(fake.projects[1]["label_config"]) == ["cat", "dog"]
+    assert len(fake.tasks) == 2
+
+
+def offered(config: str) -> list[str]:
+    """The classes of a form, in order."""
+    found = fromstring(config).findall(".//Choices[@name='answer']/Choice")
+    return [str(choice.get("value")) for choice in found]
 
 
 def test_the_fake_stores_what_is_sent_twice_twice_as_the_real_one_does(

@@ -11,7 +11,8 @@ from mining import make_candidate, make_flag
 from davy.codec import decode
 from davy_miner.candidates import Candidate
 from davy_miner.choice import GREEDY, RANDOM, choose
-from davy_miner.dedup import calibrate, leaders
+from davy_miner.dedup import Calibration, calibrate, leaders
+from davy_miner.problems import Problem
 from davy_miner.select import error_rate, evidence, fisher
 from davy_miner.vectors import payload_key, vectors
 
@@ -129,7 +130,9 @@ def test_the_threshold_separates_bursts_from_distinct_samples_on_a_bursty_contro
     rows += 0.02 * rng.normal(size=rows.shape)
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     source = np.repeat(np.arange(300), lengths)
-    threshold = calibrate(rows)
+    found = calibrate(rows)
+    assert found is not None
+    threshold = found.threshold
     alike = (rows @ rows.T >= threshold)[np.triu_indices(len(rows), 1)]
     same = np.equal.outer(source, source)[np.triu_indices(len(rows), 1)]
     assert 0.8 <= threshold <= 0.999
@@ -137,8 +140,67 @@ def test_the_threshold_separates_bursts_from_distinct_samples_on_a_bursty_contro
     assert alike[~same].mean() < 0.001
 
 
-def test_few_control_samples_leave_the_threshold_at_its_default() -> None:
-    assert calibrate(np.eye(5, dtype=np.float32)) == 0.95
+def test_few_control_samples_leave_the_threshold_as_it_was_calibrated_last() -> None:
+    few, many = np.eye(60, dtype=np.float32)[:49], np.eye(60, dtype=np.float32)[:50]
+    last = Calibration(0.97, 100)
+    assert calibrate(few, last) == last
+    assert calibrate(many, last) == Calibration(0.8, 50)
+
+
+def test_without_any_calibration_only_what_is_all_but_equal_is_a_duplicate() -> None:
+    assert calibrate(np.eye(5, dtype=np.float32)) is None
+    pool = bursts(2, sources=3, longest=2, control=0.0)
+    assert choose(pool, [], budget=2, greedy_share=1.0).threshold == 0.999
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 50), budget=st.integers(0, 40), share=st.floats(0, 1), odd=st.integers(0, 10))
+def test_what_cannot_be_asked_costs_no_label_and_the_next_of_its_arm_is_taken(
+    seed: int, budget: int, share: float, odd: int
+) -> None:
+    pool = bursts(seed, sources=30, longest=3)
+    asked: list[str] = []
+
+    def ask(candidate: Candidate) -> Problem | None:
+        asked.append(candidate.id)
+        return Problem("no", "error") if int(candidate.id, 16) % 10 < odd else None
+
+    choice = choose(pool, [], budget=budget, greedy_share=share, similarity=0.9, seed=seed, ask=ask)
+    refused = {key for key, one in choice.chosen.items() if one.problem}
+    labels = {*choice.labels(GREEDY), *choice.labels(RANDOM)}
+    assert sorted(asked) == sorted(refused | labels), "each is looked at once, and only for a label"
+    assert not any(int(key, 16) % 10 < odd for key in labels)
+    left = [one for one in pool if one.id not in choice.chosen]
+    assert len(labels) == budget or not left
+
+
+def test_a_random_draw_that_cannot_be_asked_leaves_the_estimate_of_the_others_unbiased() -> None:
+    totals = []
+    for seed in range(300):
+        flags = [make_flag(n, control=0.5) for n in range(60)]
+        pool = sorted(map(make_candidate, flags), key=lambda one: one.id)
+        odd = {one.id for one in pool if int.from_bytes(one.inference_id) % 3 == 0}
+        choice = choose(
+            pool,
+            [],
+            budget=10,
+            greedy_share=0.0,
+            similarity=0.99,
+            seed=seed,
+            ask=lambda one, odd=odd: Problem("no", "error") if one.id in odd else None,
+        )
+        totals.append(sum(1 / choice.chosen[key].probability for key in choice.labels(RANDOM)))
+    # 40 of 60 can be asked, each held with probability 1/2: they stand for 80. Stopping at the tenth label lets it
+    # stand for a little more, 10 / 9 at the very most.
+    assert 80 * 0.98 < np.mean(totals) < 80 * 10 / 9
+
+
+def test_labels_given_back_come_on_top_of_the_budget_of_their_arm() -> None:
+    flags = [make_flag(n, scores={"msp": 0.01}, control=0.5 if n < 30 else 0.0) for n in range(60)]
+    pool = sorted(map(make_candidate, flags), key=lambda one: one.id)
+    back = {RANDOM: 3, GREEDY: 2}
+    choice = choose(pool, [], budget=10, greedy_share=0.5, similarity=0.99, returned=back)
+    assert (len(choice.labels(RANDOM)), len(choice.labels(GREEDY))) == (8, 7)
 
 
 def test_leaders_put_every_row_into_one_group() -> None:
@@ -157,6 +219,28 @@ def test_rows_of_numbers_are_compared_by_distance_not_direction() -> None:
     assert rows[0] @ rows[1] > 0.999
     assert rows[0] @ rows[2] < 0.8
     assert payload_key(envelopes[0]) != payload_key(envelopes[1])
+
+
+def rows_saying(*texts: str, **numbers: float) -> np.ndarray:
+    flags = [make_flag(n, inputs={"text": text, **numbers}, embedding=()) for n, text in enumerate(texts)]
+    return vectors([decode(flag.inference) for flag in flags])
+
+
+def test_rows_with_the_same_numbers_and_other_texts_are_no_duplicates() -> None:
+    asked = [f"Where is parcel {number}?" for number in range(20)]
+    rows = rows_saying(*asked, asked[0], messages=1.0)
+    alike = rows @ rows.T
+    assert alike[0, 20] == pytest.approx(1.0)
+    np.fill_diagonal(alike, 0.0)
+    assert alike[:20, :20].max() < 0.8
+    kinds = rows_saying("red", "red", "blue", "blue", messages=1.0)
+    assert kinds[0] @ kinds[1] == pytest.approx(1.0)
+    assert kinds[0] @ kinds[2] < 0.8
+
+
+def test_a_name_that_every_row_has_of_its_own_keeps_no_two_apart() -> None:
+    rows = rows_saying("a-17", "b-23", "c-99", messages=1.0)
+    assert rows[0] @ rows[1] == pytest.approx(1.0)
 
 
 def test_inferences_without_anything_in_common_resemble_nothing() -> None:

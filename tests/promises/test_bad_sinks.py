@@ -16,10 +16,12 @@ import trustme
 from bad_sinks import BAD, Sink, encrypted, plain, refused, reset, unread, untrusted
 from gateway_server import GatewayServer
 from sdk_rig import balanced
+from services import freeze
 
 import davy
 
 pytestmark = [
+    pytest.mark.alone,
     # Before CPython 3.13, ssl leaves a socket to the garbage collector that is reset right before its handshake.
     pytest.mark.filterwarnings("ignore:.*unclosed <ssl.SSLSocket:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:.*<ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning"),
@@ -53,7 +55,7 @@ def test_a_frozen_gateway_costs_the_caller_no_more_than_one_that_answers(tmp_pat
         for _ in range(5):
             answering.append(slow_captures(5_000))
             assert davy.flush(30)
-            os.kill(gateway.process.pid, signal.SIGSTOP)
+            freeze(gateway.process.pid)
             try:
                 frozen.append(slow_captures(5_000))
                 assert davy.stats()["depth"] >= 4_000

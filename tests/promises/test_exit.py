@@ -12,7 +12,7 @@ import pytest
 from bad_sinks import BAD, Sink, good, refused, unread
 
 from davy.codec import decode
-from davy.event import INFERENCES
+from davy.event import FEEDBACK, INFERENCES
 from davy.log import open_log
 
 NOISE_SECONDS = 0.25
@@ -95,6 +95,49 @@ def test_what_was_captured_before_the_exit_is_stored(tmp_path: Path) -> None:
     records = log.read(INFERENCES, 0, log.start(INFERENCES)[INFERENCES, 0])
     assert sum(decode(record.value).count for record in records) == 500
     log.close()
+
+
+HOOKS = """
+import atexit
+def hook(): davy.capture('m:1', {'x': 1.0}, {})
+def feedback(): davy.feedback('0' * 32, 'cat', model='m:1')
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (f"{HOOKS}atexit.register(hook)\n{LATE['capture']}", 2),
+        (
+            f"{HOOKS}atexit.register(hook)\natexit.register(hook)\n{CAPTURE}\ndavy.flush()\natexit.register(hook)",
+            503,
+        ),
+        (f"{HOOKS}atexit.register(hook)", 1),
+        (f"{HOOKS}atexit.register(lambda: [hook() for _ in range(10)])\n{LATE['capture']}", 11),
+        (f"{HOOKS}atexit.register(feedback)\natexit.register(hook)\n{LATE['capture']}", 2),
+    ],
+    ids=["after Davy's", "after and before", "the only one", "several", "after feedback"],
+)
+@pytest.mark.parametrize("spool", ["", "spool"])
+def test_what_hooks_of_the_exit_capture_is_stored_whenever_they_run(
+    code: str, expected: int, spool: str, tmp_path: Path, usual: float
+) -> None:
+    url = f"sqlite:///{tmp_path}/log"
+    took, _ = run(code, url, DAVY_SDK_SPOOL=spool and str(tmp_path / spool))
+    assert took - usual <= 1.0 + NOISE_SECONDS
+    log = open_log(url)
+    records = log.read(INFERENCES, 0, log.start(INFERENCES)[INFERENCES, 0])
+    assert sum(decode(record.value).count for record in records) == expected
+    told = log.read(FEEDBACK, 0, log.start(FEEDBACK)[FEEDBACK, 0])
+    assert len(list(told)) == ("feedback)" in code)
+    log.close()
+
+
+@pytest.mark.parametrize("sink", BAD)
+def test_a_hook_that_captures_for_ever_holds_the_exit_up_no_longer(sink: Sink, usual: float) -> None:
+    code = f"{HOOKS}atexit.register(lambda: [hook() for _ in range(300)])\n{LATE['capture']}"
+    with sink() as url:
+        assert any(run(code, url)[0] - usual <= 1.0 + NOISE_SECONDS for _ in range(2))
 
 
 def test_the_settings_say_how_long_the_exit_may_be_held_up(usual: float) -> None:

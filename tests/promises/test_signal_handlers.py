@@ -51,3 +51,44 @@ def test_a_handler_captures_while_its_thread_captures(tmp_path: Path) -> None:
     assert told["sent"] == told["captured"]
     assert told["depth"] == told["depth_bytes"] == 0
     assert told["feedback"]["sent"] == told["interruptions"]
+
+
+HANDLERS = {
+    "interrupt": ("SIGINT", "signal.default_int_handler", "KeyboardInterrupt"),
+    "exit": ("SIGUSR1", "lambda number, frame: sys.exit(3)", "SystemExit"),
+    "once": ("SIGUSR1", "once", "SystemExit"),
+}
+ENDED = """
+import os, signal, sys, davy
+
+def once(number, frame):
+    signal.signal(number, signal.SIG_DFL)
+    raise SystemExit(3)
+
+class Slow:
+    def __getattr__(self, name):
+        os.kill(os.getpid(), signal.{number})
+        raise AttributeError(name)
+
+davy.init("memory://here")
+signal.signal(signal.{number}, {handler})
+try:
+    {call}
+except BaseException as error:
+    print(type(error).__name__)
+else:
+    print("went on")
+"""
+
+
+@pytest.mark.parametrize(
+    "call", ["davy.capture('m:1', {'x': Slow()}, {})", "davy.watch(lambda x: 1.0, 'm:1')(Slow())"]
+)
+@pytest.mark.parametrize("name", HANDLERS)
+def test_what_a_signal_handler_raises_while_a_value_is_looked_at_ends_the_app(name: str, call: str) -> None:
+    number, handler, error = HANDLERS[name]
+    code = ENDED.format(number=number, handler=handler, call=call)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == f"{error}\n", done.stderr

@@ -94,6 +94,7 @@ def test_envelopes_a_sink_refuses_are_sent_in_order_once_it_answers(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.alone
 def test_a_sink_that_never_answers_does_not_keep_the_exit_from_spooling(tmp_path: Path) -> None:
     with stuck() as sink:
         start(sink, spool=str(tmp_path), flush_seconds=0.001, exit_seconds=1.0)

@@ -239,18 +239,22 @@ def test_names_of_the_apps_own_making_do_not_harm_later_captures(own_client: str
     assert [one.inputs for one in inferences_in(own_client)] == [{"x": 1.0}, {"x": 2.0}]
 
 
-@pytest.mark.swallows
-def test_a_field_that_cannot_travel_is_counted_and_named_in_the_log_without_its_value(
+def test_a_field_that_cannot_travel_is_left_out_counted_and_named_in_the_log_without_its_value(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Secret:
         def __repr__(self) -> str:
             return "password"
 
-    start(Store())
+    sink = Store()
+    start(sink)
     for _ in range(3):
-        assert davy.capture("m:1", {"x": 1.0, "token": Secret()}, {}) is None
-    assert davy.stats()["dropped"] == {"encode_error": 3}
+        assert davy.capture("m:1", {"x": 1.0, "token": Secret()}, {})
+    assert davy.stats()["left_out"] == {"m:1 inputs.token: type": 3}
+    davy.flush()
+    assert [one.inputs for envelope in sink.envelopes for one in envelope.inferences()] == [
+        {"x": 1.0, "token": None}
+    ] * 3
     (line,) = [record.getMessage() for record in caplog.records]
     assert "inputs.token" in line
     assert "password" not in line
@@ -276,3 +280,15 @@ def test_a_context_may_say_when_it_happened(own_client: str) -> None:
         predict(np.zeros((2, 2)))
     davy.flush()
     assert [one.at for one in inferences_in(own_client)] == [7 * 10**18, 9, 7 * 10**18, 7 * 10**18]
+
+
+def test_an_inference_all_of_whose_inputs_are_left_out_is_counted(own_client: str) -> None:
+    davy.capture("m:1", {"x": 1.0, "y": "a"}, {"label": "b"})
+    davy.capture("m:1", {"x": object, "y": object}, {"label": "b"})
+    davy.capture("m:1", {"x": object, "y": "a"}, {"label": "b"})
+    assert davy.stats()["misread"] == {"m:1: no_inputs": 1}
+    watched = davy.watch(lambda x: ["a"] * len(x), "batch:1", batched=True)
+    watched([object, object, 3.0])
+    assert davy.stats()["misread"]["batch:1: no_inputs"] == 2
+    assert davy.flush()
+    assert len(inferences_in(own_client)) == 6

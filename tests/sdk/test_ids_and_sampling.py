@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sdk_rig import Store, balanced, start
+from sdk_rig import Store, balanced, inferences_in, start
 
 import davy
 from davy.sdk.ids import Ids, join, join_many, parse
@@ -142,3 +144,24 @@ def test_a_batch_of_one_is_sampled_by_the_id_of_its_context() -> None:
 def test_an_id_survives_its_text() -> None:
     id = join(time.time_ns(), Ids(EVERYTHING).admitted())
     assert parse(id.hex()) == parse(str(uuid.UUID(bytes=id))) == id
+
+
+@pytest.mark.parametrize("make", [lambda x: {"value": x}, lambda x: np.array([x, 1 - x])])
+def test_each_inference_of_a_model_in_a_context_with_an_id_has_one_of_its_own(
+    make: Any, own_client: str
+) -> None:
+    one, other = davy.watch(make, "one:1"), davy.watch(make, "other:1")
+    for _ in range(2):  # the request is repeated
+        with davy.context(id="ab" * 16):
+            for _ in range(40):
+                one(0.25)
+            with davy.context(tags={"country": "NZ"}):
+                one(0.25)
+                other(0.25)
+    davy.flush()
+    found = inferences_in(own_client)
+    ids = {model: [each.id.hex() for each in found if each.model == model] for model in ("one:1", "other:1")}
+    assert ids["other:1"] == ["ab" * 16] * 2
+    assert "ab" * 16 in ids["one:1"]
+    assert [*Counter(ids["one:1"]).values()] == [2] * 41
+    assert {id[16:] for id in ids["one:1"]} == {"ab" * 8}

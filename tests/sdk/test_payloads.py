@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import threading
 from pathlib import Path
@@ -232,8 +233,11 @@ def test_payloads_wait_in_the_spool_before_what_refers_to_them(tmp_path: Path) -
 
 
 def test_an_array_too_large_to_store_becomes_a_summary(own_client: str) -> None:
-    found = one(own_client, np.zeros(1001, np.uint8), fields={"inputs.x": "blob"}, payload_bytes=1000)
-    assert found["shape"] == [1001]
+    davy.init(fields={"inputs.x": "blob"}, payload_bytes=1000)
+    davy.capture("m:1", {"x": np.zeros(1001, np.uint8)}, {})
+    davy.flush()
+    (found,) = inferences_in(own_client)
+    assert list(found.inputs["x"]["shape"]) == [1001]
 
 
 @pytest.mark.swallows
@@ -241,6 +245,52 @@ def test_a_file_too_large_to_store_is_left_out(own_client: str, tmp_path: Path) 
     (tmp_path / "film").write_bytes(bytes(1001))
     assert one(own_client, tmp_path / "film", payload_bytes=1000) is None
     assert davy.stats()["incomplete"] == {"payload_failed": 1}
+
+
+LARGE = RNG.integers(0, 256, 300_000, np.uint8).tobytes()
+INLINE = {
+    "data url": (f"data:image/png;base64,{base64.b64encode(LARGE).decode()}", "image/png, 300000 bytes"),
+    "base64": (base64.b64encode(b"\x89PNG\r\n\x1a\n" + LARGE).decode(), "image/png, 300008 bytes"),
+    "bytes": (b"\xff\xd8\xff" + LARGE, "image/jpeg, 300003 bytes"),
+    "array": (np.frombuffer(LARGE, np.uint8), "uint8 of shape (300000,), 300000 bytes"),
+    "picture": (
+        Image.fromarray(np.frombuffer(LARGE, np.uint8).reshape(100, 1000, 3)),
+        "uint8 of shape (100, 1000, 3)",
+    ),
+}
+
+
+@pytest.mark.parametrize("blobs", [True, False])
+@pytest.mark.parametrize("kind", INLINE)
+def test_a_chat_with_a_picture_inline_keeps_what_was_said_and_a_note_of_the_picture(
+    kind: str, blobs: bool
+) -> None:
+    sink = Store()
+    start(sink, payloads=blobs)
+    picture, note = INLINE[kind]
+    parts = [{"type": "text", "text": "what is this?"}, {"type": "image_url", "image_url": {"url": picture}}]
+    messages = [{"role": "user", "content": parts}, {"role": "user", "content": "please"}]
+    for _ in range(2):
+        davy.capture("m:1", {"messages": messages, "n": 2}, {"text": "a cat"})
+    davy.watch(lambda rows: ["a cat"], "m:2", batched=True)([{"messages": messages, "n": 2}])
+    assert davy.flush()
+    for one in sink.inferences:
+        (said, seen), after = one.inputs["messages"][0]["content"], one.inputs["messages"][1]
+        assert (said, after, one.inputs["n"]) == (parts[0], messages[1], 2)
+        assert seen["image_url"]["url"].startswith(note)
+        assert len(seen["image_url"]["url"]) < 100
+    assert len(sink.inferences) == 3
+    assert davy.stats()["left_out"] == {"m:1 inputs.messages: noted": 2, "m:2 inputs.messages: noted": 1}
+
+
+def test_a_chat_that_is_too_long_without_its_pictures_is_left_out_with_a_remedy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    start(Store(), payloads=True, payload_bytes=400_000)
+    davy.capture("m:1", {"messages": ["word " * 60_000], "long": "word " * 90_000, "x": 1}, {})
+    assert davy.stats()["left_out"] == {"m:1 inputs.messages: too_large": 1, "m:1 inputs.long: too_large": 1}
+    assert "sdk.payload_bytes" in caplog.text
+    assert "send the large parts as fields" in caplog.text
 
 
 REFERENCE = st.builds(BlobRef, st.text("0123", max_size=4), st.integers(0, 9), st.just("a/b"))

@@ -115,8 +115,30 @@ def test_rules_hold_for_each_row_of_a_batch(own_client: str) -> None:
     davy.flush()
     found = inferences_in(own_client)
     assert [one.inputs["name"] for one in found] == pseudonyms
-    assert [sorted(one.inputs) for one in found] == [["name", "scan", "x"]] * 2
-    assert [one.inputs["scan"]["shape"] for one in found] == [[4], [4]]
+    assert [{name.partition(".")[0] for name in one.inputs} for one in found] == [{"name", "scan", "x"}] * 2
+    assert [list(one.inputs["scan"]["shape"]) for one in found] == [[4], [4]]
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize(
+    "rule", ["inputs.customer", "inputs.customer.home.street", "inputs.customer.*", "inputs.cust*"]
+)
+def test_a_rule_for_a_mapping_holds_for_the_fields_it_becomes(
+    own_client: str, rule: str, batched: bool
+) -> None:
+    davy.init(fields={rule: "drop"})
+    customer = {"age": 4.0, "home": {"street": "secret street"}}
+    if batched:
+        davy.watch(lambda frame: np.ones(2), "m:1", batched=True)(
+            {"x": np.ones(2), "customer": [customer] * 2}
+        )
+    else:
+        davy.capture("m:1", {"x": 1.0, "customer": customer}, {})
+    davy.flush()
+    for one in inferences_in(own_client):
+        assert "secret" not in str(one)
+        assert one.inputs["x"] == 1.0
+        assert ("customer.age" in one.inputs) == (rule == "inputs.customer.home.street")
 
 
 @pytest.mark.parametrize(

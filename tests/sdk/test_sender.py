@@ -196,7 +196,7 @@ def test_what_was_dropped_rides_on_the_next_envelope_of_the_same_model() -> None
     reports = [(envelope.model, envelope.report) for envelope in sink.envelopes]
     assert reports == [
         ("other:1", {"invalid_model": 1}),
-        ("m:1", {"queue_full": 3, "encode_error": 1}),
+        ("m:1", {"queue_full": 4, "no_inputs": 1}),
         ("m:1", {}),
         ("other:1", {}),
     ]

@@ -139,7 +139,9 @@ def test_answers_become_the_outputs_they_mean(
         (({"age": 3, "site": "x"},), {"age": 3, "site": "x"}),
         ((pd.Series({"age": 3, "site": "x"}),), {"age": 3, "site": "x"}),
         ((Scored("cat", [1.0]), 5), {"label": "cat", "embedding": [1.0], "second": 5}),
-        (({"age": 3}, {"age": 4}), {"age": 3, "second.age": 4}),
+        (({"age": 3}, {"age": 4}), {"first.age": 3, "second.age": 4}),
+        (({"age": 3}, {"size": 4}), {"first.age": 3, "second.size": 4}),
+        (({"age": 3, "second": 7}, 5), {"age": 3, "first.second": 7, "second": 5}),
     ],
 )
 def test_records_among_the_arguments_become_fields(arguments: Any, inputs: Any, own_client: str) -> None:
@@ -259,12 +261,11 @@ def test_tables_become_fields_by_column(rows: Any, own_client: str) -> None:
     ]
 
 
-@pytest.mark.swallows
 def test_a_batch_whose_answer_has_another_length_is_counted() -> None:
     start(Store())
     predict = davy.watch(lambda x: np.zeros(3), "m:1", batched=True)
     assert len(predict(np.ones((2, 2)))) == 3
-    assert davy.stats()["dropped"] == {"encode_error": 3}
+    assert davy.stats()["left_out"] == {"m:1 inputs.x: length": 3}
 
 
 @pytest.mark.parametrize("target", [3, object(), Service, "digits:1"])

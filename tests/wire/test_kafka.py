@@ -15,7 +15,7 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 from kafka_rig import LATE_SECONDS, SCHEMES, Open, append, lasting, message, read, values
-from kafka_server import Cluster, cannot_connect, fresh_prefix, needs_brokers
+from kafka_server import Cluster, fresh_prefix, needs_brokers
 from streams import make_runtime
 
 from davy.codec import decode
@@ -29,7 +29,7 @@ from davy.store import Batch
 pytestmark = needs_brokers()
 
 
-@cannot_connect
+@pytest.mark.alone
 def test_an_append_to_brokers_that_never_answer_is_over_in_time(scheme: str, open_: Open) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         log = open_(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}")
@@ -37,7 +37,7 @@ def test_an_append_to_brokers_that_never_answer_is_over_in_time(scheme: str, ope
             append(log, "a", timeout=1.0)
 
 
-@cannot_connect
+@pytest.mark.alone
 def test_an_append_to_brokers_that_are_not_there_is_over_in_time(scheme: str, open_: Open) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -46,6 +46,7 @@ def test_an_append_to_brokers_that_are_not_there_is_over_in_time(scheme: str, op
             append(log, "a", timeout=1.0)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("topic", [INFERENCES, LABELS], ids=["known topic", "unknown topic"])
 def test_an_append_to_a_broker_that_stalls_is_over_in_time_and_the_next_one_works(
     url: str, open_: Open, kafka_broker: Cluster, topic: str
@@ -60,6 +61,7 @@ def test_an_append_to_a_broker_that_stalls_is_over_in_time_and_the_next_one_work
     assert "after" in values(log, topic)
 
 
+@pytest.mark.alone
 def test_closing_a_producer_whose_broker_stalls_is_over_in_time(
     url: str, open_: Open, kafka_broker: Cluster
 ) -> None:
@@ -69,6 +71,7 @@ def test_closing_a_producer_whose_broker_stalls_is_over_in_time(
         producer.close(timeout=0.5)
 
 
+@pytest.mark.alone
 def test_closing_a_consumer_whose_broker_stalls_is_over_in_time(
     url: str, open_: Open, kafka_broker: Cluster
 ) -> None:
@@ -101,6 +104,7 @@ except Exception: pass""",
 )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("code", [SDK, LOG], ids=["sdk", "log"])
 @pytest.mark.parametrize("wait", [0.0, 0.5])
 def test_the_exit_of_a_process_whose_broker_stalls_is_silent_and_not_held_up(

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 from kafka_rig import Open, append, values
-from kafka_server import PASSWORD, USER, Cluster, cannot_connect, fresh_prefix, needs_brokers
+from kafka_server import PASSWORD, USER, Cluster, fresh_prefix, needs_brokers
 
 from davy.errors import LogError, SettingError
 from davy.event import INFERENCES
@@ -35,7 +35,6 @@ def test_a_user_logs_in_from_the_settings(scheme: str, sasl: str, open_: Open) -
         assert [record.value for record in consumer.poll(timeout=10)] == [b"a"]
 
 
-@cannot_connect
 def test_a_wrong_password_is_named_and_not_shown(scheme: str, sasl: str, open_: Open) -> None:
     log = open_(f"{scheme}://{USER}:sesame@{sasl}")
     with pytest.raises(LogError, match=r"user .*password") as caught:
@@ -43,7 +42,6 @@ def test_a_wrong_password_is_named_and_not_shown(scheme: str, sasl: str, open_: 
     assert "sesame" not in f"{caught.value} {caught.value.value}"
 
 
-@cannot_connect
 def test_an_encrypted_connection_needs_a_certificate_that_is_trusted(
     scheme: str, kafka_broker: Cluster, open_: Open
 ) -> None:

@@ -33,7 +33,7 @@ class Up:
             **{key: value for key, value in os.environ.items() if not key.startswith("DAVY_")},
             "DAVY_URL": f"{scheme}://{login}@{servers}/{fresh_prefix()}?security=SASL_PLAINTEXT&partitions=3",
             "DAVY_STORE_URL": f"sqlite:///{directory}/store",
-            "DAVY_BLOB_URL": f"file://{directory}/blobs",
+            "DAVY_BLOB_URL": f"file:///{directory}/blobs",
             "DAVY_GATEWAY_PORT": self.address.rpartition(":")[2],
         }
         self.child: subprocess.Popen[bytes] | None = None
@@ -49,11 +49,11 @@ class Up:
         self.child.send_signal(signal.SIGTERM)
         return self.child.wait(timeout=60)
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, code: int = 0) -> str:
         done = subprocess.run(
             [sys.executable, *command], env=self.env, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, done.stderr + done.stdout
+        assert done.returncode == code, done.stderr + done.stdout
         return done.stdout + done.stderr
 
     def counted(self) -> float:
@@ -97,8 +97,10 @@ def test_it_counts_what_the_sdk_sends_and_goes_on_after_a_restart(up: Up) -> Non
 
 
 def test_doctor_looks_the_topics_over_and_shows_no_password(up: Up) -> None:
+    for name in ("store", "blobs"):
+        (up.output.parent / name).mkdir()
     up.run("-W", "error", "-c", CAPTURE)
-    told = up.run("-m", "davy", "doctor", "--json")
+    told = up.run("-m", "davy", "doctor", "--json", code=1)  # nobody detects what waits
     found = {check["what"]: check for check in json.loads(told)}
     assert found["topic davy.inferences"]["found"] == "3 partitions, 1 copies"
     listed = up.run("-m", "davy", "doctor", "--settings", "--json")

@@ -21,12 +21,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from davy.event import Array, BlobRef, Column
+from davy.event import Array, BlobRef, Column, Summary
 
 Columns: TypeAlias = Iterator[tuple[str, Any, Mapping[str, str]]]
 """Suffix of the name, array and metadata of every column that one field becomes."""
 
-BLOB: Final = pa.struct({"hash": pa.string(), "length": pa.int64(), "media_type": pa.string()})
+BLOB: Final = pa.struct(
+    {"hash": pa.string(), "length": pa.int64(), "media_type": pa.string(), "about": pa.string()}
+)
+"""A reference and, as JSON, what is said of the value; a summary refers to nothing and has no length or type."""
 _TYPES: Final[Mapping[type, str]] = {
     bool: "boolean",
     int: "number",
@@ -130,11 +133,10 @@ def _tensors(parts: Sequence[Column | None], counts: Sequence[int]) -> Columns:
 
 
 def _objects(rows: Sequence[Any]) -> Columns:
-    references = [row if isinstance(row, BlobRef) else None for row in rows]
-    values = [None if isinstance(row, BlobRef) else row for row in rows]
+    references = [_reference(row) for row in rows]
+    values = [row if found is None else None for row, found in zip(rows, references, strict=True)]
     if any(references):
-        found = [None if one is None else asdict(one) for one in references]
-        yield ".blob", pa.array(found, BLOB), {}
+        yield ".blob", pa.array(references, BLOB), {}
     kinds = {_TYPES.get(type(value), "other") for value in values if value is not None}
     if kinds == {"boolean"}:
         yield "", pa.array(values, pa.bool_()), {}
@@ -146,6 +148,14 @@ def _objects(rows: Sequence[Any]) -> Columns:
         yield from _ragged(values)
     elif kinds:
         yield "", text_array([None if value is None else as_text(value) for value in values]), {}
+
+
+def _reference(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, BlobRef):
+        return {**asdict(value), "about": as_text(dict(value.about)) if value.about else None}
+    if isinstance(value, Summary):
+        return {"hash": value.get("hash", ""), "length": 0, "media_type": "", "about": as_text(dict(value))}
+    return None
 
 
 def _ragged(rows: Sequence[Array | None]) -> Columns:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from davy._directory import directory_of, make_directory, remove_abandoned, write_whole
+from davy._directory import directory_of, make_directory, remove_abandoned, unwritten, write_whole
 from davy.errors import ArchiveError, SettingError
 
 _UNFINISHED: Final = ".unfinished"
@@ -52,7 +52,7 @@ class Directory:
         try:
             write_whole(self._root / path, data, beside=self._unfinished)
         except OSError as error:
-            remedy = f"cannot be written ({error.strerror}): free space or give write permission"
+            remedy = f"cannot be written: {unwritten(error)}"
             raise ArchiveError("archive", f"{self._root}/{path}", remedy) from error
 
     def paths(self, folder: str) -> Iterator[str]:

@@ -45,13 +45,18 @@ class Archive:
         self._place = place
         self._names = Names(runtime.store)
         self._ledgers: dict[Partition, Ledger] = {}
+        self._logs: dict[str, str] = {}
 
     def restore(self) -> None:
-        """Take up which records wait for their files."""
+        """Take up which records wait for their files; those of a log that is gone wait in vain."""
         self._ledgers = {}
+        self._logs = {topic: self._runtime.log.identity(topic) for topic in self.topics}
         for key, data in self._runtime.store.items(COLLECTION):
             topic, partition = key.rsplit("/", 1)
-            self._ledgers[topic, int(partition)] = Ledger.from_bytes(data)
+            ledger = self._ledgers[topic, int(partition)] = Ledger.from_bytes(data)
+            for span in ledger.leave(self._logs.get(topic, "")):
+                text = "another log took its place before records were archived"
+                self._say_lost((topic, int(partition)), span.first, span.last, "Replaced", text)
 
     def decode(self, record: Record) -> int:
         """Read a record whole; give its number of rows."""
@@ -65,7 +70,9 @@ class Archive:
         for record, rows in items:
             place = record.topic, record.partition
             ledger = self._ledgers.setdefault(place, Ledger())
-            span = ledger.take_in(record.offset, rows=rows, size=len(record.value), now=now)
+            span = ledger.take_in(
+                record.offset, rows=rows, size=len(record.value), now=now, log=self._logs[record.topic]
+            )
             if span.rows >= settings.rows or span.size >= _SPAN_BYTES:
                 ledger.seal()
             touched.add(place)
@@ -109,7 +116,8 @@ class Archive:
     def _put_files(self, place: Partition, span: Span) -> Iterator[str]:
         """Write the files of a span as the log shows it now; give their paths."""
         topic, partition = place
-        shelf, name = SHELVES[topic], f"{partition}-{span.first}-{span.last}.parquet"
+        parts = [partition, span.first, span.last, *filter(None, [span.log[:8]])]
+        shelf, name = SHELVES[topic], f"{'-'.join(map(str, parts))}.parquet"
         for model, found in self._read(place, span).items():
             table = shelf.table(found)
             rows = table.num_rows
@@ -136,6 +144,9 @@ class Archive:
     def _notice_loss(self, place: Partition, span: Span) -> None:
         start = self._runtime.log.start(place[0]).get(place, span.first)
         if start > span.first:
-            self._runtime.meter.add(metrics.ROLE_ERRORS, role=self.name, error="Retained")
-            where = f"{place[0]}/{place[1]}, offsets {span.first} to {min(start, span.last + 1) - 1}"
-            _logger.error("retention removed records before they were archived: %s", where)
+            text = "retention removed records before they were archived"
+            self._say_lost(place, span.first, min(start, span.last + 1) - 1, "Retained", text)
+
+    def _say_lost(self, place: Partition, first: int, last: int, error: str, text: str) -> None:
+        self._runtime.meter.add(metrics.ROLE_ERRORS, role=self.name, error=error)
+        _logger.error("%s: %s/%d, offsets %d to %d", text, *place, first, last)

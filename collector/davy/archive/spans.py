@@ -13,13 +13,17 @@ COLLECTION: Final = "archive"
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Records from `first` to `last`, both included, with their rows and bytes; `opened_at` in nanoseconds."""
+    """Records from `first` to `last`, both included, with their rows and bytes; `opened_at` in nanoseconds.
+
+    `log` is the log they lie in, empty where the span was opened before logs had names.
+    """
 
     first: int
     last: int
     opened_at: int
     rows: int = 0
     size: int = 0
+    log: str = ""
 
 
 @dataclass(slots=True)
@@ -29,11 +33,19 @@ class Ledger:
     growing: Span | None = None
     sealed: list[Span] = field(default_factory=list)
 
-    def take_in(self, offset: int, *, rows: int, size: int, now: int) -> Span:
+    def take_in(self, offset: int, *, rows: int, size: int, now: int, log: str) -> Span:
         """Let the growing span reach to a record; give the span."""
-        span = self.growing or Span(offset, offset, now)
+        span = self.growing or Span(offset, offset, now, log=log)
         self.growing = replace(span, last=offset, rows=span.rows + rows, size=span.size + size)
         return self.growing
+
+    def leave(self, log: str) -> list[Span]:
+        """Forget the spans of any other log than this; give them."""
+        every = [*self.sealed, *filter(None, [self.growing])]
+        gone = [span for span in every if span.log not in {"", log}]
+        self.sealed = [span for span in self.sealed if span not in gone]
+        self.growing = None if self.growing in gone else self.growing
+        return gone
 
     def seal(self) -> None:
         """Let the span that grew grow no more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from davy.config import Settings
 from davy.consume import Loop
 from davy.errors import SettingError
+from davy.event import FEEDBACK, FLAGS, INFERENCES
 from davy.runtime import Runtime, Target
 
 
@@ -16,6 +17,8 @@ class ArchiveTarget(Target):
     SettingError
         The URL is empty or names no archive.
     """
+
+    reads = (INFERENCES, FEEDBACK, FLAGS)
 
     def __init__(self, runtime: Runtime) -> None:
         from davy.archive.places import open_place

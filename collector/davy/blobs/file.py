@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from davy._directory import directory_of, make_directory, remove_abandoned, write_whole
+from davy._directory import directory_of, make_directory, remove_abandoned, unwritten, write_whole
 from davy.blobs.base import Stored, reference
 from davy.errors import BlobError
 from davy.event import BlobRef
@@ -53,8 +53,7 @@ class FileBlobs:
             if not _renewed(path, data):
                 write_whole(path, data, beside=self._directory)
         except OSError as error:
-            remedy = f"cannot be kept ({error.strerror}): free space or give write permission"
-            raise BlobError("blob", str(path), remedy) from error
+            raise BlobError("blob", str(path), f"cannot be kept: {unwritten(error)}") from error
         return found
 
     def get(self, hash: str) -> bytes:

@@ -1,8 +1,14 @@
 """From a URL to a blob store; adapters are imported when their URL is used."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from davy.blobs.base import Blobs
-from davy.config import Settings
 from davy.errors import SettingError
+
+if TYPE_CHECKING:
+    from davy.config import Settings
 
 
 def blob_address(settings: Settings) -> str:
@@ -10,6 +16,7 @@ def blob_address(settings: Settings) -> str:
 
     Examples
     --------
+    >>> from davy.config import Settings
     >>> blob_address(Settings(url="sqlite:///.davy"))
     'file:///.davy/blobs'
     """

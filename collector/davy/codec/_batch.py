@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from davy.codec._kinds import BLANKS, SCALARS, Kind, blank, kind_of, named, widen
+from davy.codec._kinds import ANY, BLANKS, SCALARS, Kind, blank, holds, kind_of, named, widen
 from davy.codec._layout import SYSTEM, Chunk, Layout
+from davy.codec._settle import Settler
 from davy.codec._tensors import NAMES
-from davy.errors import InvalidInference
 from davy.event import Array, Path
 
 _SCALARS: Final = {
@@ -20,6 +20,14 @@ _SCALARS: Final = {
     if name != "UINT64"
 }
 """What every number of a dtype is kept as; the largest of 64 bits without a sign fit only sometimes."""
+
+_BY_TYPES: Final = {
+    frozenset({str}): Kind("TEXT"),
+    frozenset({bytes}): Kind("BYTES"),
+    frozenset({bool}): Kind("BOOL"),
+    frozenset({float}): Kind("FP64"),
+}
+"""What a column of objects is kept as when the types of its values tell."""
 
 
 def batch_fields(
@@ -31,19 +39,26 @@ def batch_fields(
     group: str | None,
     seq: int | None,
     alternatives: Mapping[str, Mapping[str, Any]],
+    settler: Settler,
+    lost: dict[str, int],
 ) -> dict[Path, Array]:
-    """Give every field as an array of `count` rows; tags and group are the same in all rows, `seq` counts on."""
-    fields: dict[Path, Array] = {("inputs", name): np.asarray(value) for name, value in inputs.items()}
-    fields |= {("outputs", name): np.asarray(value) for name, value in outputs.items()}
+    """Return every field as an array of `count` rows; tags and group are the same in all rows, `seq` counts on.
+
+    What cannot travel is left out, and counted in `lost`.
+    """
+    sections: list[tuple[Path, Mapping[Any, Any]]] = [(("inputs",), inputs), (("outputs",), outputs)]
+    sections += [(("alternatives", model), found) for model, found in alternatives.items()]
+    fields: dict[Path, Array] = {}
+    for path, found in sections:
+        fields |= {
+            (*path, name): values
+            for name, values in settler.columns(".".join(path), found, count, lost).items()
+        }
     if embedding is not None:
-        fields["embedding",] = np.asarray(embedding)
-    for model, found in alternatives.items():
-        fields |= {("alternatives", model, name): np.asarray(value) for name, value in found.items()}
-    for path, array in fields.items():
-        if array.ndim == 0 or len(array) != count:
-            raise InvalidInference(
-                ".".join(map(str, path)), array.shape, f"give {count} rows, one an inference"
-            )
+        fields |= {
+            (name,): values
+            for name, values in settler.columns("", {"embedding": embedding}, count, lost).items()
+        }
     fields |= {("tags", name): _repeated(value, count) for name, value in tags.items()}
     if group is not None:
         fields["group",] = _repeated(str(group), count)
@@ -53,7 +68,7 @@ def batch_fields(
 
 
 def batch_kind(path: Path, array: Array) -> Kind:
-    """Give the narrowest kind that holds every row of `array`."""
+    """Return the narrowest kind that holds every row of `array`."""
     if array.ndim == 1 and array.dtype in _SCALARS:
         return _SCALARS[array.dtype]
     name = NAMES.get(array.dtype.newbyteorder("<"))
@@ -61,14 +76,23 @@ def batch_kind(path: Path, array: Array) -> Kind:
         return Kind(name, array.shape[1:], tensor=True)
     if name is not None:
         return named(path, kind_of, array.max())
-    kind = named(path, kind_of, array[0])
-    for value in array[1:]:
+    rows = array.tolist() if array.ndim == 1 else list(array)
+    known = _BY_TYPES.get(frozenset(map(type, rows)) - {type(None)})
+    if known is not None:
+        return known
+    kind = named(path, kind_of, rows[0])
+    for value in rows[1:]:
         kind = widen(kind, named(path, kind_of, value))
-    return kind
+    return kind if all(holds(kind, value) for value in rows) else ANY
 
 
-def encode_rows(layout: Layout, system: tuple[bytes, int, float, float], arrays: list[Array]) -> Chunk:
-    """Encode arrays whose kinds are those of `layout`."""
+def encode_rows(
+    layout: Layout,
+    system: tuple[bytes, int | Array, float | Array, float],
+    arrays: list[Array],
+    lost: Mapping[str, int] | None = None,
+) -> Chunk:
+    """Encode arrays whose kinds are those of `layout`; time and latency may differ by row."""
     ids, at, latency_ms, rate = system
     count = len(ids) // 16
     width, offset = layout.width, SYSTEM.itemsize
@@ -99,7 +123,7 @@ def encode_rows(layout: Layout, system: tuple[bytes, int, float, float], arrays:
         parts.append(b"".join(rows))
         if kind.width is None:
             sizes[i] = [len(row) for row in rows]
-    return Chunk(layout, count, parts, sum(map(len, parts)), missing, sizes)
+    return Chunk(layout, count, parts, sum(map(len, parts)), missing, sizes, lost)
 
 
 def _repeated(value: Any, count: int) -> Array:

@@ -56,7 +56,7 @@ def _nested(value: Any) -> Any:
 
 
 def _names(kind: type) -> tuple[str, ...] | None:
-    """Give the fields of an event, looked up once; None for the type of anything else."""
+    """Return the fields of an event, looked up once; None for the type of anything else."""
     if kind not in _KNOWN:
         event = is_dataclass(kind) and not issubclass(kind, BlobRef)
         _KNOWN[kind] = tuple(field.name for field in fields(kind)) if event else None

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
-from uuid import UUID
 
 import msgspec
 import numpy as np
 
-from davy.codec._tensors import NAMES, OIP, as_tensor, view
+from davy.codec._tensors import NAMES, OIP, view
 from davy.errors import InvalidInference
-from davy.event import Array, BlobRef
+from davy.event import Array, BlobRef, Summary
+from davy.fields import plain
+from davy.fields.arrays import numeric
 
 _DEPTH: Final = 32
 _AS_IT_IS: Final = {type(None), bool, float, bytes}
-_TENSOR, _REFERENCE, _TEXT = 1, 2, 3
+_TENSOR, _REFERENCE, _TEXT, _SUMMARY = 1, 2, 3, 4
+_REFERENCED: Final = tuple[str, int, str, dict[str, Any]]
 
 
 def dump_any(value: Any) -> bytes:
@@ -33,7 +33,7 @@ def encode(plain: Any) -> bytes:
 
 
 def as_plain(value: Any, depth: int = 0) -> Any:
-    """Give a value as MessagePack holds it."""
+    """Return a value as MessagePack holds it."""
     if depth > _DEPTH:
         raise InvalidInference("value", type(value).__name__, f"nested deeper than {_DEPTH}, or cyclic")
     exact = type(value)
@@ -45,12 +45,7 @@ def as_plain(value: Any, depth: int = 0) -> Any:
     for kind, convert in _CONVERTERS.items():
         if isinstance(value, kind):
             return convert(value, depth)
-    array = as_tensor(value)
-    if array is None:
-        raise InvalidInference(
-            "value", type(value).__name__, "give numbers, text, bytes, arrays or containers of these"
-        )
-    return _array(array, depth)
+    return as_plain(plain(value), depth + 1)
 
 
 def load_any(data: bytes | memoryview) -> Any:
@@ -62,12 +57,29 @@ def dump_reference(value: Any) -> bytes:
     """Turn a blob reference into bytes."""
     if not isinstance(value, BlobRef):
         raise TypeError(f"{type(value).__name__} is not a BlobRef")
-    return _ENCODER.encode([value.hash, value.length, value.media_type])
+    about = [as_plain(value.about)] if value.about else []
+    return _ENCODER.encode([value.hash, value.length, value.media_type, *about])
 
 
 def load_reference(data: bytes | memoryview) -> BlobRef:
-    """Turn what `dump_reference` made back."""
-    return BlobRef(*msgspec.msgpack.decode(data, type=tuple[str, int, str]))
+    """Turn what `dump_reference` made back; of a newer Davy's reference the parts that are known."""
+    return _reference(_DECODER.decode(data))
+
+
+def dump_stored(value: Any) -> bytes:
+    """Turn a blob reference, or the summary of an array that was not stored, into bytes."""
+    return _ENCODER.encode(_mapping(value, 0)) if type(value) is Summary else dump_reference(value)
+
+
+def load_stored(data: bytes | memoryview) -> BlobRef | Summary:
+    """Turn what `dump_stored` made back."""
+    found = _DECODER.decode(data)
+    return Summary(found) if isinstance(found, dict) else _reference(found)
+
+
+def _reference(found: Any) -> BlobRef:
+    hash, length, media_type, about = msgspec.convert([*found, {}][:4], _REFERENCED)
+    return BlobRef(hash, length, media_type, about)
 
 
 def _text(value: str, _: int) -> Any:
@@ -96,9 +108,10 @@ def _items(value: Any, depth: int) -> list[Any]:
 def _array(value: Array, depth: int) -> Any:
     if value.ndim == 0:
         return as_plain(value.item(), depth + 1)
-    array = as_tensor(value)
+    array = numeric(value)
     if array is None:
-        return as_plain(value.tolist(), depth + 1)
+        found = plain(value)
+        return as_plain(found, depth + 1)
     head = _ENCODER.encode([NAMES[array.dtype], array.shape])
     return msgspec.msgpack.Ext(_TENSOR, struct.pack("<I", len(head)) + head + array.tobytes())
 
@@ -118,6 +131,8 @@ def _unpack_extension(code: int, data: memoryview) -> Any:
         return load_reference(data)
     if code == _TEXT:
         return str(data, "utf-8", "surrogatepass")
+    if code == _SUMMARY:
+        return load_stored(data)
     if code == _TENSOR:
         (length,) = struct.unpack_from("<I", data)
         dtype, shape = msgspec.msgpack.decode(data[4 : 4 + length], type=tuple[str, tuple[int, ...]])
@@ -131,7 +146,7 @@ _CONVERTERS: Final[Mapping[type, Callable[[Any, int], Any]]] = {  # subclasses b
     type(None): lambda value, _: value,
     bool: lambda value, _: value,
     Enum: lambda value, depth: as_plain(value.value, depth + 1),
-    np.generic: lambda value, depth: as_plain(value.item(), depth + 1),
+    np.generic: lambda value, depth: as_plain(plain(value), depth + 1),
     float: lambda value, _: float(value),
     str: _text,
     bytes: lambda value, _: bytes(value),
@@ -139,16 +154,12 @@ _CONVERTERS: Final[Mapping[type, Callable[[Any, int], Any]]] = {  # subclasses b
     bytearray: lambda value, _: bytes(value),
     memoryview: lambda value, _: bytes(value),
     np.ndarray: _array,
+    Summary: lambda value, _: msgspec.msgpack.Ext(_SUMMARY, dump_stored(value)),
     dict: _mapping,
     Mapping: _mapping,
     list: _items,
     tuple: _items,
-    set: _items,
-    frozenset: _items,
-    datetime: lambda value, _: value.isoformat(),
-    date: lambda value, _: value.isoformat(),
-    time: lambda value, _: value.isoformat(),
-    Decimal: lambda value, _: str(value),
-    UUID: lambda value, _: str(value),
+    set: lambda value, depth: as_plain(plain(value), depth + 1),
+    frozenset: lambda value, depth: as_plain(plain(value), depth + 1),
     BlobRef: lambda value, _: msgspec.msgpack.Ext(_REFERENCE, dump_reference(value)),
 }

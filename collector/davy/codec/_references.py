@@ -10,7 +10,7 @@ _HASH: Final = re.compile(rb"\xd9\x40([0-9a-f]{64})")
 
 
 def references(data: bytes) -> frozenset[str]:
-    """Give the hashes of all payloads that an envelope, an event or any dumped value refers to.
+    """Return the hashes of all payloads that an envelope, an event or any dumped value refers to.
 
     Bytes that nobody can decode are searched as well as others. Text that looks like a hash counts too: what this does
     not name is certainly not referred to.

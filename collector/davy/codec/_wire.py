@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain, pairwise
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from davy.codec._kinds import SCALARS, Kind, loader
+from davy.codec._kinds import ANY, SCALARS, Kind, loader
 from davy.codec._layout import SYSTEM, Chunk, Layout
+from davy.codec._plain import dump_any, load_any
+from davy.codec._snapshots import Snapshot, chunks_of
 from davy.codec._tensors import OIP, view
 from davy.errors import DecodeError
 from davy.event import VERSION, Array, Column, Envelope, Path
 
 _MAGIC: Final = b"DVY\x01"
 _NOTHING: Final = memoryview(b"")
+_SHARED: Final = "shared"
+"""What stands before the path of a field whose value all inferences of the envelope share; it is written once."""
 _DAMAGE: Final = (ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
 _SECTIONS: Final[Mapping[str, int]] = {
     "inputs": 2, "outputs": 2, "embedding": 1, "tags": 2, "alternatives": 3, "group": 1, "seq": 1,
@@ -54,8 +58,10 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(_Wire)
 
 
-def pack(chunks: Sequence[Chunk], *, source: str = "", report: Mapping[str, int] | None = None) -> bytes:
-    """Join chunks of one layout into the bytes of an envelope.
+def pack(
+    loads: Sequence[Chunk | Snapshot], *, source: str = "", report: Mapping[str, int] | None = None
+) -> bytes:
+    """Join chunks and snapshots of one layout into the bytes of an envelope.
 
     Examples
     --------
@@ -65,7 +71,7 @@ def pack(chunks: Sequence[Chunk], *, source: str = "", report: Mapping[str, int]
     >>> decode(data)["inputs", "x"].values
     array([0.5, 0.5, 0.5])
     """
-    layout = chunks[0].layout
+    layout, chunks = loads[0].layout, list(chunks_of(loads))
     count = sum(chunk.count for chunk in chunks)
     records = np.frombuffer(b"".join([chunk.parts[0] for chunk in chunks]), np.uint8)
     records = records.reshape(count, layout.width)
@@ -83,7 +89,15 @@ def pack(chunks: Sequence[Chunk], *, source: str = "", report: Mapping[str, int]
             )
         )
     system = _buffer(records[:, : SYSTEM.itemsize])
-    wire = _Wire(VERSION, layout.model, source, count, dict(report or {}), system, blocks)
+    told = dict(report or {})
+    for chunk in chunks:
+        if chunk.lost:
+            for reason, lost in chunk.lost.items():
+                told[reason] = told.get(reason, 0) + lost
+    blocks += [
+        _Block([(_SHARED, *path)], ANY, memoryview(dump_any(value))) for path, value in layout.shared.items()
+    ]
+    wire = _Wire(VERSION, layout.model, source, count, told, system, blocks)
     return _MAGIC + _ENCODER.encode(wire)
 
 
@@ -121,7 +135,7 @@ def decode(data: bytes | memoryview) -> Envelope:
 def select(
     data: bytes | memoryview, rows: Sequence[int] | NDArray[np.intp], *, report: bool = False
 ) -> bytes:
-    """Give the bytes of an envelope with only these rows, in this order; its client report only if asked for."""
+    """Return the bytes of an envelope with only these rows, in this order; its client report only if asked for."""
     wire = _read(data)
     index = np.asarray(rows, dtype=np.intp)
     if len(index) and not -wire.count <= index.min() <= index.max() < wire.count:
@@ -136,7 +150,7 @@ def select(
 
 
 def split(data: bytes | memoryview, rows: Sequence[int]) -> list[bytes]:
-    """Give, for each of these rows, the bytes of an envelope of one: what `select` gives, with `data` read once.
+    """Return, for each of these rows, the bytes of an envelope of one: what `select` gives, with `data` read once.
 
     Examples
     --------
@@ -231,6 +245,8 @@ def _absent(block: _Block, count: int) -> NDArray[np.bool_] | None:
 
 def _columns(block: _Block, count: int) -> list[tuple[Path, Column]]:
     absent, kind = _absent(block, count), block.kind
+    if block.paths and block.paths[0][0] == _SHARED:
+        return [(tuple(block.paths[0][1:]), Column(partial(_repeated, load_any(block.data), count)))]
     if not all(_SECTIONS.get(path[0]) == len(path) for path in block.paths):
         return []
     if kind.scalar:
@@ -271,7 +287,16 @@ def _values(block: _Block, places: Sequence[int], missing: NDArray[np.bool_] | N
     return found
 
 
+def _repeated(value: Any, count: int) -> Array:
+    found = np.empty(count, dtype=object)
+    for row in range(count):
+        found[row] = value
+    return found
+
+
 def _take(block: _Block, count: int, index: NDArray[np.intp]) -> _Block:
+    if block.paths and block.paths[0][0] == _SHARED:
+        return block
     absent = _absent(block, count)
     missing = _NOTHING if absent is None else _buffer(np.packbits(absent[index]))
     if block.kind.width is not None:

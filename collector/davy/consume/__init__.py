@@ -16,7 +16,20 @@ from the stored state.
 
 from davy.consume.failures import Failures, keep_going
 from davy.consume.leases import Leases
-from davy.consume.loop import Loop, Role, Spread, stored_position
+from davy.consume.loop import Loop, Role, Spread
 from davy.consume.outbox import Outbox
+from davy.consume.positions import Place, stored_offset, stored_position, stored_positions
 
-__all__ = ["Failures", "Leases", "Loop", "Outbox", "Role", "Spread", "keep_going", "stored_position"]
+__all__ = [
+    "Failures",
+    "Leases",
+    "Loop",
+    "Outbox",
+    "Place",
+    "Role",
+    "Spread",
+    "keep_going",
+    "stored_offset",
+    "stored_position",
+    "stored_positions",
+]

@@ -9,16 +9,16 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from davy import metrics
-from davy.codec import load_any
 from davy.consume.failures import Failures, keep_going
 from davy.consume.leases import Leases
 from davy.consume.outbox import Outbox
-from davy.consume.part import POSITIONS, Part, Role
+from davy.consume.part import Part, Role
+from davy.consume.positions import Positions
 from davy.log import Consumer, Partition, Position, Record
 from davy.runtime import Runtime
-from davy.store import Lease, Store
+from davy.store import Lease
 
-__all__ = ["Loop", "Role", "Spread", "stored_position"]
+__all__ = ["Loop", "Role", "Spread"]
 
 T = TypeVar("T")
 
@@ -55,10 +55,12 @@ class Loop(Generic[T]):
         self._shared = isinstance(role, Spread) and runtime.log.exclusive
         self._failures = Failures(runtime, role.name)
         self._leases = Leases(runtime.store)
+        self._positions = Positions(runtime, role.name)
         self._lease: Lease | None = None
         self._producer = runtime.log.producer()
         self._consumer: Consumer | None = None
         self._parts: dict[str, Part[T]] = {}
+        runtime.pulse.begin(role.name, role.topics)
 
     def run(self) -> None:
         """Work until the runtime's stop signal; a failed transaction is counted, logged and tried again."""
@@ -118,7 +120,6 @@ class Loop(Generic[T]):
             self._runtime.meter.observe(metrics.BATCH_SECONDS, seconds, role=self._role.name)
         for part in self._parts.values():
             part.idle()
-        self._show(self._consumer.lag(), records)
         return len(records)
 
     def _may_read(self) -> bool:
@@ -132,15 +133,11 @@ class Loop(Generic[T]):
         return lease is not None
 
     def _assigned(self, partitions: Sequence[Partition]) -> Position:
-        found = {}
         for place in partitions:
             self._parts.pop(self._name(place), None)  # somebody else may have written its state meanwhile
             if self._shared:
                 self._leases.steal(self._right(self._name(place)))
-            stored = stored_position(self._runtime.store, self._role.name, place)
-            if stored is not None:
-                found[place] = stored
-        return found
+        return self._positions.begin(partitions)
 
     def _follow(self, consumer: Consumer) -> None:
         """Begin with partitions that were assigned and let go of those that no longer are."""
@@ -162,6 +159,7 @@ class Loop(Generic[T]):
             leases=self._leases,
             lease=self._leases.require(self._right(name)),
             failures=self._failures,
+            positions=self._positions,
             commit=consumer.commit,
         )
 
@@ -177,18 +175,3 @@ class Loop(Generic[T]):
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
-
-    def _show(self, lag: int, records: Sequence[Record]) -> None:
-        meter, role = self._runtime.meter, self._role.name
-        meter.set(metrics.LAG, lag, role=role)
-        if lag and records:
-            age = (self._runtime.clock() - max(record.at for record in records)) / 1e9
-            meter.set(metrics.LAG_SECONDS, max(0.0, age), role=role)
-        elif not lag:
-            meter.set(metrics.LAG_SECONDS, 0.0, role=role)
-
-
-def stored_position(store: Store, role: str, place: Partition) -> int | None:
-    """Give the next offset a role has to handle of a partition, None when it never handled any."""
-    stored = store.get(POSITIONS, f"{role}/{place[0]}/{place[1]}")
-    return None if stored is None else int(load_any(stored))

@@ -9,17 +9,16 @@ from operator import attrgetter
 from typing import Final, Generic, Protocol, TypeVar
 
 from davy import metrics
-from davy.codec import dump_any
 from davy.consume.failures import Failures
 from davy.consume.leases import Leases
 from davy.consume.outbox import Outbox
+from davy.consume.positions import Positions
 from davy.errors import DecodeError, LogError, StoreError
 from davy.log import Message, Position, Record
 from davy.runtime import Runtime
 from davy.store import Batch, Lease
 
 T = TypeVar("T")
-POSITIONS: Final = "positions"
 _ATTEMPTS: Final = 3
 _HAS_VALUE: Final = attrgetter("value")
 
@@ -70,6 +69,8 @@ class Part(Generic[T]):
         How its transactions are made.
     failures
         Where failures are counted.
+    positions
+        Where the role is.
     commit
         Called with the position after a transaction.
     """
@@ -83,6 +84,7 @@ class Part(Generic[T]):
         leases: Leases,
         lease: Lease,
         failures: Failures,
+        positions: Positions,
         commit: Callable[[Position], None],
     ) -> None:
         self._runtime = runtime
@@ -91,6 +93,7 @@ class Part(Generic[T]):
         self._leases = leases
         self._lease = lease
         self._failures = failures
+        self._positions = positions
         self._commit = commit
 
     def take_up(self) -> None:
@@ -152,8 +155,7 @@ class Part(Generic[T]):
 
     def _finish(self, records: Sequence[Record], work: _Work) -> None:
         position = {(record.topic, record.partition): record.offset + 1 for record in records}
-        for (topic, partition), offset in position.items():
-            work.batch.put(POSITIONS, f"{self._role.name}/{topic}/{partition}", dump_any(offset))
+        self._positions.put(position, work.batch)
         self._leases.confirm(self._lease)
         self._outbox.finish(work.batch, work.messages, self._lease)
         if position:

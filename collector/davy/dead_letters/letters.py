@@ -25,6 +25,15 @@ _LEASE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class _Mark:
+    """What became of a letter; `log` is the log it lies in, empty where nobody knows."""
+
+    state: State
+    at: int
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Letter:
     """One dead letter: the record in ``<topic>.dlq`` and what became of it."""
 
@@ -164,7 +173,7 @@ class DeadLetters:
         self, letters: Iterable[Letter], state: State, first: Callable[[Sequence[Letter]], None]
     ) -> list[Letter]:
         lease, dealt = self._lease(), list[Letter]()
-        mark = dump_any([state, self._runtime.clock()])
+        now, identity = self._runtime.clock(), self._runtime.log.identity
         try:
             self._forget_outlived()
             for batch in _batches(letters):
@@ -172,7 +181,9 @@ class DeadLetters:
                 first(batch)
                 marks = Batch()
                 for letter in batch:
-                    marks.put(_COLLECTION, letter.place, mark)
+                    marks.put(
+                        _COLLECTION, letter.place, dump_any([state, now, identity(letter.record.topic)])
+                    )
                 self._runtime.store.apply(marks, lease=lease)
                 dealt += map(_bare, batch)
         finally:
@@ -199,14 +210,16 @@ class DeadLetters:
     def _read(self, selection: Selection) -> Iterator[Letter]:
         log, marks = self._runtime.log, self._marks()
         for topic in map(dead_letters, TOPICS if selection.topic is None else (selection.topic,)):
-            ends = log.end(topic)
+            ends, log_name = log.end(topic), log.identity(topic)
             for (_, partition), start in log.start(topic).items():
                 for record in log.read(topic, partition, start, ends[topic, partition]):
-                    state, at = marks.get(_place(topic, partition, record.offset), ("waiting", 0))
-                    yield Letter(record, state, at)
+                    found = marks.get(_place(topic, partition, record.offset))
+                    if found is None or found.log not in {"", log_name}:
+                        found = _Mark("waiting", 0)
+                    yield Letter(record, found.state, found.at)
 
-    def _marks(self) -> dict[str, tuple[State, int]]:
-        return {place: tuple(load_any(mark)) for place, mark in self._runtime.store.items(_COLLECTION)}
+    def _marks(self) -> dict[str, _Mark]:
+        return {place: _Mark(*load_any(mark)) for place, mark in self._runtime.store.items(_COLLECTION)}
 
 
 def _place(topic: str, partition: int | str, offset: int | str) -> str:

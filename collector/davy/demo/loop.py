@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 import numpy as np
 
-from davy import console
+from davy import console, metrics
 from davy.demo.annotator import Annotator
 from davy.demo.data import Frames, World, bad_traffic, clean_traffic, held_out_bad
 from davy.demo.figures import Labels, Run, count_failures, judge_accuracy, judge_alarm
@@ -21,6 +21,7 @@ from davy.demo.model import DigitModel, retrain, train
 from davy.demo.processes import davy_command, free_port, wait_until
 from davy.demo.stage import Stage
 from davy.demo.traffic import begin, frame_id, send, send_many
+from davy.metrics import Metric
 
 MODEL: Final = "digits:1"
 CLEAN_MODEL: Final = "digits-clean:1"
@@ -28,7 +29,7 @@ REFERENCE: Final = 8_000
 CLEAN_BEFORE: Final = 1_500
 BAD: Final = 5_000
 BUDGET: Final = 100
-SETTLE: Final = 3 * 10**9
+_PATIENCE_SECONDS: Final = 180.0
 
 
 def run_once(seed: int, here: Stage, annotator: Annotator) -> Run:
@@ -108,11 +109,9 @@ def _traffic(seed: int, world: World, here: Stage) -> Frames:
         send_many(here.serving, quiet, progress=advance)
     total = len(clean) + len(bad)
     for name in (MODEL, CLEAN_MODEL):
-        wait_until(partial(_all_counted, here, name, total), f"{total} inferences of {name} to be counted")
-    settled = (
-        time.time_ns() + SETTLE
-    )  # what the last frames tell is known once the time for late ones has passed
-    wait_until(lambda: time.time_ns() > settled, "the last frames to be tested")
+        counted, tested = partial(_all_counted, here, name, total), partial(_all_tested, here, name)
+        wait_until(counted, f"{total} inferences of {name} to be counted", seconds=_PATIENCE_SECONDS)
+        wait_until(tested, f"the last inferences of {name} to be tested", seconds=_PATIENCE_SECONDS)
     return clean.joined(bad)
 
 
@@ -120,10 +119,20 @@ def _all_counted(here: Stage, model: str, total: int) -> bool:
     return _counted(here, model) == total
 
 
+def _all_tested(here: Stage, model: str) -> bool:
+    newest = _shown(here, metrics.LAST_INFERENCE, model)
+    return _shown(here, metrics.TESTED_UNTIL, model) >= newest > 0
+
+
 def _counted(here: Stage, model: str) -> int:
+    return int(_shown(here, metrics.INFERENCES, model))
+
+
+def _shown(here: Stage, metric: Metric, model: str) -> float:
+    """Give what `/metrics` shows of a model, 0 while it shows nothing."""
     text = httpx.get(f"{here.counts}/metrics", timeout=10).text
-    found = re.search(rf'^davy_inferences_total{{model="{re.escape(model)}"}} (\S+)$', text, re.MULTILINE)
-    return int(float(found[1])) if found else 0
+    found = re.search(rf'^{metric.name}{{model="{re.escape(model)}"}} (\S+)$', text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
 
 
 def _mine(here: Stage) -> None:

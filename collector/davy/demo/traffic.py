@@ -1,7 +1,7 @@
 """The demo's users: they send frames to the serving app over HTTP, one after the other, with ids of their own.
 
 A frame is sent when it was taken, and says when that was: by a clock that ticks the same in every run. So a run of a
-seed is the same whatever the machine does meanwhile.
+seed is the same, on a machine that falls behind by less than `detect.lateness_seconds`.
 """
 
 from __future__ import annotations

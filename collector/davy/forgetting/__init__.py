@@ -8,7 +8,7 @@ from davy.forgetting.hiding import HidingLog
 from davy.forgetting.keepers import Keeper, Trace, keepers
 from davy.forgetting.names import Ids, Names
 from davy.forgetting.orphans import collect
-from davy.forgetting.rights import asked_aside
+from davy.forgetting.rights import asked_aside, standing_aside
 from davy.forgetting.work import KINDS, Forgetting, Outcome
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "asked_aside",
     "collect",
     "keepers",
+    "standing_aside",
 ]

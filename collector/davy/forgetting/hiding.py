@@ -29,6 +29,8 @@ class HidingLog:
         self._log = log
         self._names = Names(store)
         self.producer, self.start, self.end = log.producer, log.start, log.end
+        self.waiting, self.probe, self.damage = log.waiting, log.probe, log.damage
+        self.identity = log.identity
         self.retain, self.erase, self.close = log.retain, log.erase, log.close
 
     def consumer(self, topics: Sequence[str], group: str, *, assigned: Assigned | None = None) -> Consumer:

@@ -17,13 +17,18 @@ from davy.store import Batch, Lease, Store
 
 _UNTIL: Final = "until"
 _SECONDS: Final = 10.0
+_LONGEST_SECONDS: Final = 60.0
+"""Of a request: ten seconds, and by how much the clocks of two machines may differ."""
 _LOOK_SECONDS: Final = 0.05
 
 
 def asked_aside(store: Store, now: int) -> bool:
-    """Whether roles are to give up their leases for now; `now` is in nanoseconds since the epoch."""
+    """Whether roles are to give up their leases for now; `now` is in nanoseconds since the epoch.
+
+    A time further away than any process asks for was written before the clock was set back.
+    """
     stored = store.get(STATE, _UNTIL)
-    return stored is not None and bool(load_any(stored) > now)
+    return stored is not None and bool(0 < load_any(stored) - now <= _LONGEST_SECONDS * 1e9)
 
 
 @contextmanager

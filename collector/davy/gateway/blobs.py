@@ -10,12 +10,13 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from davy.errors import BlobError, InvalidInference
-from davy.gateway.describe import REFUSALS
-from davy.gateway.refusals import Later
+from davy.gateway.describe import REFUSALS, media_type_of
+from davy.gateway.refusals import Later, WrongType
 from davy.runtime import Runtime
 
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}(; ?[\w-]{1,40}=[\w.-]{1,60})?")
-_BYTES: Final = "application/octet-stream"
+_FORMS: Final = ("", "application/x-www-form-urlencoded", "multipart/form-data")
+"""What a form sends, and curl where nobody says what the bytes are."""
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {"required": True, "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -36,7 +37,9 @@ def blob_routes(runtime: Runtime) -> APIRouter:
     @routes.post("/payloads", status_code=201, openapi_extra=_BODY)
     async def payloads(request: Request) -> Stored:
         """Store one payload of the media type that Content-Type names; storing it again changes nothing."""
-        media_type = request.headers.get("content-type", _BYTES)
+        media_type = request.headers.get("content-type", "")
+        if media_type_of(request) in _FORMS:
+            raise WrongType("Content-Type", media_type, "name the media type of the bytes, such as image/png")
         if not _MEDIA_TYPE.fullmatch(media_type):
             raise InvalidInference("Content-Type", media_type[:60], "name a media type, such as image/png")
         data = await request.body()

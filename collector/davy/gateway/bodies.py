@@ -3,29 +3,74 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeVar
 
 import numpy as np
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
 from davy.codec import Chunk, Encoder
 from davy.errors import InvalidInference
-from davy.event import Feedback
+from davy.event import MODEL_NAME, Feedback
+from davy.gateway.moments import nanoseconds
 from davy.gateway.refusals import invalid
+from davy.gateway.surrogates import NOT_UTF8, in_utf8, whole_characters
+from davy.protocols.columns import FIELDS
+from davy.sdk import ids
 
 T = TypeVar("T")
-FIELDS: Final = 4096
-_HEX_ID: Final = r"^[0-9a-f]{32}$"
-_MODEL: Final = r"^[^:\s]{1,200}:[^\s]{1,200}$"
+_MODEL: Final = f"^{MODEL_NAME}$"
 _MANY_FIELDS: Final = 256
 _SMALL: Final = 32 * 1024
-Id = Annotated[str, Field(pattern=_HEX_ID, description="16 bytes in hexadecimal", examples=["0" * 31 + "7"])]
+
+
+def _id(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise _wrong("give a UUID or 32 hexadecimal digits, as text")
+    try:
+        return ids.parse(value)
+    except InvalidInference as error:
+        raise _wrong("give a UUID or 32 hexadecimal digits") from error
+
+
+def _time(value: Any) -> int:
+    try:
+        return nanoseconds(value)
+    except InvalidInference as error:
+        raise _wrong(error.remedy) from error
+
+
+def _wrong(remedy: str) -> PydanticCustomError:
+    return PydanticCustomError("davy", "{remedy}", {"remedy": remedy})
+
+
+_ID_SCHEMA: Final = {
+    "type": "string",
+    "description": "a UUID, or 16 bytes in hexadecimal",
+    "examples": ["550e8400-e29b-41d4-a716-446655440000", "0" * 31 + "7"],
+}
+_TIME_SCHEMA: Final = {
+    "description": "nanoseconds since the epoch (at most a day ahead), or ISO 8601; without a zone it is UTC",
+    "anyOf": [
+        {"type": "integer", "minimum": 10**17, "maximum": 2**63 - 1},
+        {"type": "string", "format": "date-time"},
+    ],
+    "examples": [1767225600000000000, "2026-01-01T00:00:00Z"],
+}
+Id = Annotated[bytes, PlainValidator(_id), WithJsonSchema(_ID_SCHEMA)]
+Time = Annotated[int, PlainValidator(_time), WithJsonSchema(_TIME_SCHEMA)]
 ModelName = Annotated[str, Field(pattern=_MODEL, description="name:version", examples=["fraud:3"])]
-Time = Annotated[int, Field(ge=0, lt=2**63, description="nanoseconds since the epoch")]
 Fields = Annotated[dict[str, Any], Field(max_length=FIELDS)]
 
 
@@ -37,9 +82,9 @@ class InferenceBody(BaseModel):
     model: ModelName
     inputs: Fields = Field(min_length=1, examples=[{"amount": 12.5, "country": "NZ"}])
     outputs: Fields = Field(default_factory=dict, examples=[{"probs": [0.9, 0.1]}])
-    embedding: list[float] | None = None
-    tags: dict[str, str] = Field(default_factory=dict, max_length=FIELDS)
-    group: str | None = None
+    embedding: list[float | None] | None = Field(default=None, description="null where an element is missing")
+    tags: dict[str, str | bool | int | float | None] = Field(default_factory=dict, max_length=FIELDS)
+    group: str | int | None = None
     seq: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     latency_ms: float | None = None
     id: Id | None = None
@@ -90,19 +135,12 @@ def parse(data: bytes, kind: TypeAdapter[T]) -> T:
     try:
         return kind.validate_json(data)
     except ValidationError as error:
+        whole = whole_characters(data)
+        if whole != data:
+            return parse(whole, kind)
+        if not in_utf8(data):
+            raise InvalidInference("body", f"{len(data)} bytes", NOT_UTF8) from error
         raise invalid(error) from error
-
-
-def few_enough(rows: int, limit: int) -> None:
-    """Refuse a request with more rows than the gateway takes.
-
-    Raises
-    ------
-    InvalidInference
-        Says how many it takes.
-    """
-    if rows > limit:
-        raise InvalidInference("body", f"{rows} inferences", f"at most {limit} a request")
 
 
 def encode(encoder: Encoder, body: InferenceBody, id: bytes) -> Chunk:
@@ -127,8 +165,8 @@ def encode(encoder: Encoder, body: InferenceBody, id: bytes) -> Chunk:
         body.inputs,
         body.outputs,
         embedding=embedding,
-        tags=body.tags,
-        group=body.group,
+        tags={name: value for name, value in body.tags.items() if value is not None},
+        group=None if body.group is None else str(body.group),
         seq=body.seq,
         latency_ms=float("nan") if body.latency_ms is None else body.latency_ms,
     )
@@ -139,7 +177,7 @@ def feedback(found: FeedbackBody | list[FeedbackBody]) -> list[Feedback]:
     bodies = [found] if isinstance(found, FeedbackBody) else found
     return [
         Feedback(
-            id=bytes.fromhex(one.id),
+            id=one.id,
             truth=one.truth,
             at=time.time_ns() if one.at is None else one.at,
             kind=one.kind,
@@ -151,8 +189,5 @@ def feedback(found: FeedbackBody | list[FeedbackBody]) -> list[Feedback]:
 
 
 def new_id() -> bytes:
-    """Make an inference id: 16 bytes that sort by time (UUID version 7, RFC 9562)."""
-    stamp = time.time_ns() // 1_000_000
-    random = uuid.uuid4().int & ((1 << 74) - 1)
-    value = (stamp << 80) | (7 << 76) | ((random >> 62) << 64) | (2 << 62) | (random & ((1 << 62) - 1))
-    return value.to_bytes(16, "big")
+    """Return a new id."""
+    return ids.fresh(time.time_ns())

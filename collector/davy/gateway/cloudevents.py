@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import unquote
 
 from davy.errors import InvalidInference
-from davy.gateway.columns import json_object
+from davy.gateway.messages import decoded, json_object
+from davy.gateway.moments import nanoseconds
 
 STRUCTURED: Final = "application/cloudevents+json"
 SIDES: Final = {
@@ -21,6 +20,11 @@ SIDES: Final = {
     "io.seldon.serving.inference.response": "response",
 }
 """Which half of a call an event is, by its type."""
+HEAD: Final = "inference-header-content-length"
+"""The header of the binary tensor extension."""
+_HEAD: Final = HEAD.replace("-", "")
+"""The same as an attribute: their names have no hyphens."""
+_DIGITS: Final = 12
 _PREFIX: Final = "ce-"
 _LONGEST: Final = 1024
 _DESCRIBED: Final = ("application/cloudevents-batch", "application/cloudevents-batch+json")
@@ -47,10 +51,25 @@ class Event:
     def at(self) -> int | None:
         """When it happened, nanoseconds since the epoch, if the event says so."""
         try:
-            time = datetime.fromisoformat(self.attributes.get("time", ""))
-            return max(0, int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1e6) * 1000)
-        except (ValueError, OverflowError):
+            return nanoseconds(self.attributes.get("time"))
+        except InvalidInference:
             return None
+
+    @property
+    def head(self) -> int | None:
+        """The length of the JSON at the start of the payload, where the event says that bytes follow it.
+
+        Raises
+        ------
+        InvalidInference
+            It is no number.
+        """
+        length = self.attributes.get(_HEAD, "")
+        if not length:
+            return None
+        if not length.isascii() or not length.isdecimal() or len(length) > _DIGITS:
+            raise InvalidInference(HEAD, length, "give the length of the JSON in bytes")
+        return int(length)
 
     @property
     def service(self) -> str:
@@ -84,11 +103,14 @@ def read_event(headers: Mapping[str, str], body: bytes) -> Event:
 
 
 def _binary(headers: Mapping[str, str]) -> dict[str, str]:
-    return {
+    attributes = {
         name.lower().removeprefix(_PREFIX): unquote(value, errors="replace")
         for name, value in headers.items()
         if name.lower().startswith(_PREFIX)
     }
+    if HEAD in headers:
+        attributes[_HEAD] = headers[HEAD]
+    return attributes
 
 
 def _structured(body: bytes) -> tuple[dict[str, str], bytes]:
@@ -101,9 +123,6 @@ def _structured(body: bytes) -> tuple[dict[str, str], bytes]:
 
 def _payload(event: Mapping[str, Any]) -> bytes:
     if "data_base64" in event:
-        try:
-            return base64.b64decode(str(event["data_base64"]), validate=True)
-        except ValueError as error:
-            raise InvalidInference("data_base64", "", f"is not base64: {error}") from error
+        return decoded(event["data_base64"], "data_base64")
     data = event.get("data")
     return data.encode() if isinstance(data, str) else json.dumps(data).encode()

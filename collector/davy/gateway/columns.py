@@ -5,52 +5,44 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
-from uuid import UUID
 
 import numpy as np
-from pydantic_core import from_json
 
 from davy.errors import InvalidInference
-from davy.gateway import bodies
+from davy.event import MODEL_NAME
+from davy.protocols.columns import FIELDS, Columns, rows
+from davy.sdk import ids
 
-_MODEL: Final = re.compile(r"[^:\s]{1,200}:[^\s]{1,200}")
+__all__ = ["Columns", "by_field", "columns", "model_name", "row_ids", "rows"]
 
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """What a request or a response holds: a value a row and field, or whole tensors when `count` is None.
-
-    `version` is the model's version, where the protocol says it.
-    """
-
-    values: Mapping[str, Any] = field(default_factory=dict)
-    count: int | None = None
-    version: str = ""
+_MODEL: Final = re.compile(MODEL_NAME)
 
 
-def rows(
-    request: Columns | None, response: Columns | None, limit: int
-) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Give inputs and outputs of every inference; halves that do not have as many rows make one inference.
+def columns(values: Mapping[str, Any]) -> Columns:
+    """Return columns by name; their first axis is the rows if it is the same in all, else they are whole.
 
     Raises
     ------
     InvalidInference
-        There are more than `limit` rows or 4 096 fields.
+        There are too many.
+
+    Examples
+    --------
+    >>> columns({"a": [1, 2], "b": ["x", "y"]}).count, columns({"label": "cat", "score": 0.9}).count
+    (2, None)
     """
-    halves = [half for half in (request, response) if half is not None]
-    fields = sum(len(half.values) for half in halves)
-    if fields > bodies.FIELDS:
-        raise InvalidInference("body", f"{fields} fields", f"at most {bodies.FIELDS}")
-    counts = {half.count for half in halves}
-    inputs, outputs = (dict(half.values) if half else {} for half in (request, response))
+    if len(values) > FIELDS:
+        raise InvalidInference("body", f"{len(values)} fields", f"at most {FIELDS}")
+    counts = {_length(value) for value in values.values()}
     (count,) = counts if len(counts) == 1 else (None,)
-    if count is None:
-        return [(inputs, outputs)]
-    bodies.few_enough(count, limit)
-    return [(_row(inputs, row), _row(outputs, row)) for row in range(count)]
+    return Columns(values, count)
+
+
+def _length(value: Any) -> int | None:
+    if isinstance(value, np.ndarray):
+        return len(value) if value.ndim else None
+    return len(value) if isinstance(value, list) else None
 
 
 def row_ids(name: str, count: int) -> list[bytes]:
@@ -68,8 +60,8 @@ def row_ids(name: str, count: int) -> list[bytes]:
     """
     if count == 1:
         try:
-            return [UUID(name).bytes]
-        except ValueError:
+            return [ids.parse(name)]
+        except InvalidInference:
             pass  # any other name
     return [hashlib.sha256(f"{name}/{row}".encode()).digest()[:16] for row in range(count)]
 
@@ -84,39 +76,14 @@ def model_name(name: str, version: str) -> str:
     """
     model = name if ":" in name else f"{name}:{version or 'live'}"
     if not _MODEL.fullmatch(model):
-        raise InvalidInference("model", model[:200], "give name:version, without spaces")
+        raise InvalidInference(
+            "model", model[:200], "give name:version, without spaces and control characters"
+        )
     return model
 
 
-def json_object(data: bytes) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    InvalidInference
-        These bytes are something else.
-    """
-    try:
-        found = from_json(data)
-    except ValueError as error:
-        raise InvalidInference("body", f"{len(data)} bytes", f"is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise InvalidInference("body", type(found).__name__, "give a JSON object")
-    return found
-
-
-def _row(columns: Mapping[str, Any], row: int) -> dict[str, Any]:
-    return {name: _cell(column[row]) for name, column in columns.items()}
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, np.ndarray) and value.shape == (1,):
-        return value[0]
-    return value
-
-
 def by_field(items: Sequence[Any], name: str) -> dict[str, list[Any]]:
-    """Give rows by column: rows that are objects by their keys, all others as the column `name`.
+    """Return rows by column: rows that are objects (or missing) by their keys, all others as the column `name`.
 
     Examples
     --------
@@ -125,9 +92,11 @@ def by_field(items: Sequence[Any], name: str) -> dict[str, list[Any]]:
     >>> by_field([[1, 2], [3, 4]], "instance")
     {'instance': [[1, 2], [3, 4]]}
     """
-    if not items or not all(isinstance(item, dict) for item in items):
+    kinds = {type(item) for item in items}
+    if dict not in kinds or kinds - {dict, type(None)}:
         return {name: list(items)}
-    keys = dict.fromkeys(key for item in items for key in item)
-    if len(keys) > bodies.FIELDS:
-        raise InvalidInference(name, f"{len(keys)} fields", f"at most {bodies.FIELDS}")
-    return {key: [item.get(key) for item in items] for key in keys}
+    objects = [item or {} for item in items]
+    keys = dict.fromkeys(key for item in objects for key in item)
+    if len(keys) > FIELDS:
+        raise InvalidInference(name, f"{len(keys)} fields", f"at most {FIELDS}")
+    return {key: [item.get(key) for item in objects] for key in keys}

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
-from davy.gateway.refusals import ErrorBody
+from davy.gateway.refusals import ErrorBody, WrongType
 
 JSON: Final = "application/json"
+BYTES: Final = "application/octet-stream"
+STREAM: Final = "text/event-stream"
 PACKED_ENVELOPE: Final = "application/vnd.davy.envelope"
 PACKED_FEEDBACK: Final = "application/vnd.davy.feedback"
 _REASONS: Final = {
     400: "The bytes cannot be read; they are kept as a dead letter.",
     401: "A key is needed and this is none that is known and good.",
-    403: "The key lacks the scope.",
+    403: "The key lacks the scope, the Host is no name of this gateway, or a page of another site sent the request.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
+    415: "The body has a media type that the route does not take, or is compressed.",
     422: "A field is wrong: nothing was written.",
     429: "Too many requests a second; Retry-After says when there is room.",
     503: "The gateway is full or the log refuses: nothing was written; Retry-After says when to try again.",
@@ -33,8 +36,20 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def takes(kinds: Mapping[str, TypeAdapter[Any] | None], *, example: Any = None) -> dict[str, Any]:
-    """Describe a body by media type: the shape of JSON, or None for bytes."""
+def takes(
+    kinds: Mapping[str, TypeAdapter[Any] | None], *, example: Any = None, unless: str = ""
+) -> dict[str, Any]:
+    """Give the arguments of a route that takes these media types and refuses others with 415.
+
+    Parameters
+    ----------
+    kinds
+        The shape of JSON by media type, or None for bytes.
+    example
+        A body in JSON.
+    unless
+        A header with which every media type is taken: one that no page of another site can send.
+    """
     content: dict[str, Any] = {}
     for media_type, kind in kinds.items():
         if kind is None:
@@ -43,7 +58,19 @@ def takes(kinds: Mapping[str, TypeAdapter[Any] | None], *, example: Any = None) 
             content[media_type] = {"schema": _inline(kind.json_schema())}
             if example is not None:
                 content[media_type]["example"] = example
-    return {"requestBody": {"required": True, "content": content}}
+
+    async def check(request: Request) -> None:
+        given = media_type_of(request)
+        if given not in kinds and not (unless and unless in request.headers):
+            raise WrongType("Content-Type", given, f"send the header 'Content-Type: {' or '.join(kinds)}'")
+
+    body = {"requestBody": {"required": True, "content": content}}
+    return {"openapi_extra": body, "dependencies": [Depends(check)]}
+
+
+def media_type_of(request: Request) -> str:
+    """Give the media type of a request's body without its parameters; empty where none is named."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def describe(app: FastAPI) -> None:

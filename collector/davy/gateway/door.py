@@ -12,15 +12,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from davy import metrics
 from davy.errors import DavyError
+from davy.gateway.browser import Browser, guarded
 from davy.gateway.keys import Guard
 from davy.gateway.limits import Place, Room, TokenBuckets
-from davy.gateway.refusals import Refusal, TooLarge, TooSlow, Unauthorised, answer
+from davy.gateway.names import CALLER
+from davy.gateway.refusals import Refusal, TooLarge, TooSlow, Unauthorised, WrongType, answer
 from davy.runtime import Runtime
 
-_OPEN: Final = ("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json")
+_HEALTH: Final = ("/healthz", "/readyz")
+_OPEN: Final = ("/docs", "/openapi.json")
 _MEDIA: Final = "/media/"
 _WRITING: Final = "/v1/"
-_SAFE: Final = ("GET", "HEAD", "OPTIONS")
+_SAFE: Final = ("GET", "OPTIONS")
 _DRAINED: Final = 2**20
 _DRAIN_SECONDS: Final = 1.0
 
@@ -36,11 +39,13 @@ class Door:
         Settings and meter.
     guard
         Who knows the keys.
+    browser
+        Who knows what pages of other sites send.
     """
 
-    def __init__(self, app: ASGIApp, runtime: Runtime, guard: Guard) -> None:
+    def __init__(self, app: ASGIApp, runtime: Runtime, guard: Guard, browser: Browser) -> None:
         settings, self._meter = runtime.settings.gateway, runtime.meter
-        self._app, self._guard, self._settings = app, guard, settings
+        self._app, self._guard, self._browser, self._settings = app, guard, browser, settings
         self._buckets = TokenBuckets(settings.requests_per_second)
         self._room = Room(settings.requests_at_once, settings.bytes_at_once)
 
@@ -53,9 +58,16 @@ class Door:
 
         async def watch(message: Message) -> None:
             nonlocal status
-            status = message.get("status", status)
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                guarded(message)
+            elif headless:
+                message = {**message, "body": b""}
             await send(message)
 
+        headless = scope["method"] == "HEAD"
+        if headless:  # a copy: the server must go on to know what it was asked
+            scope = {**scope, "method": "GET"}
         try:
             await self._let_in(scope, receive, watch)
         except DavyError as error:
@@ -66,12 +78,19 @@ class Door:
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, headers = scope["path"], Headers(scope=scope)
-        if path in _OPEN or path.startswith(_MEDIA):
+        if path in _HEALTH or path.startswith(_MEDIA):
             await self._app(scope, receive, send)
             return
         writing, declared = path.startswith(_WRITING), _length(headers)
         try:
-            await self._admit(scope, headers, writing=writing)
+            self._browser.check(scope["method"], headers, keyed=await self._guard.needed())
+            if path not in _OPEN:
+                await self._admit(scope, headers, writing=writing)
+            if (
+                writing
+                and (encoding := headers.get("content-encoding", "identity").strip().lower()) != "identity"
+            ):
+                raise WrongType("Content-Encoding", encoding, "send the body as it is, without this header")
             if not writing:
                 await self._app(scope, receive, send)
                 return
@@ -93,6 +112,7 @@ class Door:
         if writing:
             self._buckets.take(caller.name)
             caller.needs("write")
+            CALLER.set(caller.name)
         else:
             caller.needs("read", *(() if scope["method"] in _SAFE else ("write",)))
 

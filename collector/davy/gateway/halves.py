@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Protocol
+
+import numpy as np
 
 from davy.codec import Encoder
 from davy.errors import InvalidInference
-from davy.gateway import kserve, oip
-from davy.gateway.columns import Columns, json_object, model_name, row_ids, rows
+from davy.event import Array
+from davy.gateway import kserve, mlflow, oip, seldon, tfserving
+from davy.gateway.columns import Columns, model_name, row_ids, rows
+from davy.gateway.messages import Message, open_message
 from davy.gateway.rows import parcels
 from davy.gateway.writer import Parcel
+from davy.protocols import generate, openai
+
+
+class _Protocol(Protocol):
+    """How a protocol's module reads messages; `EXPECTS` says what it looks for in a request and a response."""
+
+    @property
+    def EXPECTS(self) -> Mapping[str, str]: ...  # noqa: N802 - a constant of the module
+
+    def speaks(self, message: Message) -> bool: ...
+
+    def read(self, message: Message) -> Columns: ...
+
+
+_PROTOCOLS: Final[tuple[_Protocol, ...]] = (seldon, kserve, mlflow, generate, tfserving, oip, openai)
+"""The first that speaks a message reads it."""
+_TENSORS_ONLY: Final = "only tensors of the Open Inference Protocol may follow it, with binary_data_size"
+_DAMAGED: Final = "cannot be read; the gateway's log has where"
+_log = logging.getLogger("davy.gateway")
+_EMBEDDING: Final = "embedding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +45,8 @@ class Half:
 
     `call` is the name both halves share, `model` a name with or without a version, `version` what stands for the
     version if neither the name nor the response has one; `held_at` is when it came, `at` when it happened, both in
-    nanoseconds since the epoch. `field` names values that have no name of their own.
+    nanoseconds since the epoch. `field` names values that have no name of their own; `head` is
+    the length of the JSON where a header says that bytes follow it.
     """
 
     side: str
@@ -32,6 +58,7 @@ class Half:
     held_at: int
     field: str
     data: bytes
+    head: int | None = None
 
     @property
     def key(self) -> str:
@@ -47,14 +74,25 @@ def read(half: Half) -> Columns:
     InvalidInference
         It is in none, or damaged.
     """
-    body = json_object(half.data)
-    request = half.side == "request"
-    if kserve.speaks(body):
-        return (kserve.read_request if request else kserve.read_response)(body, half.field)
-    if oip.speaks(body):
-        return (oip.read_request if request else oip.read_response)(body)
-    expected = "instances or inputs" if request else "predictions or outputs"
-    raise InvalidInference(half.side, ", ".join(list(body)[:5]), f"give an object with {expected}")
+    message = open_message(half.side, half.field, half.data, half.head)
+    for protocol in _PROTOCOLS:
+        if protocol.speaks(message):
+            if protocol is not oip and message.tail.strip():
+                raise InvalidInference("body", f"{len(message.tail)} bytes after the JSON", _TENSORS_ONLY)
+            return _understood(protocol, message)
+    expected = "; ".join(protocol.EXPECTS[half.side] for protocol in _PROTOCOLS)
+    raise InvalidInference(half.side, ", ".join(list(message.body)[:5]), f"give an object with {expected}")
+
+
+def _understood(protocol: _Protocol, message: Message) -> Columns:
+    """Read a message; one that a reader stumbles over is refused like any damaged one, and told to the log."""
+    try:
+        return protocol.read(message)
+    except InvalidInference:
+        raise
+    except Exception as error:
+        _log.exception("a logged %s cannot be read", message.side)
+        raise InvalidInference(message.side, type(error).__name__, _DAMAGED) from error
 
 
 def join(encoder: Encoder, first: Half, second: Half | None, limit: int) -> list[Parcel]:
@@ -72,6 +110,8 @@ def join(encoder: Encoder, first: Half, second: Half | None, limit: int) -> list
     model = model_name(first.model, version)
     at = (found.get("request") or first).at
     tags = {"endpoint": first.version} if first.version else {}
+    for half in columns.values():
+        tags |= half.tags
     return inferences(encoder, model, first.call, at, rows(request, response, limit), tags)
 
 
@@ -83,10 +123,29 @@ def inferences(
     found: list[tuple[dict[str, Any], dict[str, Any]]],
     tags: Mapping[str, str],
 ) -> list[Parcel]:
-    """Turn the rows of a call into parcels; their ids follow from its name."""
+    """Turn the rows of a call into parcels; their ids follow from its name.
+
+    An output called `embedding` that is a vector is the inference's embedding.
+    """
     ids = row_ids(call, len(found))
     chunks = [
-        encoder.encode(model, id, at, inputs, outputs, tags=tags)
+        encoder.encode(model, id, at, inputs, outputs, embedding=_taken_embedding(outputs), tags=tags)
         for id, (inputs, outputs) in zip(ids, found, strict=True)
     ]
     return parcels(zip(ids, chunks, strict=True), source="gateway")
+
+
+def _taken_embedding(outputs: dict[str, Any]) -> Array | None:
+    """Take the embedding out of outputs that have one."""
+    value = outputs.get(_EMBEDDING)
+    if not isinstance(value, (list, np.ndarray)):
+        return None
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            vector: Array = np.asarray(value, np.float32)
+    except (ValueError, TypeError, OverflowError):
+        return None  # it stays an output like any other
+    if vector.ndim != 1 or not vector.size:
+        return None
+    del outputs[_EMBEDDING]
+    return vector

@@ -15,9 +15,10 @@ from davy.dead_letters import explain
 from davy.errors import DavyError, DecodeError, InvalidInference
 from davy.event import FEEDBACK, INFERENCES, Envelope, Feedback, dead_letters
 from davy.gateway import bodies
-from davy.gateway.describe import JSON, PACKED_ENVELOPE, PACKED_FEEDBACK, REFUSALS, takes
+from davy.gateway.describe import JSON, PACKED_ENVELOPE, PACKED_FEEDBACK, REFUSALS, media_type_of, takes
 from davy.gateway.rows import parcels
 from davy.gateway.writer import Parcel, Writer
+from davy.protocols.columns import FIELDS, few_enough
 from davy.runtime import Runtime
 
 _NAME: Final = 401
@@ -51,13 +52,13 @@ class Ingest:
         data = await request.body()
         try:
             envelope = await bodies.aside(len(data), lambda: self._open(data))
-        except DavyError as error:
+            ids = [id.tobytes() for id in envelope.ids]
+            part = partial(_part, data, len(ids))
+            parcel = Parcel(INFERENCES, envelope.model, part, ids, fields=list(envelope))
+            repeated = await self._writer.write([parcel])
+        except (DecodeError, InvalidInference) as error:
             await self._set_aside(INFERENCES, data, error)
             raise
-        ids = [id.tobytes() for id in envelope.ids]
-        repeated = await self._writer.write(
-            [Parcel(INFERENCES, envelope.model, partial(_part, data, len(ids)), ids)]
-        )
         return Accepted(accepted=envelope.count, repeated=repeated)
 
     async def inferences(self, request: Request) -> AcceptedIds:
@@ -70,7 +71,7 @@ class Ingest:
     async def feedback(self, request: Request) -> Accepted:
         """Take feedback: one packed event, or JSON (one or a list)."""
         data = await request.body()
-        if request.headers.get("content-type", "").startswith(PACKED_FEEDBACK):
+        if media_type_of(request) == PACKED_FEEDBACK:
             try:
                 events = [load(Feedback, data)]
             except DecodeError as error:
@@ -78,7 +79,7 @@ class Ingest:
                 raise
         else:
             events = bodies.feedback(await bodies.read_json(request, bodies.FEEDBACK))
-        bodies.few_enough(len(events), self._rows)
+        few_enough(len(events), self._rows)
         values = [dump(event) for event in events]
         await self._writer.write(
             [
@@ -92,9 +93,9 @@ class Ingest:
         envelope = decode(data)
         for column in envelope.values():
             _ = column.values  # every byte is looked at before it is accepted
-        bodies.few_enough(envelope.count, self._rows)
-        if len(envelope) > bodies.FIELDS:
-            raise InvalidInference("envelope", f"{len(envelope)} fields", f"at most {bodies.FIELDS}")
+        few_enough(envelope.count, self._rows)
+        if len(envelope) > FIELDS:
+            raise InvalidInference("envelope", f"{len(envelope)} fields", f"at most {FIELDS}")
         if len(envelope.model) > _NAME:
             raise InvalidInference("model", f"{len(envelope.model)} characters", f"at most {_NAME}")
         return envelope
@@ -102,8 +103,8 @@ class Ingest:
     def _encode(self, data: bytes) -> tuple[list[bytes], Sequence[Parcel]]:
         found = bodies.parse(data, bodies.INFERENCES)
         rows = found if isinstance(found, list) else [found]
-        bodies.few_enough(len(rows), self._rows)
-        ids = [bytes.fromhex(row.id) if row.id else bodies.new_id() for row in rows]
+        few_enough(len(rows), self._rows)
+        ids = [row.id or bodies.new_id() for row in rows]
         chunks = [bodies.encode(self._encoder, row, id) for row, id in zip(rows, ids, strict=True)]
         return ids, parcels(zip(ids, chunks, strict=True), source="gateway")
 
@@ -122,15 +123,11 @@ def ingest_routes(runtime: Runtime, writer: Writer) -> APIRouter:
         "outputs": {"probs": [0.9, 0.1]},
     }
     told = {"id": "0" * 31 + "7", "truth": "cat", "model": "pets:1"}
-    routes.post("/envelopes", status_code=202, openapi_extra=takes({PACKED_ENVELOPE: None}))(ingest.envelopes)
-    routes.post(
-        "/inferences", status_code=202, openapi_extra=takes({JSON: bodies.INFERENCES}, example=example)
-    )(ingest.inferences)
-    routes.post(
-        "/feedback",
-        status_code=202,
-        openapi_extra=takes({JSON: bodies.FEEDBACK, PACKED_FEEDBACK: None}, example=told),
-    )(ingest.feedback)
+    envelope, inference = takes({PACKED_ENVELOPE: None}), takes({JSON: bodies.INFERENCES}, example=example)
+    feedback = takes({JSON: bodies.FEEDBACK, PACKED_FEEDBACK: None}, example=told)
+    routes.post("/envelopes", status_code=202, **envelope)(ingest.envelopes)
+    routes.post("/inferences", status_code=202, **inference)(ingest.inferences)
+    routes.post("/feedback", status_code=202, **feedback)(ingest.feedback)
     return routes
 
 

@@ -15,13 +15,18 @@ from typing import Final
 from fastapi.concurrency import run_in_threadpool
 
 from davy.codec import dump, load
-from davy.errors import SettingError
+from davy.errors import SettingError, StoreError
+from davy.existing import unknown
 from davy.gateway.refusals import Forbidden, Unauthorised
+from davy.secret import Secret
 from davy.store import Batch, Store
 
 SCOPES: Final = ("read", "write")
+OVERLAP_HOURS: Final = 24.0
+"""For so long a rotated key stays good: apps are given the new one meanwhile, one after the other."""
 _COLLECTION: Final = "keys"
 _FRESH_SECONDS: Final = 1.0
+_KEPT_SECONDS: Final = 3600.0
 _REMEDY: Final = "send 'Authorization: Bearer <key>', or the key as the password of any user"
 
 
@@ -65,6 +70,15 @@ class Caller:
             raise Forbidden("Authorization", self.name, remedy)
 
 
+def require_rights(project: str, scopes: Sequence[str]) -> None:
+    """Raise SettingError unless a key can be made so: the project has a name, and every scope is known."""
+    if not project.strip():
+        raise SettingError("project", project, "give the project a name")
+    wrong = [scope for scope in scopes if scope not in SCOPES]
+    if wrong or not scopes:
+        raise SettingError("scope", ", ".join(wrong), f"give one or more of {', '.join(SCOPES)}")
+
+
 class KeyRing:
     """The keys in a store.
 
@@ -94,11 +108,7 @@ class KeyRing:
         SettingError
             The project has no name, or a scope is unknown.
         """
-        if not project.strip():
-            raise SettingError("project", project, "give the project a name")
-        wrong = [scope for scope in scopes if scope not in SCOPES]
-        if wrong or not scopes:
-            raise SettingError("scope", ", ".join(wrong), f"give one or more of {', '.join(SCOPES)}")
+        require_rights(project, scopes)
         id = secrets.token_hex(6)
         secret = f"davy_{id}_{secrets.token_urlsafe(32)}"
         key = Key(id, project, tuple(sorted(set(scopes))), _hash(secret), self._clock())
@@ -115,7 +125,7 @@ class KeyRing:
         """
         return self._end(id, 0)
 
-    def rotate(self, id: str, *, overlap_hours: float = 0.0) -> tuple[Key, str]:
+    def rotate(self, id: str, *, overlap_hours: float = OVERLAP_HOURS) -> tuple[Key, str]:
         """Make a key like this one and end this one, after `overlap_hours` in which both are good.
 
         Raises
@@ -139,7 +149,8 @@ class KeyRing:
     def _find(self, id: str) -> Key:
         data = self._store.get(_COLLECTION, id)
         if data is None:
-            raise SettingError("key", id, "no such key; `davy keys list` shows all")
+            known = (name for name, _ in self._store.items(_COLLECTION))
+            raise unknown("key", id, known, what="key", remedy="`davy keys list` shows all")
         return load(Key, data)
 
     def _put(self, key: Key) -> None:
@@ -149,23 +160,32 @@ class KeyRing:
 class Guard:
     """Says who a caller is; reads the keys from the store again every second, in a thread.
 
+    While the store does not answer the keys it gave last hold for an hour: nobody can revoke one meanwhile, and whoever
+    watches Davy has to be let in when it is unwell.
+
     Parameters
     ----------
     operator
-        The key of `gateway.api_key`, with every scope; empty for none.
+        The key of `gateway.api_key` or its file, with every scope; None for none.
     must
         Whether a key is needed even if there are none, as on any address but loopback.
     """
 
     def __init__(
-        self, ring: KeyRing, operator: str, *, must: bool, clock: Callable[[], int] = time.time_ns
+        self, ring: KeyRing, operator: Secret | None, *, must: bool, clock: Callable[[], int] = time.time_ns
     ) -> None:
         self._ring, self._clock = ring, clock
-        self._operator = _hash(operator) if operator else ""
-        self._must = must or bool(operator)
+        self._operator_key, self._operator = operator, ""
+        self._must = must or operator is not None
         self._keys: dict[str, Key] = {}
         self._read_at = -_FRESH_SECONDS
+        self._answered_at: float | None = None
         self._reading = asyncio.Lock()
+
+    async def needed(self) -> bool:
+        """Whether a key is needed: one was ever made, or everybody could knock."""
+        await self._refresh()
+        return self._must or bool(self._keys)
 
     async def caller(self, header: str, address: str) -> Caller:
         """Give the caller of an Authorization header from an address.
@@ -175,7 +195,7 @@ class Guard:
         Unauthorised
             A key is needed and this is none that is known and good.
         """
-        await self._refresh()
+        needed = await self.needed()
         given = given_key(header)
         hashed = _hash(given)
         if self._operator and hmac.compare_digest(hashed, self._operator):
@@ -184,7 +204,7 @@ class Guard:
         same = hmac.compare_digest(hashed, key.hash if key else _hash(""))
         if key is not None and same and key.holds(self._clock()):
             return Caller(f"key {key.id}", key.scopes)
-        if self._must or self._keys:
+        if needed:
             raise Unauthorised("Authorization", "", _REMEDY)
         return Caller(address, SCOPES)
 
@@ -193,8 +213,20 @@ class Guard:
             return
         async with self._reading:
             if time.monotonic() - self._read_at >= _FRESH_SECONDS:
-                self._keys = {key.id: key for key in await run_in_threadpool(self._ring.listed)}
+                self._keys = await self._listed()
+                operator = self._operator_key.current() if self._operator_key is not None else ""
+                self._operator = _hash(operator) if operator else ""
                 self._read_at = time.monotonic()
+
+    async def _listed(self) -> dict[str, Key]:
+        try:
+            found = {key.id: key for key in await run_in_threadpool(self._ring.listed)}
+        except StoreError:
+            if self._answered_at is None or time.monotonic() - self._answered_at > _KEPT_SECONDS:
+                raise
+            return self._keys
+        self._answered_at = time.monotonic()
+        return found
 
 
 def given_key(header: str) -> str:

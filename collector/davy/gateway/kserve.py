@@ -1,43 +1,38 @@
-"""KServe's V1 protocol: ``{"instances": […]}`` asks, ``{"predictions": […]}`` answers."""
+"""KServe's V1 protocol, which is TensorFlow Serving's row format.
+
+``{"instances": […]}`` asks, ``{"predictions": […]}`` answers. An object ``{"b64": "…"}`` stands for bytes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Final
 
 from davy.errors import InvalidInference
-from davy.gateway.columns import Columns, by_field
+from davy.gateway.columns import Columns, by_field, columns
+from davy.gateway.messages import Message, with_bytes
+
+EXPECTS: Final = {"request": "instances", "response": "predictions"}
 
 
-def speaks(body: Mapping[str, Any]) -> bool:
-    """Whether a body is of this protocol."""
-    return "instances" in body or "predictions" in body
+def speaks(message: Message) -> bool:
+    """Whether a message is of this protocol."""
+    return "instances" in message.body or "predictions" in message.body
 
 
-def read_request(body: Mapping[str, Any], name: str) -> Columns:
-    """Read the instances; those that are no objects become the field `name`.
+def read(message: Message) -> Columns:
+    """Read instances or predictions, one item a row; those that are no objects become one field.
 
-    Raises
-    ------
-    InvalidInference
-        There are no instances, or they are no list.
-    """
-    return _columns(body, "instances", name)
-
-
-def read_response(body: Mapping[str, Any], name: str) -> Columns:
-    """Read the predictions; those that are no objects become the field `name`.
+    Predictions that are one object hold a column a field.
 
     Raises
     ------
     InvalidInference
-        There are no predictions, or they are no list.
+        There are none, or they are no list.
     """
-    return _columns(body, "predictions", name)
-
-
-def _columns(body: Mapping[str, Any], part: str, name: str) -> Columns:
-    items = body.get(part)
+    part = EXPECTS[message.side]
+    items = with_bytes(message.body.get(part), part)
+    if isinstance(items, dict) and items and not message.asks:
+        return columns(items)
     if not isinstance(items, list):
         raise InvalidInference(part, type(items).__name__, "give a list, one item a row")
-    return Columns(by_field(items, name), len(items))
+    return Columns(by_field(items, message.field), len(items))

@@ -11,10 +11,11 @@ from davy.codec import Encoder
 from davy.gateway import bodies, oip
 from davy.gateway.cloudevents import SIDES, STRUCTURED, read_event
 from davy.gateway.columns import model_name, rows
-from davy.gateway.describe import JSON, REFUSALS, takes
+from davy.gateway.describe import BYTES, JSON, REFUSALS, STREAM, takes
 from davy.gateway.halves import Half, inferences
 from davy.gateway.ingest import AcceptedIds
 from davy.gateway.joining import Joiner
+from davy.gateway.messages import ANSWER, QUESTION, Message
 from davy.gateway.writer import Parcel, Writer
 from davy.runtime import Runtime
 
@@ -61,6 +62,18 @@ _EVENT_EXAMPLE: Final = {
     "inferenceservicename": "fraud",
     "data": {"instances": [[12.5, 1.0]]},
 }
+_HI: Final = [{"role": "user", "content": "hi"}]
+_BODIES: Final = {
+    "KServe V1 (TensorFlow Serving, rows)": {"instances": [[12.5, 1.0]]},
+    "TensorFlow Serving, columns": {"inputs": {"amount": [12.5], "country": ["NZ"]}},
+    "Open Inference Protocol": {"inputs": [{"name": "amount", **_TENSOR, "data": [12.5, 8]}]},
+    "Open Inference Protocol, generate": {"text_input": "hi", "parameters": {"temperature": 0.2}},
+    "Seldon V1": {"data": {"names": ["amount", "age"], "ndarray": [[12.5, 40]]}},
+    "OpenAI, chat": {"model": "llm", "messages": _HI, "temperature": 0.2},
+    "OpenAI, completion": {"model": "llm", "prompt": "Once upon", "max_tokens": 16},
+    "OpenAI, embeddings": {"model": "e", "input": ["hi", "hello"]},
+}
+"""A request in every protocol, as the description shows them."""
 _ATTRIBUTES: Final = {
     "parameters": [
         {
@@ -73,6 +86,12 @@ _ATTRIBUTES: Final = {
         }
         for name, what, example in (
             ("id", "the same for a request and its response", "call-7"),
+            ("requestid", "Seldon's name of the call, in place of the id", "call-7"),
+            (
+                "time",
+                "when it happened, ISO 8601; if it is missing or impossible: when it came",
+                "2026-01-01T00:00:00Z",
+            ),
             ("type", " or ".join(SIDES), "org.kubeflow.serving.inference.request"),
             ("inferenceservicename", "the model's name", "fraud"),
             ("endpoint", "its version, where nothing better says it", "default"),
@@ -89,21 +108,21 @@ class Payloads:
         self._writer, self._joiner = writer, joiner
         self._encoder = Encoder()
 
-    async def event(
-        self, request: Request, input: Named = "instance", output: Named = "prediction"
-    ) -> Joined:
+    async def event(self, request: Request, input: Named = QUESTION, output: Named = ANSWER) -> Joined:
         """Take one event of a payload logger; the model's name is in its attributes.
 
-        `input` and `output` name instances and predictions that are no objects.
+        Bodies are KServe V1, TensorFlow Serving, Open Inference Protocol (binary tensors after the JSON too), Seldon
+        V1, or OpenAI's routes; an answer that was streamed is sent as it was streamed. `input` and `output` name
+        instances and predictions that are no objects.
         """
         return await self._event(request, "", input, output)
 
     async def event_of(
-        self, request: Request, model: str, input: Named = "instance", output: Named = "prediction"
+        self, request: Request, model: str, input: Named = QUESTION, output: Named = ANSWER
     ) -> Joined:
         """Take one event of a payload logger; the path says which model, as name:version.
 
-        `input` and `output` name instances and predictions that are no objects.
+        Bodies are as at `/v1/cloudevents`. `input` and `output` name instances and predictions that are no objects.
         """
         return await self._event(request, model, input, output)
 
@@ -121,6 +140,7 @@ class Payloads:
             held_at=now,
             field=input if event.side == "request" else output,
             data=event.data,
+            head=event.head,
         )
         taken = await self._joiner.take(half)
         return (
@@ -138,7 +158,10 @@ class Payloads:
 
     def _pair(self, data: bytes, model: str) -> tuple[list[str], list[Parcel]]:
         body = bodies.parse(data, _OIP)
-        asked, answered = oip.read_request(_plain(body.request)), oip.read_response(_plain(body.response))
+        asked, answered = (
+            oip.read(Message(side, "", message.model_dump()))
+            for side, message in (("request", body.request), ("response", body.response))
+        )
         call = body.response.id or body.request.id or bodies.new_id().hex()
         name = model_name(model, answered.version)
         found = inferences(self._encoder, name, call, self._clock(), rows(asked, answered, self._limit), {})
@@ -151,15 +174,21 @@ def payload_routes(runtime: Runtime, writer: Writer, joiner: Joiner) -> APIRoute
         APIRouter(prefix="/v1", tags=["write"], responses=REFUSALS),
         Payloads(runtime, writer, joiner),
     )
-    event = takes({STRUCTURED: TypeAdapter(dict[str, Any]), JSON: TypeAdapter(dict[str, Any])})
-    event["requestBody"]["content"][STRUCTURED]["example"] = _EVENT_EXAMPLE
-    event["requestBody"]["content"][JSON]["example"] = _EVENT_EXAMPLE["data"]
-    routes.post("/cloudevents", openapi_extra=event | _ATTRIBUTES)(payloads.event)
-    routes.post("/cloudevents/{model}", openapi_extra=event | _ATTRIBUTES)(payloads.event_of)
+    event = takes(
+        {
+            STRUCTURED: TypeAdapter(dict[str, Any]),
+            JSON: TypeAdapter(dict[str, Any]),
+            BYTES: None,
+            STREAM: None,
+        },
+        unless="ce-id",
+    )
+    described = event["openapi_extra"]["requestBody"]["content"]
+    described[STRUCTURED]["example"] = _EVENT_EXAMPLE
+    described[JSON]["examples"] = {name: {"value": body} for name, body in _BODIES.items()}
+    event["openapi_extra"] |= _ATTRIBUTES
+    routes.post("/cloudevents", **event)(payloads.event)
+    routes.post("/cloudevents/{model}", **event)(payloads.event_of)
     pair = takes({JSON: _OIP}, example=_OIP_EXAMPLE)
-    routes.post("/oip/{model}", status_code=202, openapi_extra=pair)(payloads.pair)
+    routes.post("/oip/{model}", status_code=202, **pair)(payloads.pair)
     return routes
-
-
-def _plain(message: OipMessage) -> dict[str, Any]:
-    return message.model_dump()

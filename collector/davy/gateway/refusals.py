@@ -50,6 +50,12 @@ class TooLarge(Refusal):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+class WrongType(Refusal):
+    """The body has a media type that the route does not take."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
 class Later(Refusal):
     """The same request may be taken after `seconds`."""
 
@@ -96,8 +102,13 @@ def answer(error: DavyError) -> JSONResponse:
 
 
 def invalid(error: ValidationError | RequestValidationError) -> InvalidInference:
-    """Name the first field that is wrong; what pydantic calls a path also holds the types it tried."""
-    first = error.errors()[0]
+    """Name the first field that is wrong; what pydantic calls a path also holds the types it tried.
+
+    Where one thing or a list of them may be given, the kind that was not given says only that; the other says which
+    field it is.
+    """
+    found = error.errors(include_url=False) if isinstance(error, ValidationError) else error.errors()
+    first = next((one for one in found if len(one["loc"]) > 1), found[0])
     field = ".".join(str(part) for part in first["loc"] if not _TRIED.fullmatch(str(part))) or "body"
     return InvalidInference(field, first.get("input"), first["msg"])
 

@@ -23,7 +23,8 @@ def parcels(rows: Iterable[tuple[bytes, Chunk]], *, source: str) -> list[Parcel]
             part = together[start : start + _TOGETHER]
             chunks = [chunk for _, chunk in part]
             value = partial(_pack, chunks, source)
-            found.append(Parcel(INFERENCES, chunks[0].layout.model, value, [name for name, _ in part]))
+            layout, ids = chunks[0].layout, [name for name, _ in part]
+            found.append(Parcel(INFERENCES, layout.model, value, ids, fields=layout.paths))
     return found
 
 

@@ -27,7 +27,7 @@ class HttpRole(Target):
     """
 
     def __init__(self, runtime: Runtime, app: FastAPI, section: str, host: str, port: int) -> None:
-        if not is_loopback(host) and not (runtime.settings.gateway.api_key or _has_key(runtime)):
+        if not is_loopback(host) and not (runtime.settings.gateway.has_key or _has_key(runtime)):
             remedy = (
                 "set DAVY_GATEWAY_API_KEY, or make a key with `davy keys create`, to listen beyond loopback"
             )
@@ -42,8 +42,10 @@ class HttpRole(Target):
             http=connection,
             ws="none",
             backlog=BACKLOG,
+            log_config=None,  # what it logs goes where everything goes, in the same form
             log_level="warning",
             access_log=False,
+            proxy_headers=False,  # anybody may say that he is a proxy, and for whom
             timeout_graceful_shutdown=5,
         )
         self._server = uvicorn.Server(config)

@@ -13,12 +13,12 @@ from fastapi.concurrency import run_in_threadpool
 
 from davy import metrics
 from davy.errors import DavyError, LogError
+from davy.gateway.names import Asked, Names
 from davy.gateway.recent import Recent
 from davy.log import Message
 from davy.runtime import Runtime
 
 _APPEND_SECONDS: Final = 5.0
-_MODELS: Final = 1000
 _log = logging.getLogger("davy.gateway")
 
 
@@ -26,7 +26,8 @@ _log = logging.getLogger("davy.gateway")
 class Parcel:
     """One record to be: inferences of one model, or an event that has no inferences to count.
 
-    `value` gives the bytes of the record with only the rows it is told, in their order; `ids` has one name a row.
+    `value` gives the bytes of the record with only the rows it is told, in their order; `ids` has one name a row;
+    `fields` are the names of what the rows have.
     """
 
     topic: str
@@ -34,6 +35,7 @@ class Parcel:
     value: Callable[[Sequence[int]], bytes]
     ids: Sequence[bytes] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    fields: Sequence[tuple[str, ...]] = ()
 
 
 @dataclass(slots=True)
@@ -55,16 +57,19 @@ class Writer:
         self._recent = Recent(runtime.settings.gateway.recent_ids)
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
-        self._models: set[str] = set()
+        self._names = Names(runtime)
 
     async def write(self, parcels: Sequence[Parcel]) -> int:
         """Write parcels; on return they are durable. Gives how many rows had been written before.
 
         Raises
         ------
-        LogError
-            The log refused; nothing of these parcels was acknowledged.
+        TooManyNames
+            There is no room for a new model or field; nothing was written.
+        LogError, StoreError
+            Log or store refused; nothing of these parcels was acknowledged.
         """
+        await self._names.admit(_asked(parcels))
         loop = asyncio.get_running_loop()
         waiting = _Waiting(parcels, loop.create_future())
         self._waiting.append(waiting)
@@ -114,15 +119,18 @@ class Writer:
     def _count(self, metric: metrics.Metric, counts: Mapping[str, int]) -> None:
         for model, count in counts.items():
             if count:
-                self._meter.add(metric, count, model=self._label(model))
+                self._meter.add(metric, count, model=model)
 
-    def _label(self, model: str) -> str:
-        """Give the label of a model: the first thousand have one of their own, so that names cannot fill memory."""
-        if model not in self._models:
-            if len(self._models) >= _MODELS:
-                return "other"
-            self._models.add(model)
-        return model
+
+def _asked(parcels: Sequence[Parcel]) -> dict[str, Asked]:
+    """Give what is asked for each model that has inferences among `parcels`."""
+    found: dict[str, Asked] = {}
+    for parcel in parcels:
+        if parcel.ids:
+            asked = found.setdefault(parcel.key, Asked())
+            asked.inferences += len(parcel.ids)
+            asked.fields.update(map(hash, parcel.fields))
+    return found
 
 
 def _fail(done: asyncio.Future[int], error: Exception) -> None:

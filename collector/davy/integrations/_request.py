@@ -5,39 +5,45 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import Token
 from typing import Any, Final
 
 from davy.errors import InvalidInference
-from davy.sdk.guard import Guard
-from davy.sdk.ids import fresh, parse
-from davy.sdk.scope import CURRENT, Scope
+from davy.sdk.guard import swallowed
+from davy.sdk.ids import Ids, join, parse
+from davy.sdk.sampling import Sampler
+from davy.sdk.scope import CURRENT, LateTags, Scope
 
 HEADER: Final = "X-Davy-Id"
-_GUARD: Final = Guard("middleware")
+_IDS: Final = Ids(Sampler(1.0))
+"""Of requests: sampling decides when an inference is captured, whose ids they are."""
 
 
-class RequestTags(Mapping[str, Any]):
+class RequestTags(LateTags):
     """The tags of a request, looked up when an inference is captured: the route is known only then."""
+
+    __slots__ = ("_outer", "_route")
 
     def __init__(self, outer: Mapping[str, Any], route: Callable[[], str | None]) -> None:
         self._outer = outer
         self._route = route
 
-    def _found(self) -> dict[str, Any]:
-        with _GUARD:
+    def copy(self) -> dict[str, Any]:
+        try:  # as `Guard` does, without its cost
             route = self._route()
-            if route is not None:
-                return {**self._outer, "route": route}
-        return dict(self._outer)
+        except Exception as error:  # noqa: BLE001 - a router of another kind
+            swallowed("middleware", error)
+            route = None
+        return {**self._outer} if route is None else {**self._outer, "route": route}
 
     def __getitem__(self, key: str) -> Any:
-        return self._found()[key]
+        return self.copy()[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found())
+        return iter(self.copy())
 
     def __len__(self) -> int:
-        return len(self._found())
+        return len(self.copy())
 
 
 class Request:
@@ -53,26 +59,41 @@ class Request:
         Gives the template of the route, such as ``/users/{id}``, once it is known.
     """
 
+    __slots__ = ("_pending", "_route", "id")
+
     def __init__(self, given: str | None, route: Callable[[], str | None]) -> None:
-        raw = _parsed(given) or fresh(time.time_ns())
+        raw = _parsed(given) if given else None
+        if raw is None:
+            raw = join(time.time_ns(), _IDS.admitted())
         self.id = raw.hex()
         self._pending = [raw]
         self._route = route
 
+    def enter(self) -> Token[Scope | None]:
+        """Put the scope in force, until `leave` with what this returns."""
+        outer = CURRENT.get()
+        if outer is None:
+            return CURRENT.set(Scope(None, None, None, RequestTags({}, self._route), self._pending))
+        tags = RequestTags(outer.tags_now(), self._route)
+        return CURRENT.set(outer._replace(tags=tags, pending=self._pending))
+
+    @staticmethod
+    def leave(token: Token[Scope | None]) -> None:
+        """Put back the scope that was in force before."""
+        CURRENT.reset(token)
+
     @contextmanager
     def in_force(self) -> Iterator[None]:
         """Put the scope in force for a ``with``."""
-        outer = CURRENT.get() or Scope()
-        tags = RequestTags(outer.tags, self._route)
-        token = CURRENT.set(outer._replace(tags=tags, pending=self._pending))
+        token = self.enter()
         try:
             yield
         finally:
-            CURRENT.reset(token)
+            self.leave(token)
 
 
-def _parsed(given: str | None) -> bytes | None:
+def _parsed(given: str) -> bytes | None:
     try:
-        return parse(given) if given else None
+        return parse(given)
     except InvalidInference:
         return None

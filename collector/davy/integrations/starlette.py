@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-import davy
+from davy.integrations._completions import Exchange, may_complete
 from davy.integrations._request import HEADER, Request
 
 __all__ = ["DavyMiddleware"]
@@ -16,51 +15,61 @@ _Scope: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[Any]]
 _Send: TypeAlias = Callable[[Any], Awaitable[None]]
 _NAME: Final = HEADER.lower().encode()
-_FLUSH_SECONDS: Final = 1.0
+_LENGTH: Final = len(_NAME)
 
 
 class DavyMiddleware:
-    """Gives every HTTP request an id and tags its inferences with the route; reads no body.
+    """Gives every HTTP request an id and tags its inferences with the route; reads no body unless it is told to.
 
     The id is the caller's ``X-Davy-Id``, or a new one; the response says it in the same header. The first inference
-    made while the request is answered has this id. When the application shuts down, what was captured is sent first:
-    a server that then ends itself with the signal it was sent, as uvicorn does, runs no exit of Python's.
+    made while the request is answered has this id.
 
     Parameters
     ----------
     app
         The ASGI application.
+    model
+        ``name:version`` under which the calls of a language model are captured that the application answers in the
+        protocol of OpenAI (vLLM, llama.cpp, …), of Text Generation Inference or of the generate extension, whole or
+        streamed; empty for the name in the request. None captures nothing but what is watched.
     """
 
-    def __init__(self, app: Callable[[_Scope, _Receive, _Send], Awaitable[None]]) -> None:
+    def __init__(
+        self, app: Callable[[_Scope, _Receive, _Send], Awaitable[None]], model: str | None = None
+    ) -> None:
         self.app = app
+        self._model = model
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Answer one connection."""
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, partial(_send_what_waits, send))
-            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name.lower() == _NAME), b"")
-        request = Request(given.decode("latin-1"), lambda: _route(scope))
+        given = _id_among(scope["headers"])
+        request = Request(given.decode("latin-1") if given else None, partial(_route, scope))
 
         async def send_with_id(message: Any) -> None:
             if message["type"] == "http.response.start":
                 headers = list(message.get("headers", ()))
-                if not any(name.lower() == _NAME for name, _ in headers):
+                if _id_among(headers) is None:
                     message = {**message, "headers": [*headers, (_NAME, request.id.encode())]}
             await send(message)
 
-        with request.in_force():
-            await self.app(scope, receive, send_with_id)
+        token = request.enter()
+        try:
+            if self._model is None or not may_complete(scope):
+                await self.app(scope, receive, send_with_id)
+            else:
+                await Exchange(self._model).follow(self.app, scope, receive, send_with_id)
+        finally:
+            request.leave(token)
 
 
-async def _send_what_waits(send: _Send, message: Any) -> None:
-    if message["type"].startswith("lifespan.shutdown"):
-        await asyncio.to_thread(davy.flush, _FLUSH_SECONDS)
-    await send(message)
+def _id_among(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    for name, value in headers:
+        if len(name) == _LENGTH and name.lower() == _NAME:
+            return value
+    return None
 
 
 def _route(scope: _Scope) -> str | None:

@@ -1,6 +1,6 @@
 """The log: append-only topics by URL, ``sqlite:///directory`` or ``memory://name``."""
 
-from davy.log.base import Assigned, Consumer, Log, Message, Partition, Position, Producer, Record
+from davy.log.base import Assigned, Consumer, Log, Message, Partition, Position, Producer, Record, Waiting
 from davy.log.open import open_log
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "Position",
     "Producer",
     "Record",
+    "Waiting",
     "open_log",
 ]

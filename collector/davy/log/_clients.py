@@ -17,6 +17,9 @@ class Records(Protocol):
     def append(self, messages: Sequence[Message], timeout: float) -> None:
         """Append messages: all of them or, when this raises, none."""
 
+    def identity(self, topic: str) -> str:
+        """The name of the log."""
+
     def start(self, topic: str) -> Position:
         """The oldest offset kept."""
 
@@ -69,6 +72,7 @@ class GroupConsumer:
         self._records = records
         self._group = group
         self._closed = False
+        self._identities = {topic: records.identity(topic) for topic in topics}
         self._offsets = {topic: records.start(topic)[topic, 0] for topic in topics}
         stored = assigned([(topic, 0) for topic in self._offsets]) if assigned else {}
         self.seek({**records.committed(group), **stored})
@@ -77,6 +81,10 @@ class GroupConsumer:
         """Give the next records, at once when there are any, else after at most `timeout` seconds."""
         self._refuse_when_closed()
         records = self._records.fetch(self._offsets, max_records, timeout)
+        for topic, identity in self._identities.items():
+            if self._records.identity(topic) != identity:
+                remedy = "another log took its place: open another consumer"
+                raise LogError("log", self._records.url, remedy)
         for record in records:
             self._offsets[record.topic] = record.offset + 1
         return records

@@ -42,6 +42,14 @@ class Record:
     at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What stands behind a position: how many records, and when the oldest was appended (ns since the epoch)."""
+
+    records: int = 0
+    since: int | None = None
+
+
 def check_names(messages: Sequence[Message]) -> None:
     """Refuse messages that some log cannot write down: a topic, key or header name that UTF-8 or C cannot hold.
 
@@ -83,7 +91,13 @@ class Consumer(Protocol):
     """Reads the partitions it is given, in order."""
 
     def poll(self, *, max_records: int = 500, timeout: float = 1.0) -> list[Record]:
-        """Give the next records, at once when there are any, else after at most `timeout` seconds."""
+        """Give the next records, at once when there are any, else after at most `timeout` seconds.
+
+        Raises
+        ------
+        LogError
+            The log cannot be read, or another took its place: open another consumer.
+        """
 
     def position(self) -> Position:
         """The next offset of every partition this consumer holds."""
@@ -130,6 +144,13 @@ class Log(Protocol):
         It starts at what `assigned` returns, else at the group's last commit, else at the oldest record kept.
         """
 
+    def identity(self, topic: str) -> str:
+        """Give the name of this log, for a topic: random, and another once the log, or the topic, was made anew.
+
+        Offsets stand for the same records as long as it is the same; a position is kept together with it. Empty where
+        the log has not heard of the topic, or has no such name.
+        """
+
     def start(self, topic: str) -> Position:
         """The oldest offset kept, by partition; empty where the log has not heard of the topic."""
 
@@ -138,6 +159,27 @@ class Log(Protocol):
 
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> Iterator[Record]:
         """Give the records with ``start <= offset < stop``, outside any group, in order."""
+
+    def waiting(self, position: Position) -> Waiting:
+        """Tell what stands from `position` on, over its partitions, outside any group."""
+
+    def probe(self, timeout: float) -> str:
+        """Make sure that the log answers, within about `timeout` seconds; give what that proves.
+
+        Raises
+        ------
+        LogError
+            It does not.
+        """
+
+    def damage(self, seconds: float) -> str | None:
+        """Look over what the log lies on, for at most about `seconds`.
+
+        Returns
+        -------
+        str or None
+            What is damaged, empty when nothing is or the log cannot know; None when the time was not enough.
+        """
 
     def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
         """Delete the oldest records and give their number.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from bisect import bisect_left
@@ -12,7 +13,7 @@ from typing import Final
 
 from davy.errors import LogError
 from davy.log._clients import GroupConsumer, LogProducer
-from davy.log.base import Assigned, Consumer, Message, Position, Producer, Record
+from davy.log.base import Assigned, Consumer, Message, Position, Producer, Record, Waiting
 
 _OFFSET: Final = attrgetter("offset")
 
@@ -46,6 +47,7 @@ class MemoryLog:
         self._topics: dict[str, list[Record]] = {}
         self._groups: dict[str, dict[tuple[str, int], int]] = {}
         self._next = 1
+        self._identity = secrets.token_hex(16)
 
     @classmethod
     def named(cls, name: str) -> MemoryLog:
@@ -103,6 +105,11 @@ class MemoryLog:
         with self._grown:
             self._groups.setdefault(group, {}).update(position)
 
+    def identity(self, topic: str) -> str:
+        """Give the name of this log, one for all topics."""
+        del topic
+        return self._identity
+
     def start(self, topic: str) -> Position:
         """The oldest offset kept; of an empty topic the next offset the log will give."""
         with self._grown:
@@ -124,6 +131,26 @@ class MemoryLog:
                 return
             yield from (record for record in page if stop is None or record.offset < stop)
             start = page[-1].offset + 1
+
+    def waiting(self, position: Position) -> Waiting:
+        """Tell what stands from `position` on."""
+        with self._grown:
+            found = [
+                record.at for (topic, _), offset in position.items() for record in self._tail(topic, offset)
+            ]
+        return Waiting(
+            self.backlog({topic: offset for (topic, _), offset in position.items()}), min(found, default=None)
+        )
+
+    def probe(self, timeout: float) -> str:
+        """Memory takes what it is given."""
+        del timeout
+        return "memory of this process"
+
+    def damage(self, seconds: float) -> str:
+        """Memory is not looked over."""
+        del seconds
+        return ""
 
     def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
         """Delete the oldest records by age and by size; give their number."""

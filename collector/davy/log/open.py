@@ -1,8 +1,14 @@
 """From a URL to a log; adapters are imported when their URL is used."""
 
-from davy.config import Settings
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from davy.errors import SettingError
 from davy.log.base import Log
+
+if TYPE_CHECKING:
+    from davy.config import Settings
 
 
 def open_log(url: str, settings: Settings | None = None) -> Log:

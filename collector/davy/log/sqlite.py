@@ -14,7 +14,7 @@ from davy._directory import filesystem_type
 from davy._sqlite import Database
 from davy.errors import LogError
 from davy.log._clients import GroupConsumer, LogProducer
-from davy.log.base import Assigned, Consumer, Message, Position, Producer, Record
+from davy.log.base import Assigned, Consumer, Message, Position, Producer, Record, Waiting
 
 # AUTOINCREMENT: a plain rowid is used again once the newest record is deleted. `number` counts the records of a topic,
 # `total_bytes` the bytes of all values so far, so that lag and size are differences of two records. The value comes
@@ -47,12 +47,21 @@ _MIGRATIONS: Final = (
     ),
     # How much of an erased value counts; see `erase`.
     ("CREATE TABLE erased (offset INTEGER PRIMARY KEY, length INTEGER NOT NULL)",),
+    (
+        "CREATE TABLE identity (name TEXT NOT NULL)",
+        "INSERT INTO identity VALUES (lower(hex(randomblob(16))))",
+    ),
 )
 _COLUMNS: Final = "topic, offset, key, value, headers, at, length"
 _NEXT: Final = "(SELECT seq + 1 FROM sqlite_sequence WHERE name = 'records'), 1"
 _FIRST_WAIT: Final = 0.01
 _LONGEST_WAIT: Final = 0.05
 _PAGE: Final = 64
+IF_DAMAGED: Final = (
+    "what can still be read is read, and new records are still taken, but none is deleted; stop Davy and what writes"
+    " here, move log.db* aside, then restore a backup, or mend it with `sqlite3 log.db .recover`, or start without it:"
+    " what was counted stays in the store"
+)
 _DELETED_AT_ONCE: Final = 500
 """Deleting reads every page of a large value: writers get their turn after this many records."""
 
@@ -86,7 +95,9 @@ class SqliteLog:
     ) -> None:
         self.url = url
         self._clock = clock
-        self._database = Database(url, "log.db", _MIGRATIONS, error=LogError, filesystem=filesystem)
+        self._database = Database(
+            url, "log.db", _MIGRATIONS, error=LogError, if_damaged=IF_DAMAGED, filesystem=filesystem
+        )
 
     def producer(self) -> Producer:
         """Open a producer; may be used by one thread at a time."""
@@ -154,6 +165,17 @@ class SqliteLog:
         with self._database.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?)", rows)
 
+    @property
+    def replaced(self) -> int:
+        """How often the file was moved or deleted while it was open here, and another took its place."""
+        return self._database.replaced
+
+    def identity(self, topic: str) -> str:
+        """Give the name of this file, one for all topics."""
+        del topic
+        with self._database.reading() as connection:
+            return str(_scalar(connection, "SELECT name FROM identity"))
+
     def start(self, topic: str) -> Position:
         """The oldest offset kept; of an empty topic the next offset the log will give."""
         query = f"SELECT coalesce((SELECT min(offset) FROM records WHERE topic = ?), {_NEXT})"
@@ -177,8 +199,26 @@ class SqliteLog:
                 return
             start = page[-1].offset + 1
 
+    def waiting(self, position: Position) -> Waiting:
+        """Tell what stands from `position` on."""
+        query = "SELECT at FROM records WHERE topic = ? AND offset >= ? ORDER BY offset LIMIT 1"
+        with self._database.reading() as connection:
+            found = [_scalar(connection, query, topic, offset) for (topic, _), offset in position.items()]
+        records = self.backlog({topic: offset for (topic, _), offset in position.items()})
+        return Waiting(records, min((at for at in found if at is not None), default=None))
+
+    def probe(self, timeout: float) -> str:
+        """Commit a small write, waiting at most `timeout` seconds for other writers."""
+        self._database.probe(timeout)
+        return "a transaction was written"
+
+    def damage(self, seconds: float) -> str | None:
+        """Look the file over; while it is damaged nothing is deleted from it."""
+        return self._database.damage(seconds)
+
     def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
         """Delete the oldest records by age and by size; give their number."""
+        self._database.refuse_damaged()
         with self._database.reading() as connection:
             stop = max(_first_young(connection, before), _first_within(connection, max_bytes))
         deleted = 0
@@ -194,6 +234,7 @@ class SqliteLog:
         A value is overwritten in its place, filled up with zeros: if it took less room, SQLite would move records that
         are kept from page to page, and leave copies of them behind that a later call could not reach.
         """
+        self._database.refuse_damaged()
         if partition == 0 and values:
             with self._database.writing() as connection:
                 for offset, value in values.items():

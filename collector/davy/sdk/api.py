@@ -10,16 +10,16 @@ from functools import partial
 from typing import Any, Final, TypeVar, overload
 
 from davy.event import Inference
-from davy.sdk.guard import Guard, warn
+from davy.sdk.callables import portable, watched
+from davy.sdk.guard import Guard, goes_on, warn
 from davy.sdk.home import HOME
-from davy.sdk.integrations import watch_by_integration
-from davy.sdk.leaving import wait_upstream
+from davy.sdk.integrations import watch_by_integration, watch_function
+from davy.sdk.leaving import TERMINATION, wait_upstream
+from davy.sdk.options import Options
 from davy.sdk.proxy import watch_object
 from davy.sdk.scope import CURRENT, ScopeManager
-from davy.sdk.watching import Options, Watch, wrap
 
 T = TypeVar("T")
-_CAPTURE: Final = Guard("capture")
 _FEEDBACK: Final = Guard("feedback")
 _WATCH: Final = Guard("watch")
 _CONTROL: Final = Guard("control")
@@ -30,12 +30,14 @@ def watch(
     target: T,
     model: str,
     *,
-    batched: bool = False,
+    batched: bool | None = None,
     inputs: Sequence[str] | Callable[..., Mapping[str, Any]] | None = None,
     output: str | None = None,
     embedding: str | None = None,
     members: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] | None = None,
     shadow: Any = None,
+    class_names: Sequence[Any] | None = None,
+    tokenizer: Any = None,
 ) -> T: ...
 
 
@@ -44,12 +46,14 @@ def watch(
     target: None = None,
     *,
     model: str,
-    batched: bool = False,
+    batched: bool | None = None,
     inputs: Sequence[str] | Callable[..., Mapping[str, Any]] | None = None,
     output: str | None = None,
     embedding: str | None = None,
     members: Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] | None = None,
     shadow: Any = None,
+    class_names: Sequence[Any] | None = None,
+    tokenizer: Any = None,
 ) -> Callable[[T], T]: ...
 
 
@@ -57,12 +61,14 @@ def watch(
     target: Any = None,
     model: str = "",
     *,
-    batched: bool = False,
+    batched: bool | None = None,
     inputs: Any = None,
     output: str | None = None,
     embedding: str | None = None,
     members: Any = None,
     shadow: Any = None,
+    class_names: Any = None,
+    tokenizer: Any = None,
 ) -> Any:
     """Capture every call of a model; its answers and exceptions stay untouched.
 
@@ -74,10 +80,13 @@ def watch(
     model
         ``name:version``.
     batched
-        The first axis of arguments and result is the inferences; objects with ``fit`` are taken to work so.
+        The first axis of arguments and result is the inferences; objects with ``fit`` are taken to work so. A function
+        makes one inference a call when not given; a call that looks like several is counted as ``batch_as_row``, unless
+        it is False.
     inputs
         Names of the arguments to capture, or a function from the arguments to a mapping of fields; for a matrix
-        the names of its columns. All arguments by default; a mapping, row or record among them becomes its items.
+        the names of its columns. All arguments by default; a mapping, row or record among them becomes its
+        items, with the name of the argument before theirs when there are several such arguments.
     output
         Name of the output, for a model that answers with one array or number: ``"logits"``, ``"probs"``, ``"value"``.
         Told by its values when not given; logits look like any numbers.
@@ -90,6 +99,12 @@ def watch(
     shadow
         Another model, or ``{"name:version": model}``, called with copies of the same arguments in a thread of its own;
         its answer becomes an alternative. When it falls behind, calls are captured without it, and counted.
+    class_names
+        What the columns of ``probs`` or ``logits`` mean, in their order. Estimators with ``classes_``, pipelines of
+        Hugging Face and ONNX models with a ZipMap tell them on their own.
+    tokenizer
+        For a PyTorch module with ``generate``: what decodes its tokens, so that prompt and answer are captured as text
+        too.
 
     Returns
     -------
@@ -104,9 +119,10 @@ def watch(
     {'value': 42}
     """
     with _WATCH:
+        TERMINATION.attend()  # in the main thread, most likely, unlike the first capture
         if isinstance(target, str) and not model:
             target, model = None, target
-        options = Options(batched, inputs, output, embedding, members, shadow)
+        options = Options(batched, inputs, output, embedding, members, shadow, class_names, tokenizer)
         if target is None:
             return partial(watch, model=model, **options._asdict())
         return _watch(target, model, options)
@@ -157,15 +173,22 @@ def capture(
     str or None
         The id, 32 hexadecimal digits, to give `feedback` with; None when the inference was left out or dropped.
     """
-    client, low = HOME.client, -1
-    if client is not None and id is None and CURRENT.get() is None:
-        low = client.ids.admitted()
-        if low == 0:
-            return None  # sampled out
-    with _CAPTURE:
+    try:  # as `Guard` does, without its cost
+        client, low = HOME.client, -1
+        if client is not None and id is None and CURRENT.get() is None:
+            low = client.ids.admitted()
+            if low == 0:
+                return None  # sampled out
         return (client or HOME.begin()).capture(
             low, model, inputs, outputs, id, at, latency_ms, embedding, tags, group, seq, alternatives
         )
+    except BaseException as error:  # nothing of Davy's reaches the app
+        try:
+            apps = goes_on("capture", error)
+        except RecursionError:  # no frame is left to say so in
+            apps = isinstance(error, KeyboardInterrupt)
+        if apps:
+            raise
     return None
 
 
@@ -177,11 +200,12 @@ def context(
     tags: Mapping[str, Any] | None = None,
     at: int | None = None,
 ) -> ScopeManager:
-    """Give every inference captured inside a ``with`` the same id, group, sequence number, tags and event time.
+    """Set the id, group, sequence number, tags and event time of every inference captured inside a ``with``.
 
     Contexts nest: tags are merged, the rest is replaced. They follow threads and asyncio tasks as contextvars do.
-    Give an `id` only around one inference: a second one of the same id is taken for a duplicate. `at` is for traffic
-    that is played again: when it happened, nanoseconds since the epoch, instead of now.
+    Of several inferences of one model the first has the `id`, and the others have ids made of it, the same ones every
+    time, which end in the same 16 digits; all are stored. `at` is for traffic that is played again: when it happened,
+    nanoseconds since the epoch, instead of now.
     """
     return ScopeManager(id, group, seq, tags, at)
 
@@ -224,11 +248,12 @@ def init(
         Settings of ``[sdk]`` by name (``sample_rate=0.1``), others by dotted key (``**{"gateway.api_key": "…"}``).
     """
     with _CONTROL:
+        TERMINATION.attend()
         HOME.replace(overrides if url is None else {**overrides, "url": url}, before_capture)
 
 
 def pseudonym(value: Any) -> str:
-    """Give 32 hexadecimal digits that stand for a value: equal values have equal ones, and nobody can go back.
+    """Return 32 hexadecimal digits that stand for a value: equal values have equal ones, and nobody can go back.
 
     Made with the secret ``sdk.salt``; without one, pseudonyms of different processes have nothing in common. A value
     that has no bytes gets a pseudonym nothing else has.
@@ -254,16 +279,19 @@ def flush(timeout: float = 5.0) -> bool:
 
 
 def stats() -> dict[str, Any]:
-    """Give the accounts of this process.
+    """Return the accounts of this process.
 
     Returns
     -------
     dict
         ``captured``, ``sampled_out``, ``thinned`` (left out because of overload), ``rate`` (in force), ``sent``,
-        ``dropped`` (by reason), ``incomplete`` (sent without a payload or a shadow's answer, by reason), ``depth`` and
+        ``dropped`` (by reason), ``incomplete`` (sent without a payload, a shadow's answer or inputs, or not
+        understood, by reason), ``misread`` (those that were not understood, by model and reason), ``depth`` and
         ``depth_bytes`` (waiting; bytes in memory), ``spooled`` (of depth, on disk), ``oldest_age_seconds``,
-        ``retries``, ``not_watchable``, ``integration_failed`` (what a framework's integration could not do), and
-        ``feedback`` with accounts of its own.
+        ``retries``, ``log_replaced`` (how often the log's file was moved or deleted, and sending went on in a new one),
+        ``left_out`` (values that could not travel, by model, field and reason; their inferences were
+        sent without them), ``not_watchable``, ``integration_failed`` (what a framework's integration could not do),
+        and ``feedback`` with accounts of its own.
         Always ``captured == sent + sum(dropped.values()) + depth``.
     """
     with _CONTROL:
@@ -289,11 +317,16 @@ def shutdown(timeout: float | None = None) -> None:
             sender.stop(max(0.0, deadline - time.monotonic()))
 
 
+def _watch_function(target: Any, model: str, options: Options) -> Any:
+    call = watch_function(target, model, options).wrap(target)
+    return watched(target, call, partial(portable, _watch_function, target, model, options))
+
+
 def _watch(target: Any, model: str, options: Options) -> Any:
     if isinstance(target, (staticmethod, classmethod)):
         return type(target)(_watch(target.__func__, model, options))
     if inspect.isroutine(target) or isinstance(target, partial):
-        return wrap(target, Watch(target, model, options))
+        return _watch_function(target, model, options)
     if not isinstance(target, type):
         found = watch_by_integration(target, model, options)
         if found is not None:

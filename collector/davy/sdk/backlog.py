@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from davy.config import SdkSettings
 from davy.errors import SettingError
 from davy.event import FEEDBACK
 from davy.log import Message
@@ -17,6 +16,7 @@ from davy.sdk.outlet import Outlet
 from davy.sdk.parcels import Parcel
 
 if TYPE_CHECKING:
+    from davy.config import SdkSettings
     from davy.sdk.journal import Entry
     from davy.sdk.spool import Spool
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from davy.codec import refer
-from davy.event import BlobRef, Path
+from davy.event import BlobRef, Path, Summary
 from davy.log import Message
 from davy.sdk.guard import Guard
 from davy.sdk.payload import Payload, TooLarge
@@ -28,20 +29,25 @@ PLACEHOLDER: Final = BlobRef("", 0, "")
 """What stands in a chunk until the payload's reference is known."""
 _GUARD: Final = Guard("payload_failed")
 _REMEMBERED: Final = 10_000
+_CROWDED: Final = 0.375
+"""So full a queue matters more than the size of what is stored."""
 _REMEMBERED_SECONDS: Final = 600.0
 """Less than the time for which the blob store keeps a payload that nothing refers to."""
 
 
 class Claim(NamedTuple):
-    """A field of a chunk some of whose values are stored apart: the payloads by row, and what becomes of them."""
+    """A field of a chunk some of whose values are stored apart or summarised: the payloads by row, what they become.
+
+    A payload is let go once it has become something.
+    """
 
     path: Path
-    payloads: Mapping[int, Payload]
-    references: dict[int, BlobRef | None]
+    payloads: dict[int, Payload]
+    references: dict[int, BlobRef | Summary | None]
 
 
 def held(claims: Sequence[Claim]) -> int:
-    """Give the bytes of the snapshots that claims hold."""
+    """Return the bytes of the snapshots that claims hold."""
     return sum(each.size for claim in claims for each in claim.payloads.values())
 
 
@@ -65,9 +71,11 @@ class ClaimChecks:
         """Put references into the chunks of a parcel, and what must be stored first into its `payloads`."""
         for place, claims in parcel.claims.items():
             for claim in claims:
-                if not claim.references:
-                    made = {row: self._reference(parcel, each) for row, each in claim.payloads.items()}
-                    claim.references.update(made)
+                for row, payload in list(claim.payloads.items()):
+                    found = self._reference(parcel, payload)
+                    claim.references[row] = found
+                    if claim.payloads.pop(row, None) is not None:  # the thread that stops this one may have
+                        self._let_go(parcel, payload, found)
                 parcel.loads[place] = refer(parcel.loads[place], claim.path, claim.references)
 
     def stored(self, parcel: Parcel, hash: str) -> None:
@@ -84,26 +92,36 @@ class ClaimChecks:
         for claims in parcel.claims.values():
             for claim in claims:
                 for row, found in list(claim.references.items()):
-                    if found is not None and found.hash == hash:
+                    if isinstance(found, BlobRef) and found.hash == hash:
                         claim.references[row] = None
                         self._failed(parcel.model, "payload_refused")
         self.check_in(parcel)
 
-    def _reference(self, parcel: Parcel, payload: Payload) -> BlobRef | None:
+    def _reference(self, parcel: Parcel, payload: Payload) -> BlobRef | Summary | None:
         with _GUARD:
             return self._made(parcel, payload)
         self._failed(parcel.model, "payload_failed")
         return None
 
-    def _made(self, parcel: Parcel, payload: Payload) -> BlobRef:
-        data, media_type = payload.make()
-        if len(data) > self._most_bytes:
+    def _made(self, parcel: Parcel, payload: Payload) -> BlobRef | Summary:
+        found = payload.make(parcel.lane.fullness() > _CROWDED)
+        if isinstance(found, Summary):
+            return found
+        if len(found.data) > self._most_bytes:
             raise TooLarge(
-                "payload", f"{len(data)} bytes", f"at most {self._most_bytes}; see sdk.payload_bytes"
+                "payload", f"{len(found.data)} bytes", f"at most {self._most_bytes}; see sdk.payload_bytes"
             )
         from davy.blobs import reference
 
-        found = reference(data, media_type)
-        if time.monotonic() - self._stored.get(found.hash, -_REMEMBERED_SECONDS) >= _REMEMBERED_SECONDS:
-            parcel.payloads[found.hash] = Message(PAYLOADS, media_type, data)
-        return found
+        named = reference(found.data, found.media_type)
+        if time.monotonic() - self._stored.get(named.hash, -_REMEMBERED_SECONDS) >= _REMEMBERED_SECONDS:
+            parcel.payloads[named.hash] = Message(PAYLOADS, found.media_type, found.data)
+        return replace(named, about=found.about)
+
+    @staticmethod
+    def _let_go(parcel: Parcel, payload: Payload, found: BlobRef | Summary | None) -> None:
+        """Release the room of a snapshot at once: what was made of it is smaller, and much may wait for it."""
+        kept = found.length if isinstance(found, BlobRef) else 0
+        spare = max(0, payload.size - kept)
+        parcel.size -= spare
+        parcel.lane.release(spare)

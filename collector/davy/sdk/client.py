@@ -6,33 +6,42 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from davy.codec import dump
-from davy.config import Settings
+from davy.codec import Chunk, Layout, Recipe, Snapshot, dump, without
 from davy.errors import InvalidInference
-from davy.event import Array, Feedback
+from davy.event import MODEL_NAME, Array, Feedback
+from davy.fields import Unfit, plain
+from davy.fields.losses import INCOMPLETE, NO_INPUTS, REMEDIES, are_lost, read_loss
 from davy.sdk.claims import held
 from davy.sdk.encoding import Encoding, Hook, HookFailed
 from davy.sdk.fields import Columns
+from davy.sdk.guard import warn
 from davy.sdk.ids import Ids, join, join_many, parse
 from davy.sdk.payload import TooLarge
 from davy.sdk.pseudonyms import pseudonym
+from davy.sdk.report import LeftOut
 from davy.sdk.sampling import Sampler
 from davy.sdk.scope import CURRENT, Scope
 from davy.sdk.sender import Sender
 from davy.sdk.shaping import Shaper
+from davy.sdk.shortcut import Shortcut
 from davy.sdk.sink import Sink
 from davy.sdk.thinning import Thinning
 
-_MODEL: Final = re.compile(r"[^:\s]{1,200}:[^\s]{1,200}")
-_MODEL_RULE: Final = "name models 'name:version', without spaces"
+if TYPE_CHECKING:
+    from davy.config import Settings
+
+_MODEL: Final = re.compile(MODEL_NAME)
+_MODEL_RULE: Final = "name models 'name:version', without spaces and control characters"
 _MODELS: Final = 1024
 _NO_SCOPE: Final = Scope()
+_TEXT: Final[set[type]] = {str}
+_NOT_ADDED: Final[tuple[Any, list[Any]]] = ((), [])
 
 
 class InvalidModel(InvalidInference):
@@ -86,11 +95,16 @@ class Client:
         self._salt = settings.sdk.salt
         self._off = off
         self._sampler = Sampler(settings.sdk.sample_rate)
-        self._encoding = Encoding(settings.sdk, Shaper(settings.sdk, payloads=payloads), before_capture)
+        shaper = Shaper(settings.sdk, payloads=payloads)
+        self._encoding = Encoding(settings.sdk, shaper, before_capture)
         self._models: set[str] = set()
+        self._left_out = LeftOut()
+        self._misread = LeftOut()
+        self.naming = self._encoding.naming
         self.ids = Ids(self._sampler)
         self.sender = Sender(open_sink, settings.sdk, _source, random or _random)
         self.bulk = self.sender.bulk
+        shaper.room = lambda: self.bulk.room
         self._thinning = Thinning(self.bulk, self._sampler)
 
     def capture(
@@ -120,7 +134,7 @@ class Client:
                 self.bulk.drop(self._known(model), self._off)
                 return None
             now = time.time_ns()
-            raw = join(now, low) if low > 0 else self._given_id(now, id)
+            raw = join(now, low) if low > 0 else self._given_id(now, model, id)
             if raw is None:
                 return None
             sampler = self._thinning.at(now)
@@ -140,8 +154,107 @@ class Client:
             raise
         self.sender.ensure()
         chunk, claims = encoded
+        if chunk.lost:
+            self._tell(model, chunk.lost)
+            self._without_inputs(model, [chunk])
         size = chunk.size + held(claims) if claims else chunk.size
         return raw.hex() if self.bulk.put(chunk, model, 1, size, now, claims) else None
+
+    def capture_again(
+        self, short: Shortcut, values: Sequence[Any], latency_ms: float, scope: Scope | None
+    ) -> bool:
+        """Queue one inference of a watched call by its short way, in the scope around it.
+
+        False when that takes `capture`: nothing is counted then, and no id is used up.
+        """
+        now, sampler = time.time_ns(), self._sampler
+        if self._thinning.at(now) is not sampler:
+            return False
+        at, given = now, None
+        if scope is None:
+            layout = short.layout()
+        else:
+            added, more = scope.fields()
+            layout, values = short.layout(added), [*values, *more]
+            if scope.at is not None:
+                at = scope.at
+        if layout is None:
+            return False
+        if scope is not None:
+            given = scope.take(layout.model)
+        if given is None:
+            low = self.ids.admitted()
+            if low == 0:
+                return True  # sampled out
+            raw = join(now, low)
+        elif sampler.keeps(int.from_bytes(given[8:], "big")):
+            raw = given
+        else:
+            self.bulk.skip()
+            return True
+        try:
+            chunk = self._encoding.again(layout, raw, at, sampler.rate, values, latency_ms)
+        except BaseException as error:
+            self.lose(layout.model, error)
+            raise
+        if chunk is None:
+            if scope is not None and given is not None:
+                scope.put_back(layout.model, given)
+            else:
+                self.ids.put_back(low)
+            return False
+        self.sender.ensure()
+        self.bulk.put(chunk, layout.model, 1, chunk.size, now)
+        return True
+
+    def capture_copy(
+        self,
+        short: Shortcut,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        result: Any,
+        latency_ms: float,
+        scope: Scope | None,
+    ) -> bool:
+        """Do as `capture_again` for a call whose values `short` only copies: they are encoded when they are sent."""
+        now, sampler = time.time_ns(), self._sampler
+        if self._thinning.at(now) is not sampler:
+            return False
+        added, more = _NOT_ADDED if scope is None else scope.fields()
+        recipe = short.recipes.get(added) or short.recipe(added)
+        if recipe is None or recipe.layout.stale:
+            return False
+        if more and {*map(type, more)} != _TEXT:
+            return False
+        values = short.copies(args, kwargs, result)
+        if values is None:
+            return False
+        at, size, given = now, recipe.size, None
+        if scope is not None:
+            at = now if scope.at is None else scope.at
+            values = (*values, *more)
+            size += sum(map(len, more))
+            given = scope.take(recipe.layout.model)
+        if given is None:
+            low = self.ids.admitted()
+            if low == 0:
+                return True  # sampled out
+            given = join(now, low)
+        elif not sampler.keeps(int.from_bytes(given[8:], "big")):
+            self.bulk.skip()
+            return True
+        if self.sender.runs_in != os.getpid():
+            self.sender.ensure()
+        self.bulk.put(Snapshot(recipe, given, at, latency_ms, values), recipe.layout.model, 1, size, now)
+        return True
+
+    def recipe(self, layout: Layout, labels: Sequence[int]) -> Recipe | None:
+        """Return how snapshots of a layout are encoded; None when `capture_copy` cannot do for them."""
+        return self._encoding.recipe(layout, self._sampler.rate, labels)
+
+    def layout_of(self, model: str, inputs: int, outputs: int, names: list[Any]) -> Layout | None:
+        """Return the layout in force for fields of these names; None when `capture_again` cannot do for them."""
+        return self._encoding.layout_of(model, inputs, outputs, names)
 
     def capture_batch(
         self,
@@ -158,7 +271,7 @@ class Client:
                 self.bulk.drop(self._known(model), self._off, count)
                 return
             now, scope = time.time_ns(), CURRENT.get() or _NO_SCOPE
-            own = scope.take() if count == 1 else None
+            own = scope.take(model) if count == 1 else None
             if own is not None:
                 ids, lows = own, np.frombuffer(own, ">u8")[1:].astype(np.uint64)
             else:
@@ -180,14 +293,48 @@ class Client:
             raise
         self.sender.ensure()
         for chunk, claims in encoded:
+            if chunk.lost:
+                self._tell(model, chunk.lost)
             self.bulk.put(chunk, model, chunk.count, chunk.size + held(claims), now, claims)
+        self._without_inputs(model, [chunk for chunk, _ in encoded])
+
+    def describe(self, model: str, outputs: Mapping[str, Any]) -> None:
+        """Say what the outputs of all inferences of a model share from now on: ``class_names``."""
+        self._encoding.describe(model, outputs)
+
+    def misread(self, model: str, reason: str, count: int = 1) -> None:
+        """Count calls of which something, or all, was not understood, and say so."""
+        self.bulk.note(model, reason, count)
+        self._misread.add(f"{model}: {reason}", count)
+        warn(reason, f"a call of {model} was {INCOMPLETE[reason]}", model)
+
+    def _without_inputs(self, model: str, chunks: Sequence[Chunk]) -> None:
+        """Count inferences all of whose inputs were left out; of a batch the first chunk tells what was."""
+        if any(chunk.lost and are_lost("inputs", chunk.lost) for chunk in chunks):
+            count = sum(without(chunk, "inputs") for chunk in chunks)
+            if count:
+                self.misread(model, NO_INPUTS, count)
+
+    def leave_out(self, model: str, name: str, reason: str, count: int) -> None:
+        """Count values that an integration leaves out of what it reads, `count` rows of them."""
+        lost = {self._encoding.loss(model, name, reason): count}
+        self.sender.owe(model, lost)
+        self._tell(model, lost)
+
+    def _tell(self, model: str, lost: Mapping[str, int]) -> None:
+        """Count values that were left out, and say so: the envelope tells the log, this the app."""
+        for text, count in lost.items():
+            name, reason = read_loss(text) or ("", text)
+            self._left_out.add(f"{model} {name}: {reason}", count)
+            remedy = REMEDIES.get(reason, reason)
+            warn(text, f"{name} of {model} is left out, in whole or in part: {remedy}", model)
 
     def lose(self, model: Any, error: BaseException, count: int = 1) -> None:
         """Count what an error kept from being queued."""
         self.bulk.drop(self._known(model), _reason(error), count)
 
     def pseudonym(self, value: Any) -> str:
-        """Give the pseudonym of a value, made with the salt of the settings."""
+        """Return the pseudonym of a value, made with the salt of the settings."""
         return pseudonym(value, self._salt)
 
     def feedback(self, id: Any, truth: Any, kind: str, model: str) -> None:
@@ -198,7 +345,9 @@ class Client:
                 lane.drop("", self._off or "no_id")
                 return
             now = time.time_ns()
-            found = Feedback(parse(id), truth, now, _exact("kind", kind), _exact("model", model), _source())
+            found = Feedback(
+                parse(id), plain(truth), now, _exact("kind", kind), _exact("model", model), _source()
+            )
             value = dump(found)
             if len(value) > self._limit:
                 raise TooLarge("truth", f"{len(value)} bytes", f"at most {self._limit}")
@@ -208,10 +357,10 @@ class Client:
         self.sender.ensure()
         lane.put(value, found.model, 1, len(value), now)
 
-    def _given_id(self, now: int, id: Any) -> bytes | None:
+    def _given_id(self, now: int, model: str, id: Any) -> bytes | None:
         scope = CURRENT.get()
         if id is None and scope is not None:
-            id = scope.take()
+            id = scope.take(model)
         if id is None:
             low = self.ids.admitted()
             return join(now, low) if low else None
@@ -222,9 +371,15 @@ class Client:
         return None
 
     def stats(self) -> dict[str, Any]:
-        """Give the accounts."""
+        """Return the accounts."""
         found, rate = self.sender.stats(), self._thinning.at(time.time_ns()).rate
-        return {**found, "sampled_out": found["sampled_out"] + self.ids.left_out, "rate": rate}
+        return {
+            **found,
+            "sampled_out": found["sampled_out"] + self.ids.left_out,
+            "rate": rate,
+            "left_out": self._left_out.counts(),
+            "misread": self._misread.counts(),
+        }
 
     def _sample(self, model: str, lows: Array, now: int) -> tuple[NDArray[np.bool_], float]:
         kept, sampler = self._sampler.keeps_each(lows), self._thinning.at(now)
@@ -258,6 +413,8 @@ def _moment(now: int) -> int:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, Unfit) and error.reason == "size":
+        return "too_large"
     return next(reason for kind, reason in _REASONS if isinstance(error, kind))
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
-from davy.config import SdkSettings, Settings, load
 from davy.errors import DavyError, LogError
 from davy.sdk.client import Client
 from davy.sdk.encoding import Hook
@@ -16,7 +15,6 @@ from davy.sdk.guard import Guard, describe, warn
 from davy.sdk.sink import Sink, prepare, takes_payloads
 
 _GUARD: Final = Guard("disabled")
-_SDK_SETTINGS: Final = frozenset(field.name for field in fields(SdkSettings))
 
 
 class Home(ForkSafe):
@@ -34,7 +32,7 @@ class Home(ForkSafe):
         self._lock = threading.RLock()
 
     def begin(self) -> Client:
-        """Give the client, made from the settings of this process when there is none."""
+        """Return the client, made from the settings of this process when there is none."""
         with self._lock:
             if self.client is None:
                 self.client = _build({})
@@ -49,9 +47,16 @@ class Home(ForkSafe):
 
 
 def _build(overrides: Mapping[str, Any], before_capture: Hook | None = None) -> Client:
+    from davy.config import (  # a third of the time that importing the SDK would take
+        SdkSettings,
+        Settings,
+        load,
+    )
+
     with _GUARD:
         try:
-            found = {f"sdk.{key}" if key in _SDK_SETTINGS else key: value for key, value in overrides.items()}
+            own = {field.name for field in fields(SdkSettings)}
+            found = {f"sdk.{key}" if key in own else key: value for key, value in overrides.items()}
             settings = load(overrides=found)
             return Client(
                 settings,

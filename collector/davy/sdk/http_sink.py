@@ -13,6 +13,7 @@ from davy.errors import LogError, Refused, SettingError
 from davy.event import FEEDBACK, INFERENCES
 from davy.log import Message
 from davy.sdk.sink import PAYLOADS, Later
+from davy.secret import Secret
 
 _ROUTES: Final = {INFERENCES: "/v1/envelopes", FEEDBACK: "/v1/feedback", PAYLOADS: "/v1/payloads"}
 _MEDIA_TYPES: Final = {
@@ -22,6 +23,10 @@ _MEDIA_TYPES: Final = {
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_BYTES: Final = 64 * 1024
 _LONGEST_RETRY_AFTER: Final = 300.0
+_UNAUTHORISED: Final = {
+    401: "the key is missing, unknown or ended",
+    403: "the key may not write",
+}
 
 
 class HttpSink:
@@ -32,7 +37,7 @@ class HttpSink:
     url
         ``http://host:port`` or ``https://host:port``, with a path before ``/v1`` if the gateway has one.
     api_key
-        Sent as ``Authorization: Bearer …`` unless empty.
+        Sent as ``Authorization: Bearer …`` unless empty; looked at before every request, so that it may change.
 
     Raises
     ------
@@ -42,7 +47,7 @@ class HttpSink:
 
     together = 1
 
-    def __init__(self, url: str, api_key: str = "") -> None:
+    def __init__(self, url: str, api_key: Secret | None = None) -> None:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
@@ -53,7 +58,7 @@ class HttpSink:
         self._kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._host, self._port, self._path = host, port, parts.path.rstrip("/")
         self._name = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
-        self._headers = {"User-Agent": "davy"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
+        self._key = api_key or Secret()
         self._connection: HTTPConnection | None = None
 
     def append(self, messages: Sequence[Message], *, timeout: float = 30.0) -> None:
@@ -64,7 +69,7 @@ class HttpSink:
         Refused
             The gateway answered that it will never take this message.
         Later
-            It asks to wait.
+            It asks to wait, or for another key.
         LogError
             It cannot be reached, or did not answer within `timeout` seconds.
         """
@@ -100,9 +105,10 @@ class HttpSink:
             connection.connect()
             self._connection = connection
         connection.sock.settimeout(_left(deadline))
-        connection.request(
-            "POST", f"{self._path}{route}", message.value, {**self._headers, "Content-Type": media_type}
-        )
+        headers = {"User-Agent": "davy", "Content-Type": media_type}
+        if key := self._key.current():
+            headers["Authorization"] = f"Bearer {key}"
+        connection.request("POST", f"{self._path}{route}", message.value, headers)
         connection.sock.settimeout(_left(deadline))
         answer = connection.getresponse()
         answer.read(_ANSWER_BYTES)
@@ -116,6 +122,9 @@ class HttpSink:
         if status in {408, 429} or status >= 500:
             seconds = _seconds(retry_after)
             raise Later(self._name, status, f"will be tried again in {seconds:g} s or more", seconds)
+        if status in _UNAUTHORISED:  # says something of the sender and nothing of the message
+            remedy = f"{_UNAUTHORISED[status]}; kept and tried again: give a good one (davy keys)"
+            raise Later(self._name, status, remedy, _seconds(retry_after), reason="unauthorised")
         raise Refused(self._name, status, "the gateway's answer says why; see davy doctor")
 
     def _unreachable(self, error: Exception) -> LogError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import threading
 from typing import Any, Final
@@ -20,6 +21,13 @@ _VARIANT: Final = 1 << 63
 _DRAWN_AT_ONCE: Final = 512
 _RESERVE: Final = 4096
 """Drawn from the system at once: the call lets go of the interpreter's lock, which another thread may then take."""
+_GIVE: Final = "give 16 bytes, a UUID or 32 hexadecimal digits"
+_TEXT: Final = re.compile(
+    r"(urn:uuid:)?(?P<brace>\{)?"
+    r"(?P<digits>[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+    r"(?(brace)\})",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 class Ids(ForkSafe):
@@ -51,6 +59,10 @@ class Ids(ForkSafe):
             except IndexError:
                 self._draw()
 
+    def put_back(self, low: int) -> None:
+        """Take back what `admitted` gave last: no inference got it, and the next one does."""
+        self._drawn.append(low)
+
     @property
     def left_out(self) -> int:
         """How many times `admitted` gave 0."""
@@ -77,7 +89,8 @@ class Ids(ForkSafe):
 
 def join(now: int, low: int) -> bytes:
     """Put an id together from a time in nanoseconds and a low half."""
-    return _PACK(_high(now), low)
+    milliseconds, rest = divmod(now, 1_000_000)
+    return _PACK(milliseconds << 16 | 0x7000 | (rest << 12) // 1_000_000, low)
 
 
 def join_many(now: int, lows: Array) -> bytes:
@@ -88,7 +101,9 @@ def join_many(now: int, lows: Array) -> bytes:
 
 
 def parse(id: Any) -> bytes:
-    """Read an id given as 16 bytes, a UUID or 32 hexadecimal digits.
+    """Read an id given as 16 bytes, a UUID, or text: 32 hexadecimal digits of either case.
+
+    Text may have what a UUID has around its digits: hyphens, braces, ``urn:uuid:``.
 
     Raises
     ------
@@ -97,17 +112,22 @@ def parse(id: Any) -> bytes:
 
     Examples
     --------
-    >>> parse("00112233445566778899aabbccddeeff")[:4].hex()
-    '00112233'
+    >>> parse("00112233445566778899aabbccddeeff") == parse("{00112233-4455-6677-8899-AABBCCDDEEFF}")
+    True
     """
     if isinstance(id, UUID):
         return id.bytes
+    if isinstance(id, str):
+        match = _TEXT.fullmatch(id.strip())
+        if match is None:
+            raise InvalidInference("id", id[:100], _GIVE)
+        return bytes.fromhex(match["digits"].replace("-", ""))
     try:
-        found = bytes.fromhex(id.replace("-", "")) if isinstance(id, str) else bytes(memoryview(id))
-    except (TypeError, ValueError):
+        found = bytes(memoryview(id))
+    except TypeError:
         found = b""
     if len(found) != 16:
-        raise InvalidInference("id", type(id).__name__, "give 16 bytes, a UUID or 32 hexadecimal digits")
+        raise InvalidInference("id", type(id).__name__, _GIVE)
     return found
 
 

@@ -123,7 +123,7 @@ class Journal:
         return entry
 
     def oldest_segment(self) -> int:
-        """Give the number of records in the segment that ends first."""
+        """Return the number of records in the segment that ends first."""
         first = self._entries[0].segment
         return sum(entry.segment == first for entry in self._entries)
 

@@ -42,7 +42,7 @@ class Lane(ForkSafe):
     """
 
     __slots__ = (
-        "_captured", "_closed", "_company", "_drained_to", "_dropped", "_entered", "_items", "_lock",
+        "_captured", "_closed", "_company", "_drained_to", "_dropped", "_entered", "_held_until", "_items", "_lock",
         "_most_bytes", "_most_rows", "_noted", "_oldest", "_prefix", "_report", "_sampled_out", "_sending", "_sent",
         "_settled", "_settled_to", "_spooled", "_wake", "_wake_rows", "_wake_size", "_weight", "full", "rows", "size",
     )  # fmt: skip
@@ -78,12 +78,15 @@ class Lane(ForkSafe):
         self.full, self._wake_rows, self._wake_size = False, 0, 0
         self._captured = self._sampled_out = self._sent = 0
         self._entered = self._drained_to = self._settled_to = self._oldest = 0
+        self._held_until = 0.0
         self._dropped: Counter[str] = Counter()
         self._noted: Counter[str] = Counter()
 
     def put(self, load: Any, model: str, count: int, size: int, at: int, claims: Sequence[Any] = ()) -> bool:
         """Queue an item; false when it was dropped and counted."""
         with self._lock:
+            if self._held_until:
+                self._settled.wait_for(self._is_open, max(0.0, self._held_until - time.monotonic()))
             rows, total = self.rows + count, self.size + size
             if self._closed:
                 return self._refuse(model, self._closed, count)
@@ -124,7 +127,7 @@ class Lane(ForkSafe):
         return max(self.rows / self._most_rows, self.size / self._most_bytes)
 
     def at_fullness(self, share: float) -> tuple[float, float]:
-        """Give the inferences and the bytes at which the lane is so full."""
+        """Return the inferences and the bytes at which the lane is so full."""
         return share * self._most_rows, share * self._most_bytes
 
     @property
@@ -161,6 +164,18 @@ class Lane(ForkSafe):
                 self._settled_to = self._drained_to
                 self._settled.notify_all()
 
+    def release(self, size: int) -> None:
+        """Release bytes that something drained no longer holds; it is not settled yet."""
+        with self._lock:
+            if not self._closed:
+                self.size -= size
+                self._wake_size -= size
+
+    @property
+    def room(self) -> int:
+        """How many bytes are left until the lane is a quarter full; from a half on the rate falls."""
+        return max(0, self._most_bytes // 4 - self.size)
+
     def unspool(self, model: str, count: int, reason: str = "") -> None:
         """Count what the spool held as sent or, with a reason, as dropped."""
         with self._lock:
@@ -172,6 +187,22 @@ class Lane(ForkSafe):
         with self._lock:
             self._captured += count
             self._spooled += count
+
+    def hold(self, seconds: float) -> int:
+        """Let `put` wait until the lane is closed or let go of, so long at most; return a mark for `wait_settled`.
+
+        For the moment before a signal ends the process: the threads of the app are still there, and whatever they are
+        answered with has been captured and is then lost.
+        """
+        with self._lock:
+            self._held_until = time.monotonic() + seconds
+            return self._entered
+
+    def let_go(self) -> None:
+        """Take what waits in `put`."""
+        with self._lock:
+            self._held_until = 0.0
+            self._settled.notify_all()
 
     def close(self, reason: str) -> None:
         """Drop what is left, and all that comes, for `reason`."""
@@ -191,14 +222,19 @@ class Lane(ForkSafe):
             self._settled_to = self._entered
             self._settled.notify_all()
 
-    def wait_settled(self, timeout: float) -> bool:
-        """Wait until everything queued before this call was sent or dropped; false when `timeout` came first."""
+    def reopen(self) -> None:
+        """Take what comes again."""
+        with self._lock:
+            self._closed = ""
+
+    def wait_settled(self, timeout: float, mark: int | None = None) -> bool:
+        """Wait until everything queued before `mark`, now by default, was sent or dropped; false if it takes longer."""
         with self._settled:
-            mark = self._entered
+            mark = self._entered if mark is None else mark
             return self._settled.wait_for(lambda: self._settled_to >= mark, timeout)
 
     def stats(self) -> dict[str, Any]:
-        """Give the accounts."""
+        """Return the accounts."""
         with self._lock:
             oldest = self._oldest if self._sending else self._items[0][4] if self._items else 0
             return {
@@ -212,6 +248,9 @@ class Lane(ForkSafe):
                 "spooled": self._spooled,
                 "oldest_age_seconds": (time.time_ns() - oldest) / 1e9 if oldest else 0.0,
             }
+
+    def _is_open(self) -> bool:
+        return bool(self._closed) or not self._held_until
 
     def _look_ahead(self, count: int, size: int) -> None:
         """Set when the sender is told next: when an envelope is full, and after that not before it drains."""

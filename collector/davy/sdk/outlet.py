@@ -56,6 +56,11 @@ class Outlet(ForkSafe):
         """How many messages to offer at once; one while the sink is not open."""
         return 1 if self._sink is None else self._sink.together
 
+    @property
+    def replaced(self) -> int:
+        """How often another log took the place of the one the sink wrote to."""
+        return getattr(self._sink, "replaced", 0)
+
     def offer(self, messages: Sequence[Message], timeout: float) -> str | None:
         """Try to store messages.
 
@@ -71,7 +76,7 @@ class Outlet(ForkSafe):
             warn(REFUSED, describe(error))
             return REFUSED
         except (DavyError, OSError) as error:
-            warn("retry", describe(error))
+            warn(getattr(error, "reason", "retry"), describe(error))
             self.retries += 1
             self.next_try = time.monotonic() + self._wait_seconds(getattr(error, "seconds", 0.0))
             return None
@@ -82,6 +87,7 @@ class Outlet(ForkSafe):
         """Let go of the sink."""
         if self._sink is not None:
             self._sink.close(timeout=timeout)
+            self._sink = None
 
     def _open(self) -> Sink:
         try:

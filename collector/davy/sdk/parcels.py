@@ -20,8 +20,8 @@ ENVELOPE_BYTES: Final = 900_000
 class Parcel:
     """One message on its way, the lane that accounts for it and the payloads that must be stored before it.
 
-    `loads` are the chunks of an envelope, or the bytes of one feedback; `claims` are the claims of each load by its
-    place, and `payloads` what becomes of them; see `davy.sdk.claims`.
+    `loads` are the chunks and snapshots of an envelope, or the bytes of one feedback; `claims` are the claims of each
+    load by its place, and `payloads` what becomes of them; see `davy.sdk.claims`.
     """
 
     lane: Lane

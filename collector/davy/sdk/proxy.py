@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import MethodType
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from davy.sdk.callables import portable, watched
 from davy.sdk.guard import Guard
-from davy.sdk.watching import Options, Watch, wrap
+from davy.sdk.options import Options
+from davy.sdk.predicting import PredictorWatch
+from davy.sdk.watching import Watch
 
 _SLOTS: Final = ("_davy_given", "_davy_target", "_davy_watches")
-_KEPT: Final = {
+KEPT: Final = {
     "__class__", "__new__", "__init__", "__del__", "__getattribute__", "__getattr__", "__setattr__", "__delattr__",
     "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__",
     "__init_subclass__", "__subclasshook__", "__class_getitem__", "__instancecheck__", "__subclasscheck__",
@@ -49,6 +53,11 @@ class WatchedObject:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._davy_target, name)
+        found = self._davy_watches.get(name)
+        if found is not None and type(value) is MethodType and value == found.method:
+            return (
+                found.wrapped
+            )  # each look at an attribute makes another method of the same object and function
         return _watched(self, name, value) if name in self._davy_given.plan and callable(value) else value
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -67,20 +76,22 @@ class WatchedObject:
         return watch_object(copy.deepcopy(self._davy_target, memo), *self._davy_given)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return watch_object, (self._davy_target, *self._davy_given)
+        return portable(watch_object, self._davy_target, *self._davy_given)
 
 
 def watch_object(target: Any, model: str, options: Options, plan: Plan | None = None) -> Any:
-    """Give a stand-in for `target`, by default one whose predictions are captured, or its calls when it has none."""
+    """Return a stand-in for `target`, by default one whose predictions are captured, or its calls when it has none."""
     if plan is None:
-        plan = _PREDICTS if hasattr(target, "predict") or hasattr(target, "predict_proba") else _CALLED
+        predicts = hasattr(target, "predict") or hasattr(target, "predict_proba")
+        plan = {**(_PREDICTS if predicts else {}), **(_CALLED if callable(target) else {})}
     kind: type = type(target)
     return _class_for(kind)(target, model, options, plan)
 
 
 def _read_answers(target: Any, method: Callable[..., Any], model: str, options: Options) -> Watch:
-    output = "label" if hasattr(target, "classes_") else None
-    return _read_rows(target, method, model, options, output=output)
+    classes = getattr(target, "classes_", None)
+    output = None if classes is None else "label"
+    return _read_rows(target, method, model, options, output=output, classes=classes)
 
 
 def _read_probabilities(target: Any, method: Callable[..., Any], model: str, options: Options) -> Watch:
@@ -91,9 +102,12 @@ def _read_probabilities(target: Any, method: Callable[..., Any], model: str, opt
 def _read_rows(
     target: Any, method: Callable[..., Any], model: str, options: Options, **outputs: Any
 ) -> Watch:
-    batched = hasattr(target, "fit") or hasattr(target, "predict_proba")
     columns = getattr(target, "feature_names_in_", None)
-    return Watch(method, model, options, batched=batched, columns=columns, **outputs)
+    if hasattr(target, "fit") and options.batched is None:
+        return Watch(method, model, options, batched=True, columns=columns, **outputs)
+    if hasattr(target, "fit") or hasattr(target, "predict_proba"):
+        return PredictorWatch(method, model, options, columns=columns, **outputs)
+    return Watch(method, model, options, columns=columns, **outputs)
 
 
 _PREDICTS: Final[Plan] = {"predict": _read_answers, "predict_proba": _read_probabilities}
@@ -102,7 +116,7 @@ _CALLED: Final[Plan] = {"__call__": _read_answers}
 
 @lru_cache(maxsize=256)
 def _class_for(kind: type) -> type[WatchedObject]:
-    names = {name for name in dir(kind) if name.startswith("__") and name.endswith("__")} - _KEPT
+    names = {name for name in dir(kind) if name.startswith("__") and name.endswith("__")} - KEPT
     body: dict[str, Any] = {name: _forward(name) for name in names if callable(getattr(kind, name, None))}
     body |= {
         "__slots__": (),
@@ -124,12 +138,26 @@ def _forward(name: str) -> Callable[..., Any]:
     return special
 
 
+class _Watched(NamedTuple):
+    watch: Watch
+    method: Callable[..., Any]
+    wrapped: Callable[..., Any]
+
+
 def _watched(proxy: Any, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     with _GUARD:
-        watch = proxy._davy_watches.get(name)
-        if watch is None:
+        found: _Watched | None = proxy._davy_watches.get(name)
+        if found is not None and found.method is method:
+            return found.wrapped
+        if found is None:
             model, options, plan = proxy._davy_given
             watch = plan[name](proxy._davy_target, method, model, options.for_method(name))
-            proxy._davy_watches[name] = watch
-        return wrap(method, watch)
+        else:
+            watch = found.watch
+        target, given = proxy._davy_target, proxy._davy_given
+        wrapped: Callable[..., Any] = watched(
+            method, watch.wrap(method), lambda: (getattr, (watch_object(target, *given), name))
+        )
+        proxy._davy_watches[name] = _Watched(watch, method, wrapped)
+        return wrapped
     return method

@@ -21,7 +21,7 @@ _OWN_SALT: Final = os.urandom(32)
 
 
 def pseudonym(value: Any, salt: str) -> str:
-    """Give 32 hexadecimal digits that stand for a value.
+    """Return 32 hexadecimal digits that stand for a value.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class ClientReport(ForkSafe):
                 self._due.setdefault(model if known else "", Counter())[reason] += count
 
     def take(self, model: str) -> dict[str, int]:
-        """Give what is to be told with an envelope of `model`, which is then told unless `give_back` follows."""
+        """Return what is to be told with an envelope of `model`, which is then told unless `give_back` follows."""
         with self._lock:
             return dict(self._due.pop(model, Counter()) + self._due.pop("", Counter()))
 
@@ -51,3 +51,28 @@ class ClientReport(ForkSafe):
         """Take up again what an envelope should have told that was not stored."""
         for reason, count in report.items():
             self.owe(model, reason, count)
+
+
+class LeftOut(ForkSafe):
+    """Counts values that were left out of what this process sent, for the app: the envelopes tell the log."""
+
+    __slots__ = ("_counts", "_lock")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget everything: the parent counts what it left out."""
+        self._lock = threading.RLock()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, what: str, count: int) -> None:
+        """Count values."""
+        with self._lock:
+            self._counts[what] += count
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts by model, field and reason."""
+        with self._lock:
+            return dict(self._counts)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from davy.config import SdkSettings
 from davy.errors import SettingError
 from davy.event import Path
+from davy.fields.secrets import SecretNames
 from davy.sdk.payload import FORMATS
 
+if TYPE_CHECKING:
+    from davy.config import SdkSettings
+
 _VERBS: Final = ("inline", "blob", "summary", "hash", "drop")
+_TELLING: Final = ("inline", "blob")
+"""Verbs by which a value can be read."""
 _SECTIONS: Final = ("inputs", "outputs", "embedding", "tags", "group", "alternatives")
 _CACHED: Final = 16_384
 
@@ -23,14 +28,17 @@ class Policy(NamedTuple):
 
 
 INLINE: Final = Policy("inline")
-_DROP: Final = Policy("drop")
+DENIED: Final = Policy("deny")
+"""Of what sounds like a secret: numbers travel, anything else does not and is counted; of tags nothing does."""
+_WILD: Final = frozenset("*?.")
 
 
 class Rules:
     """Finds the policy of a field: the first rule that matches, else inline.
 
     A rule's pattern is ``SECTION.FIELD`` or ``SECTION.FIELD@MODEL`` in the style of shells; a field of an alternative
-    is ``alternatives.MODEL.FIELD``. Denied tags are rules behind all others, whose case does not matter.
+    is ``alternatives.MODEL.FIELD``. What sounds like a secret is denied, however it is spelt and wherever it lies,
+    unless a rule names it: one that lets everything through does not.
 
     Raises
     ------
@@ -39,6 +47,7 @@ class Rules:
 
     Examples
     --------
+    >>> from davy.config import SdkSettings
     >>> rules = Rules(SdkSettings(fields=(("inputs.scan@lungs:*", "blob:png"), ("inputs.*", "drop"))))
     >>> rules.of("lungs:2", ("inputs", "scan")), rules.of("lungs:2", ("inputs", "name")).verb
     (Policy(verb='blob', format='png'), 'drop')
@@ -46,9 +55,13 @@ class Rules:
 
     def __init__(self, settings: SdkSettings) -> None:
         self._rules = [_rule(pattern, policy) for pattern, policy in settings.fields]
-        self._denied = frozenset(
-            word.strip().lower() for word in settings.deny_tags.split(",") if word.strip()
-        )
+        given, answers = (SecretNames(s.split(",")) for s in (settings.deny_tags, settings.deny_outputs))
+        self._secret = {
+            "inputs": (1, given),
+            "tags": (1, given),
+            "outputs": (1, answers),
+            "alternatives": (2, answers),
+        }
         self._found: dict[tuple[str, Path], Policy] = {}
         self.formats = frozenset(policy.format for _, _, policy in self._rules) - {""}
         self.verbs = frozenset(policy.verb for _, _, policy in self._rules)
@@ -57,7 +70,7 @@ class Rules:
         )
 
     def of(self, model: str, path: Path) -> Policy:
-        """Give the policy of one field."""
+        """Return the policy of one field."""
         found = self._found.get((model, path))
         if found is None:
             found = self._look_up(model, path)
@@ -68,11 +81,29 @@ class Rules:
 
     def _look_up(self, model: str, path: Path) -> Policy:
         name = ".".join(map(str, path))
+        secret = self._secret_end(path)
+        # A rule for a mapping holds for the fields that it becomes: privacy must not depend on how deep a value lies.
+        names = [name] + [name[:end] for end in range(len(name)) if name[end] == "." and end > len(path[0])]
         for pattern, models, policy in self._rules:
-            if fnmatchcase(name, pattern) and fnmatchcase(model, models):
+            matching = [each for each in names if fnmatchcase(each, pattern)]
+            if not matching or not fnmatchcase(model, models):
+                continue
+            if not secret or policy.verb not in _TELLING:
                 return policy
-        denied = path[0] == "tags" and str(path[1]).lower() in self._denied
-        return _DROP if denied else INLINE
+            if max(map(len, matching)) >= secret and not _WILD.issuperset(pattern.rpartition(".")[2]):
+                return policy
+        return DENIED if secret else INLINE
+
+    def _secret_end(self, path: Path) -> int:
+        """Return how long the part of a name is that holds all that sounds secret; 0 where nothing does."""
+        before, names = self._secret.get(path[0], (0, None))
+        if names is None or len(path) <= before:
+            return 0
+        name = ".".join(map(str, path[before:]))
+        depth = names.depth(name)
+        if not depth:
+            return 0
+        return len(".".join([*map(str, path[:before]), *name.split(".")[:depth]]))
 
 
 def _rule(pattern: str, policy: str) -> tuple[str, str, Policy]:

@@ -4,11 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from hashlib import sha256
+from itertools import count
 from types import TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
+from davy.event import Path
 from davy.sdk.guard import Guard
 from davy.sdk.ids import parse
+
+Paths: TypeAlias = tuple[Path, ...]
+
+
+class LateTags(Mapping[str, Any]):
+    """Tags that are looked up when an inference is captured."""
+
+    def copy(self) -> dict[str, Any]:
+        """Return them as they are now, looked up once."""
+        raise NotImplementedError
+
+
+class GivenId:
+    """The id an app gives to the inferences in a scope: of each model the first has it, the others one made of it.
+
+    Those are the same every time, for a request that is repeated, and end as the given one does: its last 8 bytes, by
+    which sampling decides, are theirs.
+
+    Examples
+    --------
+    >>> given = GivenId(bytes(16))
+    >>> first, second = given.take("iris:1"), given.take("iris:1")
+    >>> first == given.take("digits:1") == bytes(16), second == first, second[8:] == first[8:]
+    (True, False, True)
+    """
+
+    __slots__ = ("_back", "_counts", "_id")
+
+    def __init__(self, id: bytes) -> None:
+        self._id = id
+        self._counts: dict[str, count[int]] = {}
+        self._back: dict[str, list[bytes]] = {}
+
+    def take(self, model: str) -> bytes:
+        """Return the id of the next inference of a model."""
+        back = self._back.get(model)
+        if back:
+            return back.pop()
+        number = next(self._counts.setdefault(model, count()))
+        if not number:
+            return self._id
+        return sha256(self._id + number.to_bytes(8, "big")).digest()[:8] + self._id[8:]
+
+    def put_back(self, model: str, id: bytes) -> None:
+        """Take back an id that no inference got."""
+        self._back.setdefault(model, []).append(id)
 
 
 class Scope(NamedTuple):
@@ -21,15 +70,42 @@ class Scope(NamedTuple):
     pending: list[bytes] | None = None
     """The id of a request, for the first inference made in it; None where `id` holds for all."""
     at: int | None = None
+    given: GivenId | None = None
+    """What `id` gives to each inference; None where it is that of a single one."""
 
-    def take(self) -> bytes | None:
-        """Give the id for the next inference; None when it shall have one of its own."""
+    def take(self, model: str) -> bytes | None:
+        """Return the id for the next inference of a model; None when it shall have one of its own."""
         if self.pending is None:
-            return self.id
+            return self.id if self.given is None else self.given.take(model)
         try:
             return self.pending.pop()
         except IndexError:
             return None
+
+    def tags_now(self) -> dict[str, Any]:
+        """Return the tags of an inference captured now."""
+        tags = self.tags
+        return {**tags} if type(tags) is dict else cast("LateTags", tags).copy()
+
+    def put_back(self, model: str, id: bytes) -> None:
+        """Take back an id that no inference got."""
+        if self.given is not None:
+            self.given.put_back(model, id)
+        elif self.pending is not None:
+            self.pending.append(id)
+
+    def fields(self) -> tuple[Paths, list[Any]]:
+        """Return what an inference captured now gets beside its own fields, in the order the codec has them."""
+        tags = self.tags_now()
+        paths: list[Path] = [("tags", name) for name in tags]
+        values = [*tags.values()]
+        if self.group is not None:
+            paths.append(("group",))
+            values.append(self.group)
+        if self.seq is not None:
+            paths.append(("seq",))
+            values.append(self.seq)
+        return tuple(paths), values
 
 
 CURRENT: Final[ContextVar[Scope | None]] = ContextVar("davy.scope", default=None)
@@ -58,11 +134,13 @@ class ScopeManager:
 
 
 def _merge(outer: Scope, id: Any, group: Any, seq: Any, tags: Any, at: Any) -> Scope:
+    own = None if id is None else parse(id)
     return Scope(
-        id=outer.id if id is None else parse(id),
+        id=own or outer.id,
         group=outer.group if group is None else str(group),
         seq=outer.seq if seq is None else int(seq),
-        tags={**outer.tags, **(tags or {})},
+        tags={**outer.tags_now(), **(tags or {})},
         pending=outer.pending if id is None else None,
         at=outer.at if at is None else int(at),
+        given=outer.given if own is None else GivenId(own),
     )

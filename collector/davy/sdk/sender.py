@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from davy._signals import SignalSafeEvent
-from davy.config import SdkSettings
 from davy.sdk.backlog import ADOPT_SECONDS, Backlog
 from davy.sdk.claims import ClaimChecks
 from davy.sdk.delivery import Delivery
@@ -17,11 +17,14 @@ from davy.sdk.forksafe import ForkSafe, renew_all
 from davy.sdk.guard import Guard
 from davy.sdk.hand import Hand
 from davy.sdk.lane import SPOOLED, Lane
-from davy.sdk.leaving import senders, stop_at_exit
+from davy.sdk.leaving import hooks_run, senders, stop_at_exit
 from davy.sdk.outlet import Outlet
 from davy.sdk.parcels import ENVELOPE_BYTES, Parcel, envelopes, feedback_parcels
 from davy.sdk.report import ClientReport
 from davy.sdk.sink import Sink
+
+if TYPE_CHECKING:
+    from davy.config import SdkSettings
 
 _PATIENCE_SECONDS: Final = 10.0
 _PATIENCE_WITH_SPOOL: Final = 2.0
@@ -30,6 +33,7 @@ _LAST_SECONDS: Final = 0.05
 _RESCUE_SECONDS: Final = 0.2
 """Kept back for writing to the spool what a sink that does not answer still has not taken at the exit."""
 _PAUSE_SECONDS: Final = 0.25
+_LOOK_SECONDS: Final = 0.02
 _FEEDBACK_ITEMS: Final = 2_000
 _FEEDBACK_BYTES: Final = 8 * 2**20
 _GUARD: Final = Guard("sender")
@@ -41,6 +45,8 @@ class Sender(ForkSafe):
     The thread is a daemon and starts with the first capture of a process. What cannot be stored stays at the head and
     is tried again for as long as it takes; the bounds of the lanes hold meanwhile. With a spool it goes there instead,
     and everything behind it, until the spool is empty again: order holds.
+
+    `runs_in` is the process that has the thread, 0 while there is none.
 
     Parameters
     ----------
@@ -66,6 +72,7 @@ class Sender(ForkSafe):
         self.exit_seconds = max(0.0, settings.exit_seconds - _LAST_SECONDS)
         self._source = source
         self._deadline: float | None = None
+        self._left = self.exit_seconds
         self._report = ClientReport()
         envelope = settings.envelope_rows, ENVELOPE_BYTES
         self.bulk = Lane(settings.queue_items, settings.queue_bytes, *envelope, self.wake, self._report)
@@ -86,19 +93,28 @@ class Sender(ForkSafe):
     def renew(self) -> None:
         """Forget the thread and what it had in hand; they live in the parent."""
         self._pid = os.getpid()
+        self.runs_in = 0
         self._starting = threading.Lock()
         self._awake = SignalSafeEvent()
         self._hurry = SignalSafeEvent()
         self._thread: threading.Thread | None = None
         self._start_after = 0.0
+        self._lingers = 0
 
     def wake(self) -> None:
-        """Tell the thread that something waits."""
+        """Tell the thread that something waits, or send it where the process ends."""
         self._awake.set()
+        if self._lingers == threading.get_ident() and not sys.is_finalizing():
+            self._send_late()
+
+    def owe(self, model: str, counts: Mapping[str, int]) -> None:
+        """Tell counts with the next envelope of a model."""
+        for reason, count in counts.items():
+            self._report.owe(model, reason, count)
 
     def ensure(self) -> None:
         """Start the thread when this process has none."""
-        if self._thread is None or self._pid != os.getpid():
+        if self.runs_in != os.getpid():
             self._start()
 
     def flush(self, timeout: float) -> bool:
@@ -110,6 +126,28 @@ class Sender(ForkSafe):
         self.wake()
         bulk = self.bulk.wait_settled(timeout)
         return self.feedback.wait_settled(max(0.0, deadline - time.monotonic())) and bulk
+
+    def leave(self, timeout: float, for_certain: bool) -> None:
+        """Send what waits before a signal ends the process; captures of other threads wait meanwhile.
+
+        Where that does not work out in time, or after one failed attempt, `stop` does what is left to do `for_certain`.
+        """
+        if self._thread is None or self._pid != os.getpid():
+            return  # nothing was captured here
+        deadline, failed = time.monotonic() + timeout, self._outlet.retries
+        kept_back = _RESCUE_SECONDS if self._backlog.exists else 0.0
+        lanes = [(lane, lane.hold(timeout)) for lane in (self.feedback, self.bulk)]
+        self._hurry.set()
+        self.wake()
+        while lanes and self._outlet.retries == failed and time.monotonic() < deadline - kept_back:
+            lane, mark = lanes[-1]
+            if lane.wait_settled(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())), mark):
+                lanes.pop()
+        if for_certain and lanes:
+            self.stop(max(0.0, deadline - time.monotonic()))
+        elif not for_certain:
+            self.bulk.let_go()
+            self.feedback.let_go()
 
     def stop(self, timeout: float) -> None:
         """Send what can be sent in `timeout` seconds, count the rest as dropped and let the thread end."""
@@ -124,9 +162,23 @@ class Sender(ForkSafe):
             thread.join(max(0.0, self._deadline - now - kept_back))
         self._rescue()
         self._close_lanes()
+        self._left = min(self._left, timeout) - (time.monotonic() - now)
+
+    def linger(self) -> None:
+        """Send what this thread captures from now on at once, in what is left of the time the exit may take.
+
+        Hooks of the exit run last in, first out, so the app's first ones come after Davy's. No thread can be started
+        then, and nothing would wait for one.
+        """
+        ended = self._thread is None or not self._thread.is_alive()
+        if ended and self._left > 0 and self._pid == os.getpid():
+            self._lingers = threading.get_ident()
+            self._hand.let_go = False
+            self.bulk.reopen()
+            self.feedback.reopen()
 
     def stats(self) -> dict[str, Any]:
-        """Give the accounts of both lanes."""
+        """Return the accounts of both lanes."""
         found, feedback = self.bulk.stats(), self.feedback.stats()
         noted = found.pop("noted")
         del feedback["sampled_out"], feedback["noted"]
@@ -135,12 +187,16 @@ class Sender(ForkSafe):
             "thinned": noted.pop("thinned", 0),
             "incomplete": noted,
             "retries": self._outlet.retries,
+            "log_replaced": self._outlet.replaced,
             "feedback": feedback,
         }
 
     def _start(self) -> None:
         if self._pid != os.getpid():
             renew_all()  # a fork that ran no hooks
+        if hooks_run():
+            self.linger()
+            return
         if not self._starting.acquire(blocking=False):
             return  # it is being started, perhaps by what this signal handler interrupted
         try:
@@ -152,7 +208,7 @@ class Sender(ForkSafe):
             except RuntimeError:  # the interpreter is going down, or out of threads: what waits stays counted
                 self._start_after = time.monotonic() + 1.0
                 return
-            self._thread = thread
+            self._thread, self.runs_in = thread, self._pid
         finally:
             self._starting.release()
         stop_at_exit()
@@ -166,6 +222,22 @@ class Sender(ForkSafe):
             self._hurry.wait(_PAUSE_SECONDS)  # only after something was swallowed
         with _GUARD:
             self._outlet.close(self._patience())
+
+    def _send_late(self) -> None:
+        begun, thread = time.monotonic(), self._lingers
+        self._lingers = 0  # what is captured by what sends waits with the rest
+        self._deadline = begun + self._left
+        with _GUARD:
+            while self._step():
+                pass
+        self._rescue()
+        with _GUARD:
+            self._outlet.close(self._patience())
+        self._left -= time.monotonic() - begun
+        if self._left > 0:
+            self._lingers, self._hand.let_go = thread, False
+        else:
+            self._close_lanes()
 
     def _step(self) -> bool:
         if self._hand.let_go:

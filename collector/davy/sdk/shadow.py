@@ -161,13 +161,13 @@ def _job(call: Call) -> _Job | None:
         copied, context = Call(*copy.deepcopy(tuple(call), copies)), copy_context()
         scope = CURRENT.get()
         if scope is not None and scope.pending is not None:  # the id of the request is this call's
-            context.run(CURRENT.set, scope._replace(id=scope.take(), pending=None))
+            context.run(CURRENT.set, scope._replace(id=scope.take(""), pending=None))
         return _Job(copied, context, _size(call, copies.values()))
     return None
 
 
 def _size(call: Call, copies: Iterable[Any]) -> int:
-    """Give the bytes a call keeps while it waits: of arrays that were copied, of text and bytes among its arguments."""
+    """Return the bytes a call keeps while it waits: of copied arrays, of text and bytes among its arguments."""
     arrays = (getattr(one, "nbytes", 0) for one in copies)
     texts = (len(one) for one in chain(call.args, call.kwargs.values()) if isinstance(one, (bytes, str)))
     return sum(size for size in chain(arrays, texts) if isinstance(size, int))
@@ -175,3 +175,11 @@ def _size(call: Call, copies: Iterable[Any]) -> int:
 
 async def _result(awaitable: Any) -> Any:
     return await awaitable
+
+
+def named_shadow(model: str, shadow: Any) -> tuple[str, Callable[..., Any]]:
+    """Return what a shadow of `model` is called, and what answers."""
+    if not isinstance(shadow, Mapping):
+        return f"{model}-shadow", shadow
+    ((name, answer),) = shadow.items()
+    return str(name), answer

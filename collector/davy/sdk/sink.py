@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol
 
 from davy.blobs import blob_address, open_blobs
-from davy.config import Settings
 from davy.errors import BlobError, LogError, SettingError
 from davy.log import Message, open_log
+from davy.secret import Secret
 
 if TYPE_CHECKING:
     from davy.blobs import Blobs
+    from davy.config import Settings
 
 PAYLOADS: Final = "davy.payloads"
 """Not a topic of the log: a message of this name is a payload for the blob store, its key the media type."""
@@ -44,11 +45,13 @@ class Sink(Protocol):
 
 
 class Later(LogError):
-    """The sink asks for patience: `seconds` is the least time to wait."""
+    """The sink asks for patience: `seconds` is the least time to wait, `reason` what the log calls it."""
 
-    def __init__(self, field: str, value: object, remedy: str, seconds: float) -> None:
+    def __init__(
+        self, field: str, value: object, remedy: str, seconds: float, *, reason: str = "retry"
+    ) -> None:
         super().__init__(field, value, remedy)
-        self.seconds = seconds
+        self.seconds, self.reason = seconds, reason
 
 
 def prepare(settings: Settings) -> Callable[[], Sink]:
@@ -65,7 +68,8 @@ def prepare(settings: Settings) -> Callable[[], Sink]:
     if scheme in {"http", "https"}:
         from davy.sdk.http_sink import HttpSink
 
-        open_sink = partial(HttpSink, settings.url, settings.gateway.api_key)
+        gateway = settings.gateway
+        open_sink = partial(HttpSink, settings.url, Secret(gateway.api_key, gateway.api_key_file))
         open_sink()  # looks at the address, and connects to nothing
         return open_sink
     if scheme not in _ADAPTERS or (scheme == "sqlite" and not rest):
@@ -101,6 +105,12 @@ class _LogSink:
         self._producer = self._log.producer()
         self._blob_url = blob_address(settings)
         self._blobs: Blobs | None = None
+
+    @property
+    def replaced(self) -> int:
+        """How often the log was moved or deleted while it was open, and another took its place."""
+        found: int = getattr(self._log, "replaced", 0)
+        return found
 
     def append(self, messages: Sequence[Message], *, timeout: float = 30.0) -> None:
         for message in messages:

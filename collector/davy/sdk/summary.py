@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from davy.event import Array
+from davy.fields.measures import blocks, is_picture
+
+_BLOCK: Final = 2**12
+
+
+def thinned(array: Array, most_bytes: int) -> Array:
+    """Return a part of an array with about so many bytes, spread over all of it; a view where it can be one.
+
+    Of a picture small blocks on a grid, of other arrays every n-th block: the caller waits for the copy.
+    """
+    if array.nbytes <= most_bytes or array.ndim == 0:
+        return array
+    if is_picture(array.shape):
+        return blocks(array, most_bytes)
+    times = -(-array.nbytes // max(most_bytes, 1))
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel()
+    step = times | 1  # an odd step meets every column of what was even
+    if len(flat) < 2 * step * _BLOCK:
+        return flat[::step]
+    return flat[: len(flat) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)[::step]
 
 
 def summary(array: Array) -> dict[str, Any]:

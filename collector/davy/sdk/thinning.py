@@ -51,7 +51,7 @@ class Thinning(ForkSafe):
         self.sampler = self.base
 
     def at(self, now: int) -> Sampler:
-        """Give the sampler in force at `now`, nanoseconds since the epoch."""
+        """Return the sampler in force at `now`, nanoseconds since the epoch."""
         lane, (rows, size) = self._lane, self._mark
         # A clock that was set back must not put the next look off.
         if not 0 <= now - self._looked < _LOOK_NS or lane.rows > rows or lane.size > size:

@@ -6,6 +6,7 @@ are those that SQLite and Redis both have; nothing here emulates one on the othe
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
@@ -18,6 +19,11 @@ class Lease:
     name: str
     owner: str
     fence: int
+
+
+def first_fence() -> int:
+    """Give a number that no other store begins with: a right held in a store that was lost is not held in a new one."""
+    return secrets.randbits(48)
 
 
 @dataclass(slots=True)
@@ -85,6 +91,24 @@ class Store(Protocol):
 
     def release(self, lease: Lease) -> None:
         """Give a right back; harmless when it is lost already."""
+
+    def probe(self, timeout: float) -> str:
+        """Write something small, within about `timeout` seconds; give what that proves.
+
+        Raises
+        ------
+        StoreError
+            The store cannot be written.
+        """
+
+    def damage(self, seconds: float) -> str | None:
+        """Look over what the store lies on, for at most about `seconds`.
+
+        Returns
+        -------
+        str or None
+            What is damaged, empty when nothing is or the store cannot know; None when the time was not enough.
+        """
 
     def scrub(self) -> None:
         """Let nothing that was deleted or replaced stay on the medium; raises StoreError when some does."""

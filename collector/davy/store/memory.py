@@ -5,10 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from davy.errors import LeaseLost
 from davy.store.base import Batch, Lease
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    lease: Lease
+    taken: float
+    until: float
 
 
 class MemoryStore:
@@ -37,7 +45,7 @@ class MemoryStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._collections: dict[str, dict[str, bytes]] = {}
-        self._leases: dict[str, tuple[Lease, float]] = {}
+        self._leases: dict[str, _Held] = {}
 
     @classmethod
     def named(cls, name: str) -> MemoryStore:
@@ -91,19 +99,33 @@ class MemoryStore:
         """Take or renew the right `name` for `seconds`; None while another owner holds it, unless to `steal` it."""
         with self._lock:
             now = self._clock()
-            lease, until = self._leases.get(name, (Lease(name, owner, 1), now))
+            held = self._leases.get(name) or _Held(Lease(name, owner, 1), now, now)
+            lease = held.lease
             if lease.owner != owner:
-                if until > now and not steal:
+                if held.until > now and not steal:
+                    if held.taken > now:  # before the clock was set back: it ends no later than it would have
+                        self._leases[name] = _Held(lease, now, now + held.until - held.taken)
                     return None
                 lease = Lease(name, owner, lease.fence + 1)
-            self._leases[name] = lease, now + seconds
+            self._leases[name] = _Held(lease, now, now + seconds)
         return lease
 
     def release(self, lease: Lease) -> None:
         """Give a right back; harmless when it is lost already."""
         with self._lock:
-            if self._leases.get(lease.name, (None, 0.0))[0] == lease:
-                self._leases[lease.name] = lease, 0.0
+            held = self._leases.get(lease.name)
+            if held is not None and held.lease == lease:
+                self._leases[lease.name] = _Held(lease, 0.0, 0.0)
+
+    def probe(self, timeout: float) -> str:
+        """Memory takes what it is given."""
+        del timeout
+        return "memory of this process"
+
+    def damage(self, seconds: float) -> str:
+        """Memory is not looked over."""
+        del seconds
+        return ""
 
     def scrub(self) -> None:
         """Nothing that was deleted is kept."""
@@ -112,5 +134,5 @@ class MemoryStore:
         """Leave the records to whoever else opened this name."""
 
     def _holds(self, lease: Lease) -> bool:
-        found, until = self._leases.get(lease.name, (None, 0.0))
-        return found == lease and until > self._clock()
+        held = self._leases.get(lease.name)
+        return held is not None and held.lease == lease and held.until > self._clock()

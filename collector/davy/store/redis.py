@@ -18,7 +18,7 @@ from redis.exceptions import ReadOnlyError
 
 from davy.errors import LeaseLost, StoreError
 from davy.store._redis import connect, failures, parse
-from davy.store.base import Batch, Lease
+from davy.store.base import Batch, Lease, first_fence
 
 _LAYOUT: Final = b"1"
 _PAGE: Final = 256
@@ -49,13 +49,16 @@ return leased and redis.call('HINCRBY', KEYS[1], 'batches', 1) or 0
 """
 _ACQUIRE: Final = f"""
 {_NOW}
-local held = redis.call('HMGET', KEYS[1], 'owner', 'fence', 'until')
-local fence = tonumber(held[2] or 0)
+local held = redis.call('HMGET', KEYS[1], 'owner', 'fence', 'until', 'taken')
+local fence, taken = tonumber(held[2] or ARGV[4]), tonumber(held[4] or 0)
 if held[1] ~= ARGV[1] then
-  if fence > 0 and tonumber(held[3]) > now and ARGV[3] == '' then return 0 end
+  if held[1] and tonumber(held[3]) > now and ARGV[3] == '' then
+    if taken > now then redis.call('HSET', KEYS[1], 'until', now + held[3] - taken, 'taken', now) end
+    return 0
+  end
   fence = fence + 1
 end
-redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'fence', fence, 'until', now + ARGV[2])
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'fence', fence, 'until', now + ARGV[2], 'taken', now)
 redis.call('HSETNX', KEYS[1], 'batches', 0)
 return fence
 """
@@ -64,6 +67,7 @@ local held = redis.call('HMGET', KEYS[1], 'owner', 'fence')
 if held[1] == ARGV[1] and held[2] == ARGV[2] then redis.call('HSET', KEYS[1], 'until', 0) end
 """
 _SCRUB_SECONDS: Final = 60.0
+_PROBE_SECONDS: Final = 60
 _LOOK_SECONDS: Final = 0.02
 _WRITING: Final = ("aof_rewrite_in_progress", "aof_rewrite_scheduled", "rdb_bgsave_in_progress")
 _READ: Final = """
@@ -177,7 +181,7 @@ class RedisStore:
 
         None while another owner holds it, unless to `steal` it.
         """
-        arguments = [owner, int(seconds * 1000), "steal" if steal else ""]
+        arguments = [owner, int(seconds * 1000), "steal" if steal else "", first_fence()]
         fence = self._call(_ACQUIRE, [self._lease(name)], arguments)
         return Lease(name, owner, fence) if fence else None
 
@@ -190,6 +194,18 @@ class RedisStore:
         """What the server says about itself (the command ``INFO``)."""
         with failures(self._address):
             return dict(self._server().info())
+
+    def probe(self, timeout: float) -> str:
+        """Set a key that expires; the URL says how long a call may take."""
+        del timeout
+        with failures(self._address):
+            self._client.set(f"{self._prefix}:probe", b"", ex=_PROBE_SECONDS)
+        return "a key was written"
+
+    def damage(self, seconds: float) -> str:
+        """Redis looks over its files itself when it starts."""
+        del seconds
+        return ""
 
     def scrub(self) -> None:
         """Let nothing that was deleted or replaced stay in the append-only file or the snapshot.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from davy._directory import filesystem_type
 from davy._sqlite import Database
 from davy.errors import LeaseLost, StoreError
-from davy.store.base import Batch, Lease
+from davy.store.base import Batch, Lease, first_fence
 
 _MIGRATIONS: Final = (
     (
@@ -26,12 +27,19 @@ _MIGRATIONS: Final = (
         # A row stays when its right is given back, so that the fence goes on growing.
         "CREATE TABLE leases (name TEXT PRIMARY KEY, owner TEXT NOT NULL, fence INTEGER NOT NULL, until REAL NOT NULL)",
     ),
+    # When a right was taken: later than now when the clock was set back since.
+    ("ALTER TABLE leases ADD COLUMN taken REAL NOT NULL DEFAULT 0",),
 )
 _STATEMENTS: Final = {
     "put": "INSERT OR REPLACE INTO records VALUES (?, ?, ?)",
     "add": "INSERT OR IGNORE INTO records VALUES (?, ?, ?)",
 }
 _PAGE: Final = 256
+IF_DAMAGED: Final = (
+    "nothing is written to it any more; stop Davy and move store.db* aside, then restore a backup, or mend it with"
+    " `sqlite3 store.db .recover`, or start without it: the log keeps the inferences, and `davy recount` counts them"
+    " anew"
+)
 
 
 class SqliteStore:
@@ -61,7 +69,9 @@ class SqliteStore:
     ) -> None:
         self.url = url
         self._clock = clock
-        self._database = Database(url, "store.db", _MIGRATIONS, error=StoreError, filesystem=filesystem)
+        self._database = Database(
+            url, "store.db", _MIGRATIONS, error=StoreError, if_damaged=IF_DAMAGED, filesystem=filesystem
+        )
 
     def get(self, collection: str, key: str) -> bytes | None:
         """Give a record, or None."""
@@ -113,7 +123,7 @@ class SqliteStore:
         StoreError
             The store refused; nothing was changed.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             if lease is not None:
                 self._refuse_without(lease, connection)
             for verb, collection, key, value in batch.operations:
@@ -125,23 +135,36 @@ class SqliteStore:
 
     def acquire(self, name: str, owner: str, *, seconds: float, steal: bool = False) -> Lease | None:
         """Take or renew the right `name` for `seconds`; None while another owner holds it, unless to `steal` it."""
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             now = self._clock()
-            query = "SELECT owner, fence, until FROM leases WHERE name = ?"
-            holder, fence, until = connection.execute(query, (name,)).fetchone() or ("", 0, 0.0)
-            if holder != owner or fence == 0:
+            query = "SELECT owner, fence, until, taken FROM leases WHERE name = ?"
+            found = connection.execute(query, (name,)).fetchone()
+            holder, fence, until, taken = found or ("", first_fence(), 0.0, 0.0)
+            put = "INSERT OR REPLACE INTO leases (name, owner, fence, until, taken) VALUES (?, ?, ?, ?, ?)"
+            if holder != owner:
                 if until > now and not steal:
+                    if taken > now:  # before the clock was set back: it ends no later than it would have
+                        connection.execute(put, (name, holder, fence, now + until - taken, now))
                     return None
                 fence += 1
-            statement = "INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?)"
-            connection.execute(statement, (name, owner, fence, now + seconds))
+            connection.execute(put, (name, owner, fence, now + seconds, now))
         return Lease(name, owner, fence)
 
     def release(self, lease: Lease) -> None:
         """Give a right back; harmless when it is lost already."""
         statement = "UPDATE leases SET until = 0 WHERE name = ? AND owner = ? AND fence = ?"
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             connection.execute(statement, (lease.name, lease.owner, lease.fence))
+
+    def probe(self, timeout: float) -> str:
+        """Commit a small write, waiting at most `timeout` seconds for other writers."""
+        self._database.refuse_damaged()
+        self._database.probe(timeout)
+        return "a transaction was written"
+
+    def damage(self, seconds: float) -> str | None:
+        """Look the file over; what is found to be damaged is not written to any more."""
+        return self._database.damage(seconds)
 
     def scrub(self) -> None:
         """Let nothing that was deleted or replaced stay in the files."""
@@ -150,6 +173,12 @@ class SqliteStore:
     def close(self) -> None:
         """Let go of everything; calling it twice is harmless."""
         self._database.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        self._database.refuse_damaged()
+        with self._database.writing() as connection:
+            yield connection
 
     def _refuse_without(self, lease: Lease, connection: sqlite3.Connection) -> None:
         query = "SELECT 1 FROM leases WHERE name = ? AND owner = ? AND fence = ? AND until > ?"

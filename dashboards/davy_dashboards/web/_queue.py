@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
@@ -13,33 +13,77 @@ from davy_miner.candidates import COLLECTION as CANDIDATES
 from davy_miner.candidates import Candidate, State
 from davy_miner.labels import COLLECTION as LABELS
 from davy_miner.labels import Revisions, answer_of, verdict
+from davy_miner.labelstudio.records import Trouble, troubles_in
+from davy_miner.problems import Unlabellable, unlabellable_in
 
 _STATES: Final[tuple[str, ...]] = get_args(State)
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Candidates by state in order of work, labels by verdict, dataset versions by model."""
+    """Candidates by state in order of work, labels by verdict, dataset versions by model.
+
+    `unlabellable` says by model what nobody can be asked about and why, `troubles` whose tasks cannot be sent.
+    """
 
     candidates: Mapping[str, int]
     labels: Mapping[str, int]
     datasets: Mapping[str, int]
+    unlabellable: Sequence[Unlabellable] = ()
+    troubles: Sequence[Trouble] = ()
 
 
-def read_queue(store: Store) -> Queue:
-    """Count what the miner keeps."""
-    states = Counter(str(load_any(data)["state"]) for _, data in store.items(CANDIDATES))
-    verdicts = Counter(_verdict(store, key, data) for key, data in store.items(LABELS))
+class QueueReader:
+    """Counts what the miner keeps, and works out anew only what has changed since the last time.
+
+    Parameters
+    ----------
+    store
+        Where it is kept.
+    rule
+        Whose answer counts where people differ.
+    """
+
+    def __init__(self, store: Store, rule: str = "majority") -> None:
+        self._store = store
+        self._rule = rule
+        self._states: dict[str, tuple[int, str]] = {}
+        self._verdicts: dict[str, tuple[int, str]] = {}
+
+    def read(self) -> Queue:
+        """Count."""
+        states: dict[str, tuple[int, str]] = {}
+        for key, data in self._store.items(CANDIDATES):
+            before, mark = self._states.get(key), hash(data)
+            if before is None or before[0] != mark:
+                before = mark, str(load_any(data)["state"])
+            states[key] = before
+        verdicts: dict[str, tuple[int, str]] = {}
+        for key, data in self._store.items(LABELS):
+            before, mark = self._verdicts.get(key), hash((data, states.get(key)))
+            if before is None or before[0] != mark:
+                before = mark, _verdict(self._store, key, data, self._rule)
+            verdicts[key] = before
+        self._states, self._verdicts = states, verdicts
+        return _queue(
+            self._store,
+            Counter(state for _, state in states.values()),
+            Counter(verdict for _, verdict in verdicts.values()),
+        )
+
+
+def _queue(store: Store, states: Counter[str], verdicts: Counter[str]) -> Queue:
     datasets = Counter(str(load_any(data)["model"]) for _, data in store.items("datasets"))
     return Queue(
         candidates={state: states[state] for state in _STATES if states[state]},
         labels=dict(verdicts.most_common()),
         datasets=dict(sorted(datasets.items())),
+        unlabellable=unlabellable_in(store) if states["unlabellable"] else [],
+        troubles=troubles_in(store),
     )
 
 
-def _verdict(store: Store, key: str, data: bytes) -> str:
-    label, candidate = Revisions.from_bytes(data).current, store.get(CANDIDATES, key)
-    if label is None:
-        return "unknown"
-    return verdict(label, answer_of(load(Candidate, candidate)) if candidate else None)
+def _verdict(store: Store, key: str, data: bytes, rule: str) -> str:
+    candidate = store.get(CANDIDATES, key)
+    own = answer_of(load(Candidate, candidate)) if candidate else None
+    return verdict(Revisions.from_bytes(data).decided(rule, own), own)

@@ -4,44 +4,37 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from davy.gateway.browser import PAGE
+from davy.health import Health
 from davy.runtime import Runtime
 from davy_dashboards.web import _format
 from davy_dashboards.web._status import StatusReader
 
-_POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-)
-_HEADERS: Final = {
-    "cache-control": "no-store",
-    "content-security-policy": f"{_POLICY}; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
 
-
-def router(runtime: Runtime) -> APIRouter:
+def router(runtime: Runtime, health: Health) -> APIRouter:
     """Make the routes ``/`` and ``/status.json`` over a runtime's store and log.
 
-    Everything shown is read from the store and the log, so the page says the same whichever process serves it.
+    Models, incidents and queue are read from the store and the log, so the page says the same of them whichever process
+    serves it; what is wrong with Davy is what ``/readyz`` of this process says.
     """
     routes = APIRouter()
-    reader = StatusReader(runtime)
+    reader = StatusReader(runtime, health)
     template = _environment().get_template("status.html")
 
     @routes.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page(request: Request) -> HTMLResponse:
         html = template.render(status=reader.read(), address=str(request.base_url).rstrip("/"))
-        return HTMLResponse(html, headers=_HEADERS)
+        return HTMLResponse(html, headers=PAGE)
 
     @routes.get("/status.json", include_in_schema=False)
     def status() -> JSONResponse:
-        return JSONResponse(_plain(asdict(reader.read())), headers=_HEADERS)
+        return JSONResponse(_plain(asdict(reader.read())), headers=PAGE)
 
     return routes
 

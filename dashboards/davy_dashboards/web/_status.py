@@ -1,4 +1,4 @@
-"""What the page shows, read from the store and the log."""
+"""What the page shows, read from the store and the log, and what is wrong with Davy itself."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from davy.codec import load_any
-from davy.event import TOPICS, dead_letters
+from davy.consume import stored_positions
+from davy.errors import DavyError
+from davy.event import INFERENCES, TOPICS, dead_letters
+from davy.fields.losses import read_loss
+from davy.health import Health
+from davy.health.progress import read_through
 from davy.log import Position
 from davy.runtime import Runtime
 from davy_dashboards.web._format import finite
-from davy_dashboards.web._queue import Queue, read_queue
+from davy_dashboards.web._queue import Queue, QueueReader
+from davy_detectors.models import STATES, KnownModel, State, Unlisted, known_models, unlisted
 
 _SECOND: Final = 1_000_000_000
 _FRESH_SECONDS: Final = 1.0
 _COST_SHARE: Final = 0.05
 _CLOSED_SHOWN: Final = 5
-State = Literal["drifting", "blind", "no reference", "healthy"]
-_STATES: Final[tuple[State, ...]] = get_args(State)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,10 @@ class IncidentStatus:
 class ModelStatus:
     """A model; those that need attention come first.
 
-    `sent` is `events`, stored, and all of `dropped`, counted by reason. `rate` is inferences a second between the
-    last two looks, `silent` the seconds since anything arrived, `evidence` that for drift over the alarm threshold.
+    `sent` is `events`, stored, and all of `dropped`, counted by reason. `rate` is inferences a second between the last
+    two looks, `left_out` the values that could not travel by field and reason, `incomplete` the calls recorded in part
+    or not understood by reason, `silent` the seconds since anything arrived, `reference` whether it is compared
+    with one, `evidence` that for drift over the alarm threshold.
     """
 
     model: str
@@ -70,6 +76,8 @@ class ModelStatus:
     reference: bool
     evidence: float | None
     open_incidents: int
+    left_out: Mapping[str, int]
+    incomplete: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,11 @@ class RoleStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything on the page."""
+    """Everything on the page.
+
+    `unlisted` are models that are counted together, for there are too many. `findings` are those of ``/readyz``, the
+    worst first: `what`, `state`, `found` and `remedy`.
+    """
 
     at: int
     models: Sequence[ModelStatus]
@@ -91,47 +103,82 @@ class Status:
     roles: Sequence[RoleStatus]
     dead_letters: Mapping[str, int]
     labelstudio: str
+    unlisted: Unlisted
+    findings: Sequence[Mapping[str, Any]] = ()
 
     @property
     def verdict(self) -> str:
-        """The page in a sentence."""
+        """The page in a sentence: what is wrong with Davy comes before what it knows of models."""
+        if not self.findings:
+            return self._of_models
+        first, more = self.findings[0], len(self.findings) - 1
+        told = f"{first['what']} is {first['state']}" if self.wrong else f"Warning: {first['what']}"
+        others = f" and {more} more" if more else ""
+        return f"{told}{others}; {self._of_models}"
+
+    @property
+    def wrong(self) -> bool:
+        """Whether something is wrong with Davy: what it knows of models may be old then."""
+        return any(one["state"] == "wrong" for one in self.findings)
+
+    @property
+    def tone(self) -> str:
+        """The state whose colour the headline has; that of a model that is well only while nothing is amiss."""
+        if self.wrong:
+            return "drifting"
+        worst = self._worst
+        return "blind" if self.findings and worst != "drifting" else worst if self.models else ""
+
+    @property
+    def _of_models(self) -> str:
         states = Counter(model.state for model in self.models)
         if not states:
             return "Nothing has been sent yet"
         if states["healthy"] == len(self.models):
             return f"{_models(len(self.models))} healthy"
-        parts = [f"{_models(states[s])} {s}" for s in _STATES[:-1] if states[s]]
-        return ", ".join(part.replace("no reference", "without a reference") for part in parts)
+        return ", ".join(f"{_models(states[state])} {state}" for state in STATES[:-1] if states[state])
 
     @property
-    def worst(self) -> State:
-        """The state that deserves attention first."""
-        return min((model.state for model in self.models), key=_STATES.index, default="healthy")
+    def _worst(self) -> State:
+        return min((model.state for model in self.models), key=STATES.index, default="healthy")
 
 
 class StatusReader:
     """Reads the status, at most once a second and never for more than a twentieth of the time.
 
     Counting candidates reads all of them; with a large pool on a slow disk the page grows older instead of
-    keeping the store busy.
+    keeping the store busy. Findings are those of the moment.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, health: Health) -> None:
         self._runtime = runtime
+        self._health = health
+        self._queue = QueueReader(runtime.store, runtime.settings.mine.last_word)
         self._lock = threading.Lock()
         self._status: Status | None = None
         self._fresh_until = 0.0
         self._seen: dict[str, tuple[int, int]] = {}
 
     def read(self) -> Status:
-        """Give the status; the one read before while that is fresh."""
+        """Give the status; the one read before while that is fresh, or while log and store do not answer.
+
+        Raises
+        ------
+        DavyError
+            Log or store do not answer, and nothing was read before or no check has found it out yet.
+        """
+        findings = [check.shown() for check in self._health.troubles()]
         with self._lock:
             begun = time.perf_counter()
             if self._status is None or begun >= self._fresh_until:
-                self._status = self._read()
+                try:
+                    self._status = self._read()
+                except DavyError:
+                    if self._status is None or not findings:
+                        raise
                 took = time.perf_counter() - begun
                 self._fresh_until = begun + max(_FRESH_SECONDS, took / _COST_SHARE)
-            return self._status
+            return replace(self._status, findings=findings)
 
     def _read(self) -> Status:
         now, store = self._runtime.clock(), self._runtime.store
@@ -139,51 +186,39 @@ class StatusReader:
         incidents = [_incident(load_any(data), now) for _, data in store.items("incidents")]
         return Status(
             at=now,
-            models=self._models(now, incidents),
+            models=self._models(now),
             incidents=_shown(incidents),
-            queue=read_queue(store),
+            queue=self._queue.read(),
             roles=self._roles(),
             dead_letters=self._dead_letters(),
             labelstudio=_web_address(labelstudio.public_url or labelstudio.url),
+            unlisted=unlisted(store, now),
         )
 
-    def _models(self, now: int, incidents: Sequence[IncidentStatus]) -> list[ModelStatus]:
-        store = self._runtime.store
-        states = {model: load_any(data) for model, data in store.items("detect")}
-        references = {model for model, _ in store.items("references")}
-        opened = Counter(incident.model for incident in incidents if incident.open)
-        models = []
-        for name in sorted(states.keys() | references | opened.keys()):
-            state = states.get(name, {})
-            known = bool(state.get("reference")) or name in references
-            models.append(self._model(name, state, known, opened[name], now))
-        return sorted(models, key=lambda model: _STATES.index(model.state))
+    def _models(self, now: int) -> list[ModelStatus]:
+        read_until = read_through(self._runtime, "detect", (INFERENCES,))
+        found = known_models(self._runtime.store, self._runtime.settings.detect, read_until)
+        return sorted((self._model(one, now) for one in found), key=lambda one: STATES.index(one.state))
 
-    def _model(self, name: str, state: Mapping[str, Any], known: bool, opened: int, now: int) -> ModelStatus:
-        events, dropped = int(state.get("events", 0)), dict(state.get("dropped") or {})
-        last_at = state.get("last_at") or None
-        heard_at = state.get("heard_at") or last_at
-        silent = None if heard_at is None else max(0.0, (now - heard_at) / _SECOND)
+    def _model(self, found: KnownModel, now: int) -> ModelStatus:
+        totals = found.totals
         return ModelStatus(
-            model=name,
-            state=self._state(silent, known, opened),
-            events=events,
-            dropped=dropped,
-            sent=events + sum(dropped.values()),
-            rate=self._rate(name, events, now),
-            last_at=last_at,
-            silent=silent,
-            reference=known,
-            evidence=_number(state.get("ratio")),
-            open_incidents=opened,
+            model=found.name,
+            state=found.state,
+            events=totals.events,
+            dropped=dict(totals.dropped),
+            sent=totals.events + totals.dropped.total(),
+            rate=self._rate(found.name, totals.events, now),
+            last_at=totals.last_at or None,
+            silent=found.silent,
+            reference=found.watched,
+            evidence=_number(found.evidence),
+            open_incidents=found.open_incidents,
+            incomplete=dict(totals.incomplete),
+            left_out={
+                ": ".join(read_loss(each) or (each,)): count for each, count in totals.left_out.items()
+            },
         )
-
-    def _state(self, silent: float | None, known: bool, opened: int) -> State:
-        if opened:
-            return "drifting"
-        if silent is None or silent > self._runtime.settings.detect.blind_seconds:
-            return "blind"
-        return "healthy" if known else "no reference"
 
     def _rate(self, name: str, events: int, now: int) -> float | None:
         before = self._seen.get(name)
@@ -196,12 +231,12 @@ class StatusReader:
         log = self._runtime.log
         ranges: dict[str, tuple[Position, Position]] = {}
         lags: Counter[str] = Counter()
-        for key, data in self._runtime.store.items("positions"):
+        for key, place in stored_positions(self._runtime.store).items():
             role, topic, partition = key.rsplit("/", 2)
             if topic not in ranges:
                 ranges[topic] = log.start(topic), log.end(topic)
             start, end = (found.get((topic, int(partition)), 0) for found in ranges[topic])
-            lags[role] += max(0, end - max(start, load_any(data)))
+            lags[role] += max(0, end - max(start, place.offset))
         return [RoleStatus(role, lag) for role, lag in sorted(lags.items())]
 
     def _dead_letters(self) -> dict[str, int]:

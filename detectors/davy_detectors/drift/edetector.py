@@ -23,7 +23,7 @@ from davy_detectors.reference import Reference
 from davy_detectors.sketch import NumberBins
 
 _CAUSE: Final = "drift"
-_VERSION: Final = 2
+_VERSION: Final = 4
 _LIST_ERROR: Final = 0.002
 
 
@@ -73,6 +73,8 @@ class ScoreDictionaryDetector:
         self._settled = [settings.tolerance, settings.reference_error]
         self._settings = settings
         self._width = max(len(bins.counts) for bins in reference.bins.values())
+        self._missing = np.array([bins.missing for bins in reference.bins.values()])
+        self._live = np.array([name not in reference.unproven for name in reference.streams])
         self._done = 0
 
     @cached_property
@@ -98,6 +100,7 @@ class ScoreDictionaryDetector:
         for start in range(0, len(sizes), BLOCK):
             block = counts[start : start + BLOCK]
             prepared = [group.prepare(block[:, part]) for part, group in self._groups]
+            self._silence_unseen(block, prepared)
             for size, *step in zip(sizes[start : start + BLOCK], *prepared, strict=True):
                 statistic = self._step(size, step)
                 if statistic >= self._threshold:
@@ -148,6 +151,7 @@ class ScoreDictionaryDetector:
                 "reference": self._reference.version,
                 "settings": self._settled,
                 "done": self._done,
+                "seen": self._live.copy(),
                 "evidence": [group.dump() for _, group in self._groups],
             }
         )
@@ -166,6 +170,7 @@ class ScoreDictionaryDetector:
             for (_, group), found in zip(self._groups, state["evidence"], strict=True):
                 group.load(found)
             self._done = int(state["done"])
+            self._live = np.array(state["seen"], bool).reshape(len(self._missing))
         except DecodeError:
             raise
         except Exception as error:  # bytes from anywhere: every failure means damage
@@ -181,6 +186,21 @@ class ScoreDictionaryDetector:
         for key, value in expected.items():
             if state[key] != value:
                 raise DecodeError(f"detector state, {key}", state[key], f"is not of {value!r}; start anew")
+
+    def _silence_unseen(self, block: Counts, prepared: Sequence[Sequence[tuple[Singles, Singles]]]) -> None:
+        """Let streams that never had a live value hold no evidence: they are in the reference only.
+
+        A payoff of zero is less than any bet pays, so the promise stands. From its first value on a stream is tested
+        as any other, and what vanishes then is missing.
+        """
+        if self._live.all():
+            return
+        present = block.sum(axis=2) > block[:, np.arange(len(self._missing)), self._missing]
+        seen = np.logical_or.accumulate(np.concatenate([self._live[None], present]), axis=0)
+        self._live = seen[-1]
+        for (part, _), steps in zip(self._groups, prepared, strict=True):
+            for (payoffs, _), known in zip(steps, seen[1:, part], strict=True):
+                payoffs[~known] = 0.0
 
     def _step(self, size: int, prepared: Sequence[tuple[Singles, Singles]]) -> float:
         self._done += size
@@ -210,8 +230,9 @@ class ScoreDictionaryDetector:
         """Say what changed in a stream and how many inferences ago."""
         name = self._reference.streams[row]
         part, group = next(found for found in self._groups if row < found[0].stop)
-        score, age, total = group.winner(row - part.start)
-        bets, current = self._bets[name], total / age
+        bets = self._bets[name]
+        score, age, total = bets.clearest(group.winners(row - part.start))
+        current = total / age
         found = event.Evidence(
             feature=name,
             change=bets.scores[score].describe(current),

@@ -15,6 +15,7 @@ Singles = NDArray[np.float32]
 BLOCK: Final = 32
 """Steps prepared in one go."""
 _MOST: Final = 40.0
+_NEAR: Final = 0.01
 
 
 class Evidence:
@@ -88,13 +89,24 @@ class Evidence:
         weighted: Floats = (self._prior * self._sums[0]).sum(axis=(1, 2), dtype=np.float64)
         return weighted
 
-    def winner(self, stream: int) -> tuple[int, float, float]:
-        """Give the score whose bet holds most evidence, the age of the change in inferences, the score's sum."""
-        best = np.unravel_index(
-            (self._prior[stream] * self._sums[0, stream]).argmax(), self._prior[stream].shape
-        )
-        evidence, age, total = (float(value) for value in self._sums[(slice(None), stream, *best)])
-        return int(best[1]), age / evidence, total / evidence
+    def winners(self, stream: int) -> list[tuple[int, float, float]]:
+        """Return the bets that hold most evidence, the best first, and those that hold a hundredth of it.
+
+        Each as its score, the age of the change in inferences, and the score's sum since then. Within one long step
+        several bets reach the cap, and then their prior weights alone would tell them apart.
+        """
+        held = self._prior[stream] * self._sums[0, stream]
+        near = np.argwhere(held >= held.max() * _NEAR)
+        ordered = near[np.argsort(-held[tuple(near.T)], kind="stable")]
+        sums = self._sums[:, stream].astype(np.float64)
+        return [
+            (
+                int(score),
+                float(sums[1, stake, score] / sums[0, stake, score]),
+                float(sums[2, stake, score] / sums[0, stake, score]),
+            )
+            for stake, score in ordered
+        ]
 
     def restart(self) -> None:
         """Forget all evidence."""

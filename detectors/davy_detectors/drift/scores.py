@@ -52,8 +52,10 @@ def dictionary(bins: Bins) -> list[Score]:
 
     A number has 14: the Wilcoxon score up and down (location), the squared distance of the rank from the middle and
     its complement (scale), the top and bottom 1 % and 5 %, six half-lines at the quartiles and the median; and
-    two for missing and not finite. A category has each category up and down, unseen up and missing up. Prior weights:
-    location .4, scale .3, tails .2, half-lines .1, of what absence leaves.
+    one each for missing and not finite more often. A category has each category up and down, unseen up and missing up.
+    Where the reference has gaps, or values that are not finite, these have a second score, for less often: where it
+    has none there cannot be fewer. Prior weights: location .4, scale .3, tails .2, half-lines .1, of what absence
+    leaves; absence has .05 for each of its two bins.
     """
     return _of_numbers(bins) if isinstance(bins, NumberBins) else _of_categories(bins)
 
@@ -76,11 +78,7 @@ def _of_numbers(bins: NumberBins) -> list[Score]:
         for weight, members in groups
         for change, values in members.items()
     ]
-    return [
-        *scores,
-        _indicator("missing more often, now {}", inside, inside + 2, _ABSENCE),
-        _indicator("not finite more often, now {}", inside + 1, inside + 2, _ABSENCE),
-    ]
+    return [*scores, *_absence("missing", inside, bins), *_absence("not finite", inside + 1, bins)]
 
 
 def _tails(inside: int) -> dict[str, Any]:
@@ -119,13 +117,24 @@ def _of_categories(bins: CategoryBins) -> list[Score]:
         scores.append(Score(f"{name} less often, others now {{}}", 1 - one, missing, weight))
     return [
         *scores,
-        _indicator("unseen category, now {}", named + 1, size, _ABSENCE),
-        _indicator("missing more often, now {}", bins.missing, size, _ABSENCE),
+        _indicator("unseen category, now {}", np.arange(size) == named + 1, _ABSENCE),
+        *_absence("missing", bins.missing, bins),
     ]
 
 
-def _indicator(change: str, code: int, size: int, weight: float) -> Score:
-    return Score(change, _on_grid(np.arange(size) == code, size), np.zeros(size, bool), weight)
+def _absence(what: str, code: int, bins: Bins) -> list[Score]:
+    """Return the scores of a bin that says that there is no value: more often, and less where there are any."""
+    inside = np.arange(len(bins.counts)) == code
+    if not bins.counts[code]:
+        return [_indicator(f"{what} more often, now {{}}", inside, _ABSENCE)]
+    return [
+        _indicator(f"{what} more often, now {{}}", inside, _ABSENCE / 2),
+        _indicator(f"{what} less often, others now {{}}", ~inside, _ABSENCE / 2),
+    ]
+
+
+def _indicator(change: str, inside: NDArray[np.bool_], weight: float) -> Score:
+    return Score(change, _on_grid(inside, len(inside)), np.zeros(len(inside), bool), weight)
 
 
 def _on_grid(values: Any, size: int) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from davy_detectors.base import Floats
 from davy_detectors.features import entropy
 from davy_detectors.uncertainty.probability import ProbabilityScorer
@@ -28,3 +30,7 @@ class PredictiveEntropy(ProbabilityScorer):
     def of(self, probs: Floats) -> Floats:
         """Score probabilities of shape ``(n, classes)``."""
         return entropy(probs)
+
+    def of_places(self, sureness: Mapping[str, Floats]) -> Floats:
+        """Score dense answers by the mean over their places."""
+        return sureness["entropy"]

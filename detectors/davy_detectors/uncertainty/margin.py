@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from davy_detectors.base import Floats
@@ -29,3 +31,7 @@ class Margin(ProbabilityScorer):
         """Score probabilities of shape ``(n, classes)``."""
         ordered = np.partition(probs, (-2, -1), axis=1)
         return 1.0 - (ordered[:, -1] - ordered[:, -2])
+
+    def of_places(self, sureness: Mapping[str, Floats]) -> Floats:
+        """Score dense answers by the mean over their places."""
+        return 1.0 - sureness["margin"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from davy_detectors.base import Floats
 from davy_detectors.uncertainty.probability import ProbabilityScorer
 
@@ -28,3 +30,7 @@ class MaximumSoftmaxProbability(ProbabilityScorer):
         """Score probabilities of shape ``(n, classes)``."""
         scores: Floats = 1.0 - probs.max(axis=1)
         return scores
+
+    def of_places(self, sureness: Mapping[str, Floats]) -> Floats:
+        """Score dense answers by the mean over their places."""
+        return 1.0 - sureness["confidence"]

@@ -1,4 +1,7 @@
-"""What the scorers that look at nothing but the class probabilities have in common."""
+"""What the scorers that look at nothing but the class probabilities have in common.
+
+Of a dense answer, which has probabilities at every place of a picture or a text, they take the mean over the places.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,20 @@ class ProbabilityScorer(ABC):
     def of(self, probs: Floats) -> Floats:
         """Score probabilities of shape ``(n, classes)``; gives shape ``(n,)``, higher is more suspicious."""
 
+    @abstractmethod
+    def of_places(self, sureness: Mapping[str, Floats]) -> Floats:
+        """Score dense answers by how sure the model was over all places, shape ``(n,)``; see `Batch.sureness`."""
+
     @classmethod
     def fit(cls, batch: Batch) -> Self | None:
         """Learn nothing; None when the model gives no probabilities of at least two classes."""
-        return cls() if _classes(batch) > 1 else None
+        return cls() if _classes(batch) > 1 or batch.sureness is not None else None
 
     def score(self, batch: Batch) -> Floats:
         """Score every inference, shape ``(n,)``; NaN where the model gave no probabilities."""
-        if batch.probs is None or _classes(batch) < 2:
-            return np.full(len(batch), np.nan)
-        return self.of(batch.probs)
+        if batch.probs is not None and _classes(batch) > 1:
+            return self.of(batch.probs)
+        return np.full(len(batch), np.nan) if batch.sureness is None else self.of_places(batch.sureness)
 
     def dump(self) -> Mapping[str, object]:
         """Give nothing: there is no fitted state."""

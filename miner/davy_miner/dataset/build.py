@@ -21,17 +21,19 @@ from davy_miner.candidates import COLLECTION as CANDIDATES
 from davy_miner.candidates import Candidate
 from davy_miner.dataset.files import FORMAT, ROWS, content_hash, hash_of, pack, write
 from davy_miner.dataset.versions import directory, model_directory, versions
-from davy_miner.labels import COLLECTION as REVISIONS
-from davy_miner.labels import Revisions, own_answer, state_after, verdict
+from davy_miner.decision import Verdict, called
+from davy_miner.labels import Judge, answer_of
 
 COLLECTION: Final = "datasets"
 _LEASE_SECONDS: Final = 600.0
+_ANSWERED: Final = frozenset({"labelled", "disputed", "skipped", "deleted"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     candidate: Candidate
     label: Label
+    verdict: Verdict
     inference: Inference
 
 
@@ -105,14 +107,17 @@ def _build(runtime: Runtime, model: str, suite_share: float) -> Path:
 
 
 def _labelled(runtime: Runtime, model: str) -> list[_Row]:
+    """Give the candidates about which one answer counts and says what is right."""
     rows = []
-    for key, data in runtime.store.items(CANDIDATES):
+    judge = Judge(runtime.store, runtime.settings.mine.last_word)
+    for _, data in runtime.store.items(CANDIDATES):
         candidate = load_event(Candidate, data)
-        if candidate.model != model or candidate.state != "labelled" or not candidate.inference:
+        if candidate.model != model or candidate.state not in _ANSWERED or not candidate.inference:
             continue
-        label = Revisions.from_bytes(runtime.store.get(REVISIONS, key)).current
-        if label is not None and state_after(label) == "labelled":
-            rows.append(_Row(candidate, label, decode(candidate.inference).inference(0)))
+        decision = judge.decided(candidate)
+        if decision is not None and decision.label is not None and decision.label.answer is not None:
+            found = called(decision.label, answer_of(candidate))
+            rows.append(_Row(candidate, decision.label, found, decode(candidate.inference).inference(0)))
     return rows
 
 
@@ -123,7 +128,7 @@ def _entry(row: _Row, suite_share: float) -> dict[str, Any]:
         "candidate": candidate.id,
         "inference_id": candidate.inference_id.hex(),
         "label_revision": row.label.revision,
-        "verdict": verdict(row.label, own_answer(row.inference)),
+        "verdict": row.verdict,
         "arm": candidate.arm,
         "probability": candidate.probability,
         "incident": candidate.incident,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from davy.errors import DatasetError, SettingError
+from davy.existing import unknown
 from davy.runtime import Runtime
 from davy_miner.dataset.files import read_manifest
 
@@ -73,13 +74,17 @@ def find(root: Path, version: str) -> tuple[Path, dict[str, Any]]:
 
     Raises
     ------
+    SettingError
+        There is no such version.
     DatasetError
-        There is no such version, or more than one.
+        There is more than one.
     """
     model, _, name = version.rpartition("/")
     found = [item for item in versions(root, model or None) if item[1]["version"] == name]
     if not found:
-        raise DatasetError("version", version, "no such version; `davy dataset list` shows all")
+        known = {manifest["version"] for _, manifest in versions(root)}
+        known |= {f"{manifest['model']}/{manifest['version']}" for _, manifest in versions(root)}
+        raise unknown("version", version, known, what="version", remedy="`davy dataset list` shows all")
     if len(found) > 1:
         models = " or ".join(f"{manifest['model']}/{name}" for _, manifest in found)
         raise DatasetError("version", version, f"several models have it; say {models}")

@@ -18,8 +18,9 @@ from davy_miner.labelstudio.client import SdkTool
 from davy_miner.labelstudio.projects import Projects
 from davy_miner.labelstudio.pull import Puller
 from davy_miner.labelstudio.push import Pusher
-from davy_miner.labelstudio.task_data import form_of
+from davy_miner.labelstudio.task_data import draft
 from davy_miner.labelstudio.tool import Tool
+from davy_miner.problems import Problem, problem
 
 
 class LabelStudio:
@@ -68,9 +69,20 @@ class LabelStudio:
         Raises
         ------
         LabelError
-            Label Studio is unreachable or refused, or a candidate cannot become a task.
+            Label Studio is unreachable or does not accept the token.
         """
         return self._pusher.push()
+
+    def problem(self, candidate: Candidate) -> Problem | None:
+        """Return why a candidate, with its picture, cannot become a task; None when nothing stands against it.
+
+        Label Studio is not asked: it may refuse later what looks well from here.
+        """
+        try:
+            draft(self._runtime, candidate, blind=self._blind)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this one candidate's
+            return problem(error)
+        return None
 
     def pull(self, batch: Batch) -> list[Label]:
         """Give the answers since the last transaction: new, edited, skipped and withdrawn, also with their task.
@@ -96,7 +108,8 @@ class LabelStudio:
         for _, data in self._runtime.store.items(CANDIDATES):
             candidate = load(Candidate, data)
             if candidate.model == model and candidate.inference:
-                return self._projects.get(model, form_of(candidate, blind=self._blind))
+                made = draft(self._runtime, candidate, blind=self._blind)
+                return self._projects.get(model, made.form, made.classes)
         raise LabelError("model", model, "has no candidate yet, so its form is not known; select one first")
 
     def close(self) -> None:

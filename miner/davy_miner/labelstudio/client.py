@@ -50,6 +50,7 @@ class SdkTool:
         self._key = api_key
         self._timeout = timeout
         self._http: httpx.Client | None = None
+        self._heard = threading.local()
         self._sdk: Any = None
         self._opening = threading.Lock()
         self._options = {"max_retries": 0, "timeout": timeout}
@@ -82,6 +83,17 @@ class SdkTool:
             )
         )
         return int(made.id)
+
+    def project_config(self, project: int) -> str:
+        """Return a project's labelling configuration as it is now."""
+        found = self._call(lambda sdk: sdk.projects.get(project, request_options=self._options))
+        return str(found.label_config or "")
+
+    def change_config(self, project: int, config: str) -> None:
+        """Change a project's labelling configuration; doing it twice is harmless."""
+        self._call(
+            lambda sdk: sdk.projects.update(project, label_config=config, request_options=self._options)
+        )
 
     def import_tasks(self, project: int, tasks: Sequence[Mapping[str, Any]]) -> None:
         """Add tasks, all or none."""
@@ -172,7 +184,9 @@ class SdkTool:
 
         with self._opening:
             if self._http is None:
-                self._http = httpx.Client(timeout=self._timeout)
+                self._http = httpx.Client(
+                    timeout=self._timeout, event_hooks={"request": [self._ask], "response": [self._hear]}
+                )
             if self._sdk is None:
                 self._sdk = LabelStudio(
                     base_url=self._url,
@@ -188,6 +202,7 @@ class SdkTool:
         from label_studio_sdk.core.api_error import ApiError
         from label_studio_sdk.core.parse_error import ParsingError
 
+        self._heard.failure = 0
         try:
             return call(self._open())
         except ApiError as error:
@@ -195,7 +210,7 @@ class SdkTool:
         except ParsingError as error:
             status, detail = error.status_code or 0, "an answer of an unknown form"
         except httpx.HTTPError as error:
-            status, detail = 0, type(error).__name__
+            status, detail = self._heard.failure, type(error).__name__
         except json.JSONDecodeError:
             status, detail = 0, "an answer that is not JSON"
         if status == 401 and again and self._personal:
@@ -204,6 +219,13 @@ class SdkTool:
             return self._call(call, again=False)
         # Outside the except block: an exception of the SDK carries headers, with cookies, into every traceback.
         raise self._failure(status, detail)
+
+    def _ask(self, _: httpx.Request) -> None:
+        self._heard.failure = 0
+
+    def _hear(self, response: httpx.Response) -> None:
+        """Keep that the server failed, for the body of its answer may never end."""
+        self._heard.failure = response.status_code if response.status_code >= 500 else 0
 
     @property
     def _personal(self) -> bool:

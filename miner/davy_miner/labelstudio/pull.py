@@ -9,12 +9,21 @@ from typing import Any, Final
 
 from davy.codec import dump_any, load_any
 from davy.event import Label
+from davy.outputs import CORRECT, WRONG
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_miner.candidates import Candidate
 from davy_miner.labelstudio.deletions import Deletions
-from davy_miner.labelstudio.records import PROJECTS, SEEN, SWEEPS, candidate_in, projects_in, sent_in
-from davy_miner.labelstudio.templates import UNCLEAR, VERDICT, picked, read_result
+from davy_miner.labelstudio.records import (
+    PROJECTS,
+    SEEN,
+    SWEEPS,
+    candidate_in,
+    classes_in,
+    projects_in,
+    sent_in,
+)
+from davy_miner.labelstudio.templates import Said, names_by_value, read_annotation
 from davy_miner.labelstudio.tool import PAGE, Annotation, Task, Tool
 
 _OVERLAP: Final = 120 * 10**9
@@ -39,7 +48,7 @@ class Puller:
         self._deletions = Deletions(runtime.store, tool)
 
     def pull(self, batch: Batch) -> list[Label]:
-        """Give the labels that are new since the last transaction, oldest first within a project, deleted tasks last.
+        """Return the labels that are new since the last transaction, oldest first within a project, deleted tasks last.
 
         Raises
         ------
@@ -92,29 +101,32 @@ class Puller:
         now = {str(one.id): one.updated_at for one in task.annotations}
         if before == now:
             return []
-        labels = [self._label(candidate, task, one, known) for one in _to_tell(task, before)]
+        labels = [self._label(candidate, one, known) for one in _changed(task, before)]
+        labels += [_withdrawn(candidate, task.updated_at, known, one) for one in _gone(task, before)]
         known.tasks[str(task.id)] = now
         _keep(batch, candidate.id, known)
         return labels
 
-    def _label(self, candidate: Candidate, task: Task, annotation: Annotation | None, known: _Seen) -> Label:
-        if annotation is None:
-            return _withdrawn(candidate, task.updated_at, known)
-        answer = None if annotation.skipped else self._answer(candidate.id, annotation.result)
+    def _label(self, candidate: Candidate, annotation: Annotation, known: _Seen) -> Label:
+        said = Said("", None) if annotation.skipped else self._said(candidate, annotation.result)
+        answered = said.value is not None or said.verdict in {CORRECT, WRONG}
         return replace(
-            _withdrawn(candidate, annotation.updated_at, known),
-            answer=answer,
+            _withdrawn(candidate, annotation.updated_at, known, str(annotation.id)),
+            answer=said.value,
             annotator=annotation.annotator,
             seconds=annotation.seconds,
-            state="skipped" if answer is None else "labelled",
+            state="labelled" if answered else "skipped",
+            verdict=said.verdict,
+            note=said.note,
         )
 
-    def _answer(self, key: str, result: Sequence[Mapping[str, Any]]) -> str | None:
-        sent = sent_in(self._runtime.store, key)
-        answer = read_result(result, sent.answer if sent else "") or None
-        if answer is None and picked(result).get(VERDICT) != UNCLEAR:
-            _log.warning("an annotation of candidate %s names no class: taken as skipped", key)
-        return answer
+    def _said(self, candidate: Candidate, result: Sequence[Mapping[str, Any]]) -> Said:
+        sent = sent_in(self._runtime.store, candidate.id)
+        names = names_by_value(classes_in(self._runtime.store, sent.project)) if sent else {}
+        said = read_annotation(result, sent.answer if sent else None, names)
+        if said.value is None and not said.verdict:
+            _log.warning("an annotation of candidate %s names no class: taken as skipped", candidate.id)
+        return said
 
     def _seen(self, key: str) -> _Seen:
         data = self._runtime.store.get(SEEN, key)
@@ -124,8 +136,8 @@ class Puller:
         return _Seen(found["revision"], found["tasks"])
 
 
-def _withdrawn(candidate: Candidate, at: int, known: _Seen) -> Label:
-    """Say that a candidate has no answer: it was withdrawn, or its task deleted."""
+def _withdrawn(candidate: Candidate, at: int, known: _Seen, annotation: str = "") -> Label:
+    """Say that an annotation was withdrawn; without one, that the task is gone and every answer with it."""
     return Label(
         candidate=candidate.id,
         inference_id=candidate.inference_id,
@@ -134,6 +146,7 @@ def _withdrawn(candidate: Candidate, at: int, known: _Seen) -> Label:
         revision=_next_revision(known, at),
         at=at,
         state="deleted",
+        annotation=annotation,
     )
 
 
@@ -141,15 +154,15 @@ def _keep(batch: Batch, key: str, known: _Seen) -> None:
     batch.put(SEEN, key, dump_any({"v": 1, "revision": known.revision, "tasks": known.tasks}))
 
 
-def _to_tell(task: Task, before: Mapping[str, int]) -> list[Annotation | None]:
-    """Give the annotations that are news, oldest first; None stands for "there is no answer any more"."""
-    in_order = sorted(task.annotations, key=lambda one: (one.updated_at, one.id))
-    changed: list[Annotation | None] = [one for one in in_order if before.get(str(one.id)) != one.updated_at]
-    withdrawn = set(before) - {str(one.id) for one in in_order}
-    if changed or not withdrawn:
-        return changed
-    # One of several answers was withdrawn: the newest that is left is the answer again.
-    return [in_order[-1] if in_order else None]
+def _changed(task: Task, before: Mapping[str, int]) -> list[Annotation]:
+    """Give the annotations that are new or were edited, oldest first."""
+    changed = [one for one in task.annotations if before.get(str(one.id)) != one.updated_at]
+    return sorted(changed, key=lambda one: (one.updated_at, one.id))
+
+
+def _gone(task: Task, before: Mapping[str, int]) -> list[str]:
+    """Name the annotations that were withdrawn; those that are left say what they said."""
+    return sorted(before.keys() - {str(one.id) for one in task.annotations}, key=int)
 
 
 def _next_revision(known: _Seen, at: int) -> int:

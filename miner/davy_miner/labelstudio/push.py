@@ -12,13 +12,14 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from davy import metrics
-from davy.codec import decode, dump_any, load, load_any
-from davy.errors import LabelError, LeaseLost
+from davy.codec import dump_any, load, load_any
+from davy.errors import LeaseLost, StoreError
 from davy.runtime import Runtime
 from davy.store import Batch, Lease
 from davy_miner.candidates import COLLECTION as CANDIDATES
@@ -34,15 +35,36 @@ from davy_miner.labelstudio.records import (
     put_sent,
     sent_in,
 )
-from davy_miner.labelstudio.task_data import form_of, task_data
+from davy_miner.labelstudio.task_data import Draft, draft
 from davy_miner.labelstudio.templates import Form
 from davy_miner.labelstudio.tool import Refused, Task, Tool, UnknownFate
+from davy_miner.labelstudio.troubles import Troubles
+from davy_miner.problems import Problem, problem, tell
 
 _ALL_OR_NOTHING: Final = frozenset({400, 413})
 _TO_SEND: Final = frozenset({"selected", "pushing"})
-_ANSWERED: Final = frozenset({"labelled", "skipped", "deleted"})
+_NOT_ALLOWED: Final = frozenset({401, 403})
+_ENOUGH: Final = 2
+_ANSWERED: Final = frozenset({"labelled", "disputed", "skipped", "deleted"})
 _log = logging.getLogger("davy.labelstudio")
-_Payloads = Mapping[str, dict[str, Any]]
+_Drafts = Mapping[str, Draft]
+
+
+@dataclass(slots=True)
+class _Round:
+    """How Label Studio answers during one push: whether at all, who got no answer, how many in a row."""
+
+    answered: bool = False
+    in_a_row: int = 0
+    silent: list[tuple[str, UnknownFate]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Group:
+    """Candidates of one form, and the classes it is to offer, in the order they were seen."""
+
+    keys: list[str] = field(default_factory=list)
+    classes: dict[str, None] = field(default_factory=dict)
 
 
 class Pusher:
@@ -68,36 +90,64 @@ class Pusher:
         self._projects = projects
         self._owner = owner
         self._blind = blind
+        self._troubles = Troubles(runtime)
         self._confirmed = 0
-        self._trouble: LabelError | None = None
+        self._round = _Round()
 
     def push(self) -> int:
-        """Settle what is in doubt, send what is selected; give the number of newly confirmed tasks.
+        """Settle what is in doubt, send what is selected; return the number of newly confirmed tasks.
+
+        A candidate that cannot become a task is set aside with the reason. A model whose tasks cannot be sent is left
+        alone for a while and holds up no other.
 
         Raises
         ------
         LabelError
-            Label Studio is unreachable or refused, or a candidate cannot become a task; every other one was pushed.
+            Label Studio is unreachable or does not accept the token.
         """
-        self._confirmed, self._trouble = 0, None
+        self._confirmed, self._round = 0, _Round()
         fresh, doubtful = self._due()
-        for project, keys in doubtful.items():
-            with self._lease(project) as renew:
-                if renew:
-                    fresh += self._settle(project, keys, renew)
-        for (model, form), keys in self._by_form(fresh).items():
-            project = self._projects.get(model, form)
-            with self._lease(project) as renew:
-                if renew and not self._send_all(project, form, keys, renew):
-                    break
-        if self._trouble:
-            raise self._trouble
+        for (model, project), keys in doubtful.items():
+            self._alone(model, partial(self._settle, project, keys, fresh))
+        for (model, form), group in self._by_form(fresh).items():
+            self._alone(model, partial(self._send_group, model, form, group))
+        for model, error in self._round.silent:
+            if not self._round.answered:
+                raise error
+            self._troubles.note(model, error)
         return self._confirmed
 
-    def _due(self) -> tuple[list[Candidate], dict[int, list[str]]]:
-        """Candidates never sent; by project, those that were sent and not confirmed and those to be swept."""
+    def _alone(self, model: str, act: Callable[[], bool]) -> None:
+        """Do something for one model, whose trouble is not that of the others.
+
+        Two in a row without an answer end the push: with Label Studio itself in trouble more calls would add to it.
+        """
+        if self._round.in_a_row >= _ENOUGH or self._troubles.resting(model):
+            return
+        try:
+            settled = act()
+        except UnknownFate as error:
+            self._round.silent.append((model, error))
+            self._round.in_a_row += 1
+        except StoreError:
+            raise
+        except Exception as error:
+            if isinstance(error, Refused) and error.status in _NOT_ALLOWED:
+                raise
+            self._round.answered = True
+            self._projects.forget()
+            self._troubles.note(model, error)
+        else:
+            self._round.answered = True
+            self._round.in_a_row = 0 if settled else self._round.in_a_row + 1
+            if settled:
+                self._troubles.over(model)
+
+    def _due(self) -> tuple[list[Candidate], dict[tuple[str, int], list[str]]]:
+        """Candidates never sent; by model and project, those sent and not confirmed and those to be swept."""
         fresh: list[Candidate] = []
         doubtful: defaultdict[int, set[str]] = defaultdict(set)
+        models: dict[int, str] = {}
         for _, data in self._runtime.store.items(CANDIDATES):
             candidate = load(Candidate, data)
             if candidate.state not in _TO_SEND and (
@@ -107,24 +157,57 @@ class Pusher:
             sent = sent_in(self._runtime.store, candidate.id)
             if sent is not None:
                 doubtful[sent.project].add(candidate.id)
+                models[sent.project] = candidate.model
             elif candidate.state in _TO_SEND:
                 fresh.append(candidate)
         for key, data in self._runtime.store.items(SWEEPS):
             doubtful[load_any(data)["project"]].add(key)
-        return fresh, {project: sorted(keys) for project, keys in doubtful.items()}
+        return fresh, {(models.get(project, ""), project): sorted(keys) for project, keys in doubtful.items()}
 
-    def _by_form(self, candidates: Iterable[Candidate]) -> dict[tuple[str, Form], list[str]]:
-        """Candidates by model and form.
+    def _by_form(self, candidates: Iterable[Candidate]) -> dict[tuple[str, Form], _Group]:
+        """Candidates by model and form, with the classes their answers name.
 
         In the order of their ids, which are hashes: a queue half worked off is then no biased sample.
         """
-        found: defaultdict[tuple[str, Form], list[str]] = defaultdict(list)
+        found: defaultdict[tuple[str, Form], _Group] = defaultdict(_Group)
         for candidate in sorted(candidates, key=lambda one: one.id):
-            try:
-                found[candidate.model, form_of(candidate, blind=self._blind)].append(candidate.id)
-            except LabelError as error:
-                self._remember(error, candidate.id)
+            if self._troubles.resting(candidate.model):
+                continue
+            made = self._draft(candidate)
+            if isinstance(made, Draft):
+                group = found[candidate.model, made.form]
+                group.keys.append(candidate.id)
+                group.classes.update(dict.fromkeys(made.classes))
+            else:
+                self._set_aside(candidate.id, made)
         return found
+
+    def _draft(self, candidate: Candidate) -> Draft | Problem:
+        try:
+            return draft(self._runtime, candidate, blind=self._blind)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this one candidate's
+            return problem(error)
+
+    def _set_aside(self, key: str, why: Problem, renew: Callable[[], Lease] | None = None) -> None:
+        """Say why a candidate cannot be asked; the miner gives its budget back."""
+        candidate = candidate_in(self._runtime.store, key)
+        if candidate is None or candidate.state != "selected":
+            return
+        batch = Batch()
+        put_candidate(batch, replace(candidate, state="unlabellable", reason=why.reason, owed=True))
+        self._runtime.store.apply(batch, lease=renew() if renew else None)
+        tell(self._runtime, candidate.model, why)
+        text = "samples of %s cannot become tasks, the first is %s: %s"
+        self._troubles.say_once(candidate.model, why.reason, text, candidate.model, key, why.reason)
+
+    def _send_group(self, model: str, form: Form, group: _Group) -> bool:
+        project = self._projects.get(model, form, list(group.classes))
+        settled = True
+        with self._lease(project) as renew:
+            if renew:
+                self._projects.offer(project, list(group.classes), renew)
+                settled = self._send_all(project, form, group.keys, renew)
+        return settled
 
     @contextmanager
     def _lease(self, project: int) -> Iterator[Callable[[], Lease] | None]:
@@ -150,7 +233,13 @@ class Pusher:
         finally:
             store.release(held)
 
-    def _settle(self, project: int, keys: Sequence[str], renew: Callable[[], Lease]) -> list[Candidate]:
+    def _settle(self, project: int, keys: Sequence[str], fresh: list[Candidate]) -> bool:
+        with self._lease(project) as renew:
+            if renew:
+                fresh += self._settled(project, keys, renew)
+        return True
+
+    def _settled(self, project: int, keys: Sequence[str], renew: Callable[[], Lease]) -> list[Candidate]:
         """Adopt what exists; give back to "selected", and return, what certainly does not."""
         found = self._adopt(project, keys, renew)
         settle = self._runtime.settings.labelstudio.settle_seconds * 1e9
@@ -174,70 +263,67 @@ class Pusher:
         """Send in batches; false once one is in doubt: Label Studio is in trouble, more calls would add to it."""
         size, waiting = self._runtime.settings.labelstudio.batch, iter(keys)
         while chunk := list(islice(waiting, size)):
-            payloads = self._payloads(form, chunk)
-            if payloads and not self._send(project, payloads, renew):
+            drafts = self._drafts(form, chunk, renew)
+            if drafts and not self._send(project, drafts, renew):
                 return False
         return True
 
-    def _payloads(self, form: Form, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+    def _drafts(self, form: Form, keys: Iterable[str], renew: Callable[[], Lease]) -> dict[str, Draft]:
         """Make the tasks of those that are still to be sent: another process may have been here before the lease."""
         found = {}
         for key in keys:
             candidate = candidate_in(self._runtime.store, key)
             if candidate is None or candidate.state != "selected" or sent_in(self._runtime.store, key):
                 continue
-            try:
-                inference = decode(candidate.inference).inference(0)
-                found[key] = task_data(self._runtime, candidate, inference, form)
-            except LabelError as error:
-                self._remember(error, key)
+            made = self._draft(candidate)
+            if isinstance(made, Problem):
+                self._set_aside(key, made, renew)
+            elif made.form == form:
+                found[key] = made
         return found
 
-    def _send(self, project: int, payloads: _Payloads, renew: Callable[[], Lease]) -> bool:
-        self._write_down(project, payloads, renew())
+    def _send(self, project: int, drafts: _Drafts, renew: Callable[[], Lease]) -> bool:
+        self._write_down(project, drafts, renew())
         doubt = None
         try:
-            self._tool.import_tasks(project, list(payloads.values()))
+            self._tool.import_tasks(project, [one.task for one in drafts.values()])
         except Refused as refusal:
-            return self._take_back(project, payloads, refusal, renew)
+            return self._take_back(project, drafts, refusal, renew)
         except UnknownFate as error:
             doubt = error
-        found = self._adopt(project, list(payloads), renew)
-        missing = len(payloads) - len(found)
+        found = self._adopt(project, list(drafts), renew)
+        missing = len(drafts) - len(found)
         if missing:
-            _log.warning("%d of %d tasks in doubt, looked up again later: %s", missing, len(payloads), doubt)
+            _log.warning("%d of %d tasks in doubt, looked up again later: %s", missing, len(drafts), doubt)
         return not missing
 
-    def _write_down(self, project: int, payloads: _Payloads, lease: Lease) -> None:
+    def _write_down(self, project: int, drafts: _Drafts, lease: Lease) -> None:
         batch, now = Batch(), self._runtime.clock()
-        for key, payload in payloads.items():
+        for key, made in drafts.items():
             candidate = candidate_in(self._runtime.store, key)
             if candidate is not None:
                 put_candidate(batch, replace(candidate, state="pushing"))
-            put_sent(batch, key, Sent(project, now, payload["data"].get("model_answer", "")))
+            put_sent(batch, key, Sent(project, now, made.answer))
         self._runtime.store.apply(batch, lease=lease)
 
-    def _take_back(
-        self, project: int, payloads: _Payloads, refusal: Refused, renew: Callable[[], Lease]
-    ) -> bool:
+    def _take_back(self, project: int, drafts: _Drafts, refusal: Refused, renew: Callable[[], Lease]) -> bool:
         """Undo what a refusal left; one bad task makes Label Studio refuse all, so halve until it stands alone."""
         batch = Batch()
-        for key in payloads:
+        for key in drafts:
             candidate = candidate_in(self._runtime.store, key)
             if candidate is not None and candidate.state == "pushing":
                 put_candidate(batch, replace(candidate, state="selected"))
             batch.delete(TASKS, key)
         self._runtime.store.apply(batch, lease=renew())
         if refusal.status not in _ALL_OR_NOTHING:
-            self._projects.forget()
             raise refusal
-        keys = list(payloads)
+        keys = list(drafts)
         if len(keys) == 1:
-            self._remember(refusal, keys[0])
+            self._set_aside(keys[0], problem(refusal, "refused"), renew)
             return True
         middle = len(keys) // 2
         return all(
-            self._send(project, {key: payloads[key] for key in half}, renew)
+            self._send(project, {key: drafts[key] for key in half}, renew)
             for half in (keys[:middle], keys[middle:])
         )
 
@@ -291,7 +377,3 @@ class Pusher:
         self._confirmed += len(confirmed)
         for candidate in confirmed:
             self._runtime.meter.add(metrics.TASKS, model=candidate.model)
-
-    def _remember(self, error: LabelError, key: str) -> None:
-        _log.warning("candidate %s cannot become a task: %s", key, error)
-        self._trouble = self._trouble or error

@@ -1,15 +1,15 @@
 """What Davy writes down about tasks, so that a crash at any point leaves a trace to go on from.
 
-Collections of the store: ``labelstudio`` (projects and watermarks), ``labelstudio.tasks`` (one record a candidate,
-written before it is sent and kept), ``labelstudio.sweeps`` (candidates seen with more than one task),
-``labelstudio.seen`` (annotations read back).
+Collections of the store: ``labelstudio`` (projects, their classes and watermarks), ``labelstudio.tasks`` (one record a
+candidate, written before it is sent and kept), ``labelstudio.sweeps`` (candidates seen with more than one task),
+``labelstudio.seen`` (annotations read back), ``labelstudio.troubles`` (models whose tasks cannot be sent at present).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from davy.codec import dump, dump_any, load, load_any
 from davy.store import Batch, Store
@@ -20,7 +20,9 @@ PROJECTS: Final = "labelstudio"
 TASKS: Final = "labelstudio.tasks"
 SWEEPS: Final = "labelstudio.sweeps"
 SEEN: Final = "labelstudio.seen"
+TROUBLES: Final = "labelstudio.troubles"
 _PROJECT: Final = "project/"
+_CLASSES: Final = "classes/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,14 @@ class Sent:
     project, at
         Where to, and when (nanoseconds since the epoch).
     answer
-        The model's answer as the annotator sees it, which "model correct" confirms; empty when blind.
+        The model's answer, which "model correct" confirms: the name of a class, names, a number, a text.
     task
         The task it became, once that is certain.
     """
 
     project: int
     at: int
-    answer: str = ""
+    answer: Any = ""
     task: int | None = None
 
 
@@ -86,3 +88,30 @@ def projects_in(store: Store) -> Iterator[int]:
     for key, data in store.items(PROJECTS):
         if key.startswith(_PROJECT) and (project := load_any(data)["id"]):
             yield project
+
+
+def classes_in(store: Store, project: int) -> list[str]:
+    """Return the names of the classes Davy has put into a project's form, exactly."""
+    data = store.get(PROJECTS, f"{_CLASSES}{project}")
+    return [] if data is None else list(load_any(data)["names"])
+
+
+def put_classes(batch: Batch, project: int, names: Sequence[str]) -> None:
+    """Write down which classes a project's form has: before the form itself, so that every answer can be read."""
+    batch.put(PROJECTS, f"{_CLASSES}{project}", dump_any({"v": 1, "names": list(names)}))
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why the tasks of a model cannot be sent at present: since when, how often it was tried, until when it rests."""
+
+    model: str
+    reason: str
+    since: int
+    attempts: int
+    until: int
+
+
+def troubles_in(store: Store) -> list[Trouble]:
+    """Return the models in trouble, by name."""
+    return sorted((load(Trouble, data) for _, data in store.items(TROUBLES)), key=lambda one: one.model)

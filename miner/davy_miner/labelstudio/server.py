@@ -19,6 +19,8 @@ from typing import Final, Self
 from davy.errors import LabelError
 
 ENVIRONMENT: Final = Path(".labelstudio")
+VERSION: Final = "1.23.2"
+"""What Davy is tested with."""
 _DATABASE: Final = "label_studio.sqlite3"
 _KEY_FILE: Final = "davy-api-key"
 _USER: Final = "davy@davy.localhost"
@@ -40,7 +42,8 @@ class LocalLabelStudio:
     Parameters
     ----------
     environment
-        The virtual environment Label Studio is installed in (``make .labelstudio/.installed``).
+        The virtual environment Label Studio is installed in, which is not Davy's: the two need other versions of the
+        same packages.
 
     Attributes
     ----------
@@ -65,7 +68,7 @@ class LocalLabelStudio:
     @property
     def installed(self) -> bool:
         """Whether there is something to start."""
-        return (self._environment / ".installed").is_file()
+        return Path(self._command()).is_file()
 
     def prepare(self) -> Path:
         """Make the empty database unless there is one; give its path."""
@@ -123,9 +126,7 @@ class LocalLabelStudio:
             It is not installed.
         """
         if not self.installed:
-            raise LabelError(
-                "Label Studio", str(self._environment), "run `make .labelstudio/.installed` first"
-            )
+            raise LabelError("Label Studio", str(self._environment), _how_to_install(self._environment))
         self._data_dir = data_dir = data_dir.absolute()
         data_dir.mkdir(parents=True, exist_ok=True)
         if not (data_dir / _DATABASE).exists():
@@ -198,6 +199,14 @@ class LocalLabelStudio:
                     return
             except (urllib.error.URLError, OSError):
                 pause.wait(0.05)
+
+
+def _how_to_install(environment: Path) -> str:
+    place = environment.relative_to(Path.cwd()) if environment.is_relative_to(Path.cwd()) else environment
+    return (
+        "is not installed there; it wants an environment of its own:"
+        f" `python3 -m venv {place}`, then `{place}/bin/pip install label-studio=={VERSION}`"
+    )
 
 
 def _credentials(path: Path) -> tuple[str, str]:

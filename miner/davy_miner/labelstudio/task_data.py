@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from davy.codec import decode
 from davy.errors import DecodeError, LabelError
 from davy.event import Inference
 from davy.gateway.media import media_url
+from davy.outputs import Answer, read
 from davy.runtime import Runtime
 from davy_miner.candidates import Candidate
-from davy_miner.labelstudio.answers import classification
-from davy_miner.labelstudio.templates import Form, check_task, form_for
+from davy_miner.labelstudio.templates import Form, check_task, checked_tree, classes_of, form_for
+from davy_miner.labelstudio.templates.shown import cut, rows
+
+_SAID: Final = 5_000
 
 
-def form_of(candidate: Candidate, *, blind: bool) -> Form:
-    """Choose the form for a candidate; raises LabelError when there is none."""
-    try:
-        inference = decode(candidate.inference).inference(0)
-    except DecodeError as error:
-        raise LabelError("candidate", candidate.id, f"its inference cannot be read: {error}") from error
-    return form_for(inference, picture=_has_picture(candidate), blind=blind)
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A task that can be sent: its form, what it offers and holds, and what "model correct" confirms."""
+
+    form: Form
+    classes: tuple[str, ...]
+    task: Mapping[str, Any]
+    answer: Any
 
 
-def task_data(runtime: Runtime, candidate: Candidate, inference: Inference, form: Form) -> dict[str, Any]:
-    """Make the task.
+def draft(runtime: Runtime, candidate: Candidate, *, blind: bool) -> Draft:
+    """Make the task of a candidate.
 
     `score` is how suspicious the inference is, in [0, 1]: one minus its most extreme rank in the reference. It is a
     number, so that the Data Manager sorts by it.
@@ -33,11 +39,48 @@ def task_data(runtime: Runtime, candidate: Candidate, inference: Inference, form
     Raises
     ------
     LabelError
-        Label Studio would refuse the task, or accept it and not show it.
+        There is nothing to look at or no answer to judge, or Label Studio would refuse the task, or accept it and not
+        show it.
     """
-    answer = classification(inference.outputs)
+    try:
+        inference = decode(candidate.inference).inference(0)
+    except DecodeError as error:
+        size = f"{len(candidate.inference)} bytes"
+        raise LabelError("candidate", size, f"its inference cannot be read: {error}") from error
+    answer = read(inference.outputs)
+    said = said_by(inference.outputs, answer)
+    form = form_for(inference, answer, picture=_has_picture(candidate), blind=blind)
+    classes = tuple(classes_of(answer))
+    data = _data(runtime, candidate, inference, form)
+    if not form.question.blind:
+        data |= {"model_answer": said, "confidence": answer.confidence}
+    task = {"data": data, "predictions": form.question.predictions(answer, candidate.model)}
+    check_task(checked_tree(form, classes), task)
+    return Draft(form, classes, task, said if answer.value is None else answer.value)
+
+
+def said_by(outputs: Mapping[str, Any], answer: Answer) -> str:
+    """Return what the model said, for people.
+
+    Raises
+    ------
+    LabelError
+        It said nothing that could be judged.
+    """
+    said = answer.shown()
+    if not said.strip():
+        shown = rows(outputs)
+        said = "\n".join(f"{name}: {value}" for name, value in shown.items())
+    if not said.strip():
+        remedy = answer.note or "hold no answer of the model: send a label, probabilities, a value or a text"
+        raise LabelError("outputs", sorted(outputs), remedy)
+    return cut(said, _SAID)
+
+
+def _data(runtime: Runtime, candidate: Candidate, inference: Inference, form: Form) -> dict[str, Any]:
     link = media_url(runtime, candidate.picture) if candidate.picture and _has_picture(candidate) else None
-    data = {
+    captured = datetime.fromtimestamp(inference.at / 1e9, UTC)
+    return {
         **form.template.data(inference, link),
         "candidate_id": candidate.id,
         "inference_id": candidate.inference_id.hex(),
@@ -46,13 +89,8 @@ def task_data(runtime: Runtime, candidate: Candidate, inference: Inference, form
         "detectors": ", ".join(sorted({draw.arm for draw in candidate.draws})),
         "arm": candidate.arm,
         "incident": candidate.incident or "",
-        "captured_at": datetime.fromtimestamp(inference.at / 1e9, UTC).isoformat(timespec="milliseconds"),
+        "captured_at": captured.isoformat(timespec="milliseconds"),
     }
-    if not form.question.blind:
-        data |= {"model_answer": answer.name, "confidence": answer.confidence}
-    task = {"data": data, "predictions": form.question.predictions(answer, candidate.model)}
-    check_task(form.tree(), task)
-    return task
 
 
 def _has_picture(candidate: Candidate) -> bool:

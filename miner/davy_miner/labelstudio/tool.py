@@ -1,4 +1,4 @@
-"""What the rest of this package needs of Label Studio: nine calls, two records, two ways to fail."""
+"""What the rest of this package needs of Label Studio: eleven calls, two records, two ways to fail."""
 
 from __future__ import annotations
 
@@ -61,6 +61,12 @@ class Tool(Protocol):
 
     def create_project(self, title: str, description: str, config: str) -> int:
         """Make a project and give its id."""
+
+    def project_config(self, project: int) -> str:
+        """Return a project's labelling configuration as it is now."""
+
+    def change_config(self, project: int, config: str) -> None:
+        """Change a project's labelling configuration; doing it twice is harmless."""
 
     def import_tasks(self, project: int, tasks: Sequence[Mapping[str, Any]]) -> None:
         """Add tasks, all or none."""

@@ -6,11 +6,15 @@ rest is put into groups of near-duplicates, and groups are drawn uniformly witho
 label of its leader. Given the control arm, the groups depend on payloads only, never on answers, so the inclusion
 probability of every member is its control probability times groups drawn over groups there were (two-phase cluster
 sampling: Särndal, Swensson & Wretman, "Model assisted survey sampling", 1992, sections 4.2 and 9.3).
+
+A group whose leader nobody can be asked about counts as drawn, and the next one in the random order is drawn for its
+label: those looked at are a uniform sample of all groups, whatever their number. What cannot be asked is missing for a
+cause that is known, its payload; the estimate is one of the traffic that can be asked about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +36,8 @@ class Drawn:
     ----------
     groups
         The groups drawn; each leader costs one label, its members none.
+    unfit
+        Leaders of groups that were drawn and cannot be asked, by index: they cost nothing.
     free
         Rows that duplicate something known, by index.
     probability
@@ -39,6 +45,7 @@ class Drawn:
     """
 
     groups: Sequence[Group]
+    unfit: Sequence[int]
     free: Indices
     probability: NDArray[np.float64]
 
@@ -52,6 +59,7 @@ def draw(
     threshold: float,
     labels: int,
     rng: np.random.Generator,
+    fit: Callable[[int], bool] = lambda _: True,
 ) -> Drawn:
     """Draw from the control arm, spending at most `labels`.
 
@@ -65,6 +73,8 @@ def draw(
         Unit vectors, shape ``(n, d)``, and payload hashes.
     threshold
         Similarity from which two rows are near-duplicates.
+    fit
+        Whether a row can be asked; called for the leaders drawn only.
     """
     probability = np.zeros(len(control))
     free = np.flatnonzero((control > 0) & (known >= 0))
@@ -72,10 +82,18 @@ def draw(
     offered = rng.permutation(np.flatnonzero((control > 0) & (known < 0)))
     considered = offered[: max(_PER_LABEL * labels, _ENOUGH)]
     groups = list(leaders(considered, rows, keys, threshold))
-    chosen = rng.choice(len(groups), size=min(labels, len(groups)), replace=False) if groups else ()
-    drawn = [groups[place] for place in sorted(chosen)]
-    if drawn:
-        share = len(considered) / len(offered) * len(drawn) / len(groups)
-        members = np.concatenate([[group.leader, *group.members] for group in drawn]).astype(np.intp)
+    drawn, unfit, tried = list[Group](), list[int](), list[Group]()
+    for place in rng.permutation(len(groups)):
+        if len(drawn) == labels:
+            break
+        group = groups[place]
+        tried.append(group)
+        if fit(group.leader):
+            drawn.append(group)
+        else:
+            unfit.append(group.leader)
+    if tried:
+        share = len(considered) / len(offered) * len(tried) / len(groups)
+        members = np.concatenate([[group.leader, *group.members] for group in tried]).astype(np.intp)
         probability[members] = control[members] * share
-    return Drawn(drawn, free, probability)
+    return Drawn(sorted(drawn, key=lambda group: group.leader), unfit, free, probability)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -88,6 +90,21 @@ def test_members_answer_as_alternatives_and_are_not_captured_themselves(
     expected = Net.forward(other, x).detach()
     np.testing.assert_array_equal([one.alternatives["net:2"]["logits"] for one in own], expected)
     assert own[0].alternatives.keys() == {"net:2", "net:1-dropout"}
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_hook_that_is_registered_later_and_replaces_the_answer_is_captured(
+    copied: bool, net: Net, x: torch.Tensor, own_client: str
+) -> None:
+    watched: Any = davy.watch(net, "net:1")
+    watched.register_forward_hook(lambda module, args, result: result * 0 + 1)
+    watched = copy.deepcopy(watched) if copied else watched
+    for _ in range(2):
+        assert (watched(x[:1]) == 1).all()
+    watched.register_forward_hook(lambda module, args, result: result + 1)
+    watched(x[:1])
+    values = [one.outputs["value"].tolist() for one in inferences_in(own_client)] if davy.flush() else []
+    assert [set(value) for value in values] == [{1.0}, {1.0}, {2.0}]
 
 
 def test_members_in_a_list_are_numbered(net: Net, x: torch.Tensor, own_client: str) -> None:
@@ -232,6 +249,7 @@ def test_answers_with_names_keep_them_and_detections_stay_together(own_client: s
     assert [set(one.outputs) for one in found[:3]] == [{"logits"}] * 3
     np.testing.assert_array_equal([one.embedding for one in found[:3]], np.eye(3))
     assert [one.outputs["boxes"].shape for one in found[3:]] == [(0, 4), (1, 4)]
+    assert [one.inputs["images"].shape for one in found[3:]] == [(3, 8, 8), (3, 4, 6)]
 
 
 def test_what_the_module_raises_passes(net: Net, x: torch.Tensor) -> None:
@@ -274,3 +292,13 @@ def test_a_shadow_answers_beside_the_module_and_the_embedding_stays(
     np.testing.assert_allclose([one.alternatives["net:2"]["logits"] for one in found], expected, rtol=1e-5)
     np.testing.assert_allclose([one.embedding for one in found], embedding, rtol=1e-5)
     assert other.fc1.weight.grad is None
+
+
+def test_watching_a_module_does_not_import_the_compiler() -> None:
+    code = """
+import subprocess
+import sys, torch, davy
+davy.watch(torch.nn.Linear(4, 3), "net:1")(torch.ones(2, 4))
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

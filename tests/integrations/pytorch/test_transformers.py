@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from transformers import (
     BertForSequenceClassification,
     BertModel,
     BertTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
     Pipeline,
     pipeline,
 )
@@ -92,3 +95,22 @@ def test_a_transformer_called_as_a_module_gives_its_logits(tokenizer: Any, own_c
     found = inferences_in(own_client)
     np.testing.assert_array_equal([one.outputs["logits"] for one in found], answer.logits)
     assert {"input_ids", "attention_mask"} <= set(found[0].inputs)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_chat_is_one_inference_and_its_last_message_the_answer(
+    many: bool, tokenizer: Any, own_client: str
+) -> None:
+    gpt = GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(WORDS), n_positions=16, n_embd=16, n_layer=1, n_head=2)
+    ).eval()
+    gpt.generation_config.update(max_new_tokens=2, eos_token_id=None, bos_token_id=2, pad_token_id=0)
+    words = copy.deepcopy(tokenizer)
+    words.chat_template = "{% for each in messages %}{{ each['content'] }} {% endfor %}"
+    watched = davy.watch(pipeline("text-generation", model=gpt, tokenizer=words, device="cpu"), "chat:1")
+    asked = [{"role": "system", "content": "good"}, {"role": "user", "content": "day"}]
+    answer = watched([asked])[0] if many else watched(asked)
+    davy.flush()
+    (one,) = inferences_in(own_client)
+    assert one.inputs["messages"] == asked
+    assert one.outputs["generated_text"] == answer[0]["generated_text"][-1]["content"]

@@ -53,13 +53,14 @@ def test_a_booster_captures_a_matrix_with_its_names_and_holes(own_client: str) -
     [
         ("multi:softprob", {"num_class": 3}, "probs"),
         ("multi:softmax", {"num_class": 3}, "label"),
+        ("binary:hinge", {}, "label"),
         ("reg:squarederror", {}, "value"),
     ],
 )
 def test_the_objective_of_a_booster_names_its_output(
     objective: str, more: dict[str, Any], field: str, own_client: str
 ) -> None:
-    model = forest(objective, IRIS, KINDS, **more)
+    model = forest(objective, IRIS, KINDS > 0 if "binary" in objective else KINDS, **more)
     answers = davy.watch(model, "iris:1").inplace_predict(IRIS)
     davy.flush()
     np.testing.assert_array_equal([one.outputs[field] for one in inferences_in(own_client)], answers)
@@ -102,6 +103,14 @@ def test_lightgbm_of_three_classes_and_of_values(own_client: str) -> None:
     found = inferences_in(own_client)
     np.testing.assert_array_equal([one.outputs["probs"] for one in found if one.model == "iris:1"], probs)
     np.testing.assert_array_equal([one.outputs["value"] for one in found if one.model == "iris:2"], values)
+
+
+def test_one_class_against_all_others_is_one_answer(own_client: str) -> None:
+    probs = davy.watch(trees("multiclassova", IRIS, KINDS, num_class=3), "iris:1").predict(IRIS)
+    davy.flush()
+    found = inferences_in(own_client)
+    np.testing.assert_array_equal([one.outputs["probs"] for one in found], probs)
+    assert [one.outputs["label"] for one in found] == probs.argmax(axis=1).tolist()
 
 
 @pytest.mark.parametrize(

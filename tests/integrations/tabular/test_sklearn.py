@@ -12,6 +12,7 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -70,3 +71,13 @@ def test_a_shadow_answers_with_the_method_that_was_called(own_client: str) -> No
     shadow = [one.alternatives["iris:2"]["probs"] for one in found]
     np.testing.assert_allclose(shadow, new.predict_proba(FRAME))
     np.testing.assert_allclose([one.outputs["probs"] for one in found], old.predict_proba(FRAME))
+
+
+def test_of_several_labels_none_is_the_likeliest(own_client: str) -> None:
+    marks = (FRAME.mean() < FRAME).astype(int).to_numpy()
+    watched = davy.watch(OneVsRestClassifier(LogisticRegression()).fit(FRAME, marks), "marks:1")
+    probs = watched.predict_proba(FRAME)
+    davy.flush()
+    found = inferences_in(own_client)
+    assert {(*one.outputs,) for one in found} == {("probs", "class_names")}
+    np.testing.assert_array_equal([one.outputs["probs"] for one in found], probs)

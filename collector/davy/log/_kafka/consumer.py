@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -12,6 +13,8 @@ from davy.log.base import Assigned, Partition, Position, Record
 
 _JOIN_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 30.0
+"""After this time a topic that was made anew is noticed, under a role that reads it."""
 
 
 class ClusterConsumer:
@@ -36,6 +39,8 @@ class ClusterConsumer:
         self._closed = False
         self._offsets: dict[Partition, int] = {}
         self._ends: dict[Partition, int] = {}
+        self._topics = topics
+        self._ids = self._look()
         self._member = library.member(address, topics, group, self._begin, self._forget)
         try:
             self._member.join(_JOIN_SECONDS)
@@ -46,6 +51,8 @@ class ClusterConsumer:
     def poll(self, *, max_records: int = 500, timeout: float = 1.0) -> list[Record]:
         """Give the next records, at once when there are any, else after at most `timeout` seconds."""
         self._refuse_when_closed()
+        if time.monotonic() >= self._look_at:
+            self._refuse_another()
         records = self._poll(max_records, timeout)
         if not records and timeout <= 0 and self._behind():
             # Brokers were not given the time to answer; "at once" is what their answer takes.
@@ -112,6 +119,18 @@ class ClusterConsumer:
             place: offset if starts[place] <= offset <= ends[place] else starts[place]
             for place, offset in position.items()
         }
+
+    def _look(self) -> dict[str, str]:
+        """Give the ids of the topics; offsets of a topic that was made anew stand for other records."""
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        return {name: topic.id for name, topic in self._admin.topics(self._topics).items()}
+
+    def _refuse_another(self) -> None:
+        before = self._ids
+        self._ids = {**before, **self._look()}
+        for name, id in before.items():
+            if self._ids[name] != id:
+                raise LogError("topic", name, "was deleted and made anew: open another consumer")
 
     def _behind(self) -> bool:
         self._ends |= self._admin.offsets(list(self._offsets), NEWEST)

@@ -44,10 +44,14 @@ _REMEDIES: Final[Mapping[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as it is: its partitions, and the copies of the one that has fewest."""
+    """A topic as it is: its partitions, the copies of the one that has fewest, and the id it got when it was made.
+
+    Clusters older than Kafka 2.8 give no id.
+    """
 
     partitions: int
     replication: int
+    id: str
 
 
 class Admin(Protocol):

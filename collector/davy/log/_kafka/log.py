@@ -15,7 +15,7 @@ from davy.log._kafka.library import NEWEST, OLDEST, Admin, Library, Reader
 from davy.log._kafka.producer import ClusterProducer
 from davy.log._kafka.retention import beyond, older_than
 from davy.log._kafka.topics import Finding, ensure, look_over
-from davy.log.base import Assigned, Consumer, Partition, Position, Producer, Record
+from davy.log.base import Assigned, Consumer, Partition, Position, Producer, Record, Waiting
 
 _ANSWER_SECONDS: Final = 10.0
 
@@ -44,6 +44,11 @@ class ClusterLog:
         ensure(self._admin(), self._address, topics, time.monotonic() + _ANSWER_SECONDS)
         return ClusterConsumer(self._library, self._admin(), self._address, topics, group, assigned)
 
+    def identity(self, topic: str) -> str:
+        """Give the id of a topic, which is another after it was deleted and made again."""
+        found = self._admin().topics([topic]).get(topic)
+        return "" if found is None else found.id
+
     def start(self, topic: str) -> Position:
         """The oldest offset kept, by partition; nothing of a topic that is not there."""
         return self._admin().offsets(self._partitions([topic]), OLDEST)
@@ -62,6 +67,31 @@ class ClusterLog:
         if start < stop:
             with self._reader() as reader:
                 yield from reader.read(place, start, stop)
+
+    def waiting(self, position: Position) -> Waiting:
+        """Tell what stands from `position` on; reads the first record of each partition that has any."""
+        places = [
+            place for place in self._partitions(sorted({topic for topic, _ in position})) if place in position
+        ]
+        ends = self._admin().offsets(places, NEWEST)
+        behind = {place: end - position[place] for place, end in ends.items() if end > position[place]}
+        if not behind:
+            return Waiting()
+        with self._reader() as reader:
+            first = [next(iter(reader.read(place, position[place], ends[place])), None) for place in behind]
+        return Waiting(sum(behind.values()), min((one.at for one in first if one is not None), default=None))
+
+    def probe(self, timeout: float) -> str:
+        """Ask the leaders of all partitions for their ends; that they store is shown by what is sent, not by this."""
+        del timeout  # each request is over after ten seconds
+        places = self._partitions(None)
+        self._admin().offsets(places, NEWEST)
+        return f"the leaders of {len(places)} partitions answered"
+
+    def damage(self, seconds: float) -> str:
+        """Brokers look over their files themselves."""
+        del seconds
+        return ""
 
     def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
         """Delete the oldest records by age, and by an estimate of size (see docs/kafka.md); give their number."""

@@ -39,7 +39,9 @@ class Admin:
             found = self._client.describe_topics(asked)
         return {
             self._address.plain(each["name"]): Topic(
-                len(each["partitions"]), min(len(one["replica_nodes"]) for one in each["partitions"])
+                len(each["partitions"]),
+                min(len(one["replica_nodes"]) for one in each["partitions"]),
+                _id(each),
             )
             for each in found
             if _is_there(each) and (names is not None or self._address.owns(each["name"]))
@@ -104,6 +106,12 @@ class Admin:
 
     def _asking(self) -> AbstractContextManager[None]:
         return explained(self._address)
+
+
+def _id(topic: Mapping[str, Any]) -> str:
+    """Give the id of a topic as 32 digits, empty from a cluster that knows none."""
+    found = str(topic.get("topic_id") or "").replace("-", "")
+    return found if found.strip("0") else ""
 
 
 def _is_there(topic: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from davy.errors import SettingError
 from davy.log._kafka.address import Address
 from davy.log._kafka.library import failure
 from davy.log._kafka.records import record
+from davy.log._kafka_python.sockets import DIRECT, Loop, closes_after_failed_handshakes
 from davy.log.base import Partition, Record
 
 UNKNOWN: Final = -1
@@ -29,7 +30,7 @@ def open_client(kind: Any, address: Address, timeout: float, **config: Any) -> A
     clients: list[Any] = []
 
     def make(**settings: Any) -> Any:
-        clients.append(KafkaNetClient(**settings))
+        clients.append(KafkaNetClient(net=Loop(**settings), **settings))
         return clients[0]
 
     milliseconds = max(1, int(timeout * 1000))
@@ -38,6 +39,7 @@ def open_client(kind: Any, address: Address, timeout: float, **config: Any) -> A
             return kind(
                 bootstrap_servers=list(address.servers),
                 kafka_client=make,
+                proxy_url=DIRECT,
                 bootstrap_timeout_ms=milliseconds,
                 request_timeout_ms=milliseconds,
                 **_login(address),
@@ -72,7 +74,7 @@ def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
     except OSError as error:  # an SSLError is one
         files = " ".join(filter(None, [settings.ca_file, settings.cert_file, settings.key_file]))
         raise SettingError("kafka.ca_file, cert_file, key_file", files, f"cannot be used: {error}") from error
-    return context
+    return closes_after_failed_handshakes(context)
 
 
 @contextmanager

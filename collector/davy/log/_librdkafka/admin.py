@@ -100,7 +100,10 @@ class Admin(Holder[AdminClient]):
         found = self._result(future, KafkaError.UNKNOWN_TOPIC_OR_PART)
         if found is None or not found.partitions or any(one.leader is None for one in found.partitions):
             return None
-        return Topic(len(found.partitions), min(len(one.replicas) for one in found.partitions))
+        id = found.topic_id
+        bits = id.get_most_significant_bits() % 2**64 << 64 | id.get_least_significant_bits() % 2**64
+        copies = min(len(one.replicas) for one in found.partitions)
+        return Topic(len(found.partitions), copies, f"{bits:032x}" if bits else "")
 
     def _results(self, ask: Callable[[], Mapping[TopicPartition, Future[Any]]]) -> dict[TopicPartition, Any]:
         """Give the answers of partitions; asked again while their leaders change, which the library leaves to us."""

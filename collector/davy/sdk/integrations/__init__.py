@@ -17,10 +17,14 @@ from typing import Any, Final
 
 from davy.sdk.guard import Guard, warn
 from davy.sdk.home import HOME
-from davy.sdk.watching import Options
+from davy.sdk.options import Options
+from davy.sdk.watching import Watch
 
 TABLE: Final = (
     ("keras", "davy.sdk.integrations.keras"),  # before torch: its models are modules when they run on PyTorch
+    ("sentence_transformers", "davy.sdk.integrations.sentence_transformers"),  # modules too, as are those of:
+    ("ultralytics", "davy.sdk.integrations.ultralytics"),
+    ("mmdet", "davy.sdk.integrations.mmdet"),
     ("torch", "davy.sdk.integrations.torch"),
     ("xgboost", "davy.sdk.integrations.xgboost"),
     ("lightgbm", "davy.sdk.integrations.lightgbm"),
@@ -30,6 +34,16 @@ TABLE: Final = (
 )
 """Which module of a framework must be there for which integration to be asked."""
 _GUARD: Final = Guard("integration")
+
+
+def watch_function(function: Any, model: str, options: Options) -> Watch:
+    """Return how calls of a function are read: as a module's where it is ``forward`` of one, or a partial of either."""
+    if "torch" in sys.modules:
+        with _GUARD:
+            integration: Any = import_module("davy.sdk.integrations.torch")
+            if integration.calls_module(function):
+                return integration.watch_function(function, model, options)  # type: ignore[no-any-return]
+    return Watch(function, model, options)
 
 
 def watch_by_integration(target: Any, model: str, options: Options) -> Any:

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from davy.sdk.fields import Fields
 from davy.sdk.integrations._tables import BoosterWatch
+from davy.sdk.options import Options
 from davy.sdk.proxy import watch_object
-from davy.sdk.watching import Options
 
 _NO_INFERENCE: Final = ("raw_score", "pred_leaf", "pred_contrib")
 
@@ -21,7 +21,7 @@ def matches(target: Any) -> bool:
 
 
 def watch(target: Any, model: str, options: Options) -> Any:
-    """Give a stand-in whose predictions are captured."""
+    """Return a stand-in whose predictions are captured."""
     return watch_object(target, model, options, {"predict": _read})
 
 

@@ -1,28 +1,42 @@
 """PyTorch: a module is watched by a forward hook, so that it stays the very object it was.
 
 State, training mode, pickling, copying, compiling and nesting are the module's own; the hook goes along with copies
-and pickles. Tensors are detached and copied to the CPU when they are captured.
+and pickles, and with what TorchScript makes of the module. Tensors are detached when they are captured; those of an
+accelerator are copied to main memory, and the call waits for them once.
 """
 
 from __future__ import annotations
 
+import functools
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
 from davy.event import Array
-from davy.sdk.fields import Columns, input_columns
+from davy.fields.detections import class_names
+from davy.sdk.calls.axes import Axes, axes_of, layers_first
+from davy.sdk.calls.batches import first_row
+from davy.sdk.calls.opening import Leaves
+from davy.sdk.calls.scripting import let_script, scripted
+from davy.sdk.calls.signatures import wrapped_modules
+from davy.sdk.calls.tensors import as_array, in_memory, is_array, is_away, is_ragged, is_real, shape_of
+from davy.sdk.fields import Columns
 from davy.sdk.guard import Guard, warn
 from davy.sdk.home import HOME
-from davy.sdk.integrations._arrays import as_rows, canonical, column, shared_rows
-from davy.sdk.watching import Options, Watch
+from davy.sdk.integrations._arrays import ArrayWatch, named_ids
+from davy.sdk.integrations.entrances import stand_before, without_entrances
+from davy.sdk.integrations.generating import Likelihoods, generates, hook_generate, last_token
+from davy.sdk.options import Options
+from davy.sdk.watching import NOBODY
 
 _GUARD: Final = Guard("watch")
+_CLASSIFIER: Final = re.compile("For(Sequence|Image|Audio|Video)Classification")
 _ALTERNATIVE: Final = Guard("members")
 
 
@@ -33,15 +47,61 @@ def matches(target: Any) -> bool:
 
 def watch(target: Any, model: str, options: Options) -> Any:
     """Hook into `target` and give it back; watched again under the same name, it is captured once."""
-    layer = None if options.embedding is None else target.get_submodule(options.embedding)
+    layer = None if options.embedding is None else _layer(target, options.embedding)
     _unhook(target, model)
-    sys.modules["torch"].compiler.assume_constant_result(_may_break)
-    call = _Call(target.forward, model, options)
-    target.register_forward_pre_hook(_Begin(call))
-    target.register_forward_hook(_End(call), with_kwargs=True)
+    let_script(_is_ours, _hook, without_entrances)
+    held = list(wrapped_modules(target))[-1]
+    if options.class_names is None and _CLASSIFIER.search(type(held).__name__):  # of Hugging Face
+        options = options._replace(class_names=named_ids(getattr(held, "config", None)))
+    if options.class_names is None:  # of MMDetection
+        options = options._replace(class_names=class_names(held))
+    call = _Call(target, model, options)
+    hook_generate(target, call, model, options)
+    stand_before(target, call, model, options)
+    _hook(target, [_Begin(call), _End(call)])
     if layer is not None:
         layer.register_forward_hook(_Layer(call))
     return target
+
+
+def calls_module(function: Any) -> bool:
+    """Whether a function is ``forward`` of a module, or a partial of a module or of that."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if getattr(function, "__name__", "") in {"forward", "__call__", "_wrapped_call_impl"}:
+        function = getattr(function, "__self__", None)
+    return matches(function)
+
+
+def watch_function(function: Any, model: str, options: Options) -> ArrayWatch:
+    """Return how calls of such a function are read."""
+    held = function
+    while not matches(held):
+        held = held.func if isinstance(held, functools.partial) else held.__self__
+    return _ModuleWatch(function, model, options, module=held)
+
+
+def _layer(target: Any, name: str) -> Any:
+    """Return the layer of a module that is called so, or of the one it is a wrapper of."""
+    for module in wrapped_modules(target):
+        found = dict(module.named_modules()).get(name)
+        if found is not None:
+            return found if not scripted(found) else None
+    return target.get_submodule(name)  # which says what is wrong
+
+
+def _hook(module: Any, hooks: Sequence[Any]) -> None:
+    """Hook into a module, also one of TorchScript, which has the methods for it only by its base."""
+    register = sys.modules["torch"].nn.Module
+    for hook in hooks:
+        if isinstance(hook, _Begin):
+            register.register_forward_pre_hook(module, hook)
+        elif isinstance(hook, _End):
+            register.register_forward_hook(module, hook, with_kwargs=True)
+
+
+def _is_ours(hook: Any) -> bool:
+    return isinstance(hook, _Hook)
 
 
 def _unhook(target: Any, model: str) -> None:
@@ -56,11 +116,29 @@ class _Hook:
     def __init__(self, call: _Call) -> None:
         self.call = call
 
+    @property
+    def __name__(self) -> str:
+        """Only TorchScript asks, and only one that compiles modules in another way than `let_script` knows."""
+        raise AttributeError("a module under watch cannot be scripted here: script first, then watch")
+
 
 class _Begin(_Hook):
-    def __call__(self, _module: Any, _args: Any) -> None:
-        if not _traced():
-            self.call.begin()
+    def __call__(self, module: Any, _args: Any) -> None:
+        if _compiled():
+            return
+        self.call.begin()
+        last = next(reversed(module._forward_hooks.values()), None)
+        if type(last) is not _End or last.call is not self.call:
+            with _GUARD:
+                _move_to_end(module._forward_hooks, self.call)
+
+
+def _move_to_end(hooks: Any, call: _Call) -> None:
+    """Let the call be captured after hooks that were registered later and may replace the answer."""
+    for key, hook in hooks.items():
+        if type(hook) is _End and hook.call is call:
+            hooks.move_to_end(key)
+            return
 
 
 class _Layer(_Hook):
@@ -75,23 +153,80 @@ class _End(_Hook):
         if not _compiled():
             self.call.observe_now(args, kwargs, result)
         elif _may_break():
-            self.call.unseen(args, kwargs, result)
+            _unseen(self.call, args, kwargs, result)
 
 
-class _Call(Watch):
+class _ModuleWatch(ArrayWatch):
+    """Reads calls of a module, whose batch need not be the first axis."""
+
+    def __init__(self, function: Any, model: str, options: Options, *, module: Any) -> None:
+        super().__init__(function, model, options)
+        self._axes: Axes | None = axes_of(module)
+        for habits, names in zip(self._habits.values(), layers_first(module), strict=True):
+            habits.apart.update(names)
+
+    def given(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Leaves:
+        found = super().given(args, kwargs)
+        return found if self._axes is None else self._axes.to_front(found, self._axes.batch(found))
+
+    def chosen(self, args: Sequence[Any], kwargs: Mapping[str, Any], given: Leaves) -> Leaves:
+        found = super().chosen(args, kwargs, given)
+        if self._axes is None or self._transform is None:
+            return found
+        return self._axes.to_front(found, self._batch(args, kwargs))
+
+    def answered(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Leaves:
+        found = super().answered(args, kwargs, result)
+        return found if self._axes is None else self._axes.to_front(found, self._batch(args, kwargs))
+
+    def _batch(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
+        return None if self._axes is None else self._axes.batch(super().given(args, kwargs))
+
+    def size(self, given: Leaves, answered: Leaves) -> int | None:
+        axes = self._axes
+        if axes is not None and axes.layer and not any(map(_has_batch, given.values())):
+            return None  # a layer of PyTorch that is given one sequence of two axes
+        return super().size(given, answered)
+
+
+class _EntranceWatch(_ModuleWatch):
+    """Reads calls of another method than `forward`, whose answers are named by themselves."""
+
+    def __init__(self, method: Any, name: str, model: str, options: Options, *, module: Any) -> None:
+        super().__init__(method, model, options, module=module)
+        self._method_name = name
+
+    def _judge_output(self, output: str, answers: Array) -> str:
+        return super()._judge_output(f"{self._method_name}().{output}", answers)
+
+
+def _has_batch(value: Any) -> bool:
+    return is_array(value) and (is_ragged(value) or len(shape_of(value)) == 3)
+
+
+class _Call(_ModuleWatch):
     """Reads the calls of one module; shared by its hooks."""
 
-    def __init__(self, forward: Callable[..., Any], model: str, options: Options) -> None:
-        super().__init__(forward, model, options.for_shadow(_without_gradients))
-        self._given = (forward, model, options)
+    def __init__(self, module: Any, model: str, options: Options) -> None:
+        super().__init__(module, model, options.for_shadow(_without_gradients), module=module)
+        self._given = (module, model, options)
         self._members = _named_members(model, options.members)
+        self._wants_embedding = options.embedding is not None
+        if self._wants_embedding:
+            self._beside = self._embedding
         self.now = _Now()
-        import torch
-
-        self.unseen = torch.compiler.disable(self.observe_now)
 
     def __reduce__(self) -> Any:
         return _Call, self._given
+
+    @cached_property
+    def _generates(self) -> bool:
+        return generates(self._given[0])
+
+    def beside_forward(self, method: Any, name: str, options: Options) -> _EntranceWatch:
+        """Return how calls of another method of the module are read."""
+        options = options._replace(shadow=None, embedding=None, members=None)
+        return _EntranceWatch(method, name, self.model, options, module=self._given[0])
 
     def begin(self) -> None:
         """Note that a call begins, unless it is a member's."""
@@ -102,60 +237,63 @@ class _Call(Watch):
         """Capture the call that ends now, unless it is a member's."""
         now = self.now
         if now.busy:
+            if now.likelihoods is not None:
+                now.likelihoods.took(args, kwargs, result)
             return
-        self.observe(args, kwargs, result, now.started or time.perf_counter_ns())
+        if _tracing():
+            return
+        if self._generates:
+            with _GUARD:
+                result = last_token(args, kwargs, result, whole=self._output == "logits")
+        self.observe(args, kwargs, result, now.started)
         now.started, now.embedding = 0, None
+
+    def _embedding(self) -> Any:
+        return self.now.embedding
 
     def keep_embedding(self, result: Any) -> None:
         """Keep what the layer answered: what follows it may work in place."""
-        if not self.now.busy and not any(map(_unreal, _tensors(result))):
-            self.now.embedding = _vectors(_numpy(result, copy=True))
+        if self.now.busy:
+            return
+        found = result[0] if isinstance(result, (list, tuple)) else result
+        if self._axes is not None and is_array(found) and len(shape_of(found)) == 3:
+            found = found.swapaxes(0, 1)
+        array = in_memory(found)
+        if array is not None:
+            self.now.embedding = _vectors(array.copy())
+        elif is_array(found) and is_real(found):
+            # that of an accelerator stays there: to fetch it now would hold up what the module does next
+            self.now.embedding = (
+                found.detach().clone() if is_away(found) else _vectors(as_array(found).copy())
+            )
 
-    def rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
-        if _traced() or any(_unreal(each) for each in (*_tensors(result), *_tensors((args, kwargs)))):
-            return 0
-        return self._rows(args, kwargs, result) or 1
+    def rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int | None:
+        if _traced():
+            return NOBODY
+        found = super().rows(args, kwargs, result)
+        return 1 if found is None and self._members else found  # alternatives are columns
 
     def columns(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Columns:
-        rows = self._rows(args, kwargs, result)
-        given = self.arguments(args, kwargs)
-        inputs = {name: _numpy(value) for name, value in _flat(given) if _has_rows(value)}
-        outputs = self._outputs(result, rows)
-        embedding = outputs.pop("embedding", None)
+        rows = self.reading(args, kwargs, result).rows
+        found = super().columns(args, kwargs, result)
         kept = self.now.embedding
+        if kept is not None and type(kept) is not np.ndarray:  # it was left on its device until now
+            kept = _vectors(as_array(kept))
         if kept is not None and len(kept) == (rows or 1):
-            embedding = kept
+            found = found._replace(embedding=kept)
         elif kept is not None and rows is None and kept.ndim == 1:
-            embedding = kept[None]
-        return Columns(
-            input_columns(as_rows(inputs, rows), self._columns),
-            outputs,
-            embedding,
-            dict(self._alternatives(args, kwargs, rows)),
-        )
+            found = found._replace(embedding=kept[None])
+        elif self._wants_embedding and found.embedding is None:
+            self._lose("embedding", rows, "", "compiled" if kept is None else "length")
+        return found._replace(alternatives=dict(self._alternatives(args, kwargs, rows)))
 
     def shadow_outputs(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, rows: int | None
     ) -> Mapping[str, Any]:
-        del rows
-        found = self._outputs(result, self._rows(args, kwargs, result))
+        given, answered = self.given(args, kwargs), self.answered(args, kwargs, result)
+        found = self.outputs(answered, self.size(given, answered))
         found.pop("embedding", None)
-        return found
-
-    def _rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int | None:
-        if isinstance(result, list) and result and all(isinstance(each, Mapping) for each in result):
-            return len(result)  # detection: boxes of each image
-        given = [each for each in _tensors((args, kwargs)) if _has_rows(each)]
-        return shared_rows(given, [value for _, value in _answers(result)])
-
-    def _outputs(self, result: Any, rows: int | None) -> dict[str, Array]:
-        if isinstance(result, list) and rows is not None and rows == len(result):
-            names = dict.fromkeys(name for each in result for name in each)
-            return {name: column(_value(each.get(name)) for each in result) for name in names}
-        found = {name: _numpy(value) for name, value in _answers(result)}
-        embedding = found.pop("embedding", None)
-        outputs = canonical(as_rows(found, rows), self._output)
-        return outputs if embedding is None else {**outputs, **as_rows({"embedding": embedding}, rows)}
+        return first_row(found) if rows is None else found
 
     def _alternatives(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], rows: int | None
@@ -169,7 +307,7 @@ class _Call(Watch):
             with torch.no_grad():
                 for name, member in self._members.items():
                     with _ALTERNATIVE:
-                        found = self._outputs(member(*args, **kwargs), rows)
+                        found = self.outputs(self.answered(args, kwargs, member(*args, **kwargs)), rows)
                         found.pop("embedding", None)
                         yield name, found
                         continue
@@ -189,15 +327,21 @@ class _Now(threading.local):
     """What a thread knows of the call under way."""
 
     started = 0
-    embedding: Array | None = None
+    embedding: Any = None
     busy = False
+    likelihoods: Likelihoods | None = None
+    """Of the tokens that are being generated, while the module is busy with that."""
 
 
 def _traced() -> bool:
     """Whether the call serves no one: a compiler or exporter looks at what the module does."""
+    return _compiled() or _tracing()
+
+
+def _tracing() -> bool:
     import torch
 
-    return _compiled() or bool(torch.jit.is_tracing())
+    return bool(torch.jit.is_tracing())
 
 
 def _compiled() -> bool:
@@ -206,12 +350,23 @@ def _compiled() -> bool:
     return bool(torch.compiler.is_compiling())
 
 
+def _observe(call: _Call, args: Any, kwargs: Any, result: Any) -> None:
+    call.observe_now(args, kwargs, result)
+
+
+_unseen: Callable[..., None] = _observe
+"""Observes a call outside of the graph: once a module is compiled, a function that the compiler keeps out of."""
+
+
 def _may_break() -> bool:
     """Whether the compiler may leave its graph here: it calls this once while it traces a module under watch."""
+    global _unseen  # noqa: PLW0603 - the compiler looks it up anew after this
     try:
         import torch
         from torch._dynamo.symbolic_convert import InstructionTranslator
 
+        if _unseen is _observe:
+            _unseen = torch.compiler.disable(_observe)
         if torch.compiler.is_exporting():
             return False  # nothing is missed: the call serves no one
         whole = bool(InstructionTranslator.current_tx().one_graph)
@@ -225,79 +380,15 @@ def _may_break() -> bool:
     return not whole
 
 
+# As `torch.compiler.assume_constant_result` says it, which would import the whole compiler: seconds and 150 MB.
+_may_break._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def _named_members(model: str, members: Any) -> dict[str, Callable[..., Any]]:
     if isinstance(members, Mapping):
         return {str(name): member for name, member in members.items()}
     name, _, version = model.partition(":")
     return {f"{name}:{version}-member-{i}": member for i, member in enumerate(members or (), 1)}
-
-
-def _answers(result: Any) -> list[tuple[str, Any]]:
-    if isinstance(result, sys.modules["torch"].Tensor):
-        return [("", result)]
-    return [(name, value) for name, value in _flat(_record(result)) if len(value.shape)]
-
-
-def _record(result: Any) -> Mapping[str, Any]:
-    if isinstance(result, Mapping):
-        return result
-    if is_dataclass(result):
-        return {field.name: getattr(result, field.name) for field in fields(result)}
-    if hasattr(result, "_asdict"):
-        return dict(result._asdict())
-    if isinstance(result, (list, tuple)):
-        return {f"output_{i}": value for i, value in enumerate(result)}
-    return {}
-
-
-def _flat(named: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in named.items():
-        if _has_rows(value) or _is_array(value):
-            yield str(name), value
-
-
-def _tensors(value: Any) -> Iterator[Any]:
-    if isinstance(value, sys.modules["torch"].Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _tensors(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _tensors(each)
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (sys.modules["torch"].Tensor, np.ndarray))
-
-
-def _has_rows(value: Any) -> bool:
-    return _is_array(value) and len(value.shape) > 0
-
-
-def _unreal(tensor: Any) -> bool:
-    return bool(tensor.is_meta) or "Fake" in type(tensor).__name__ or "Functional" in type(tensor).__name__
-
-
-def _numpy(value: Any, *, copy: bool = False) -> Array:
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, (list, tuple)):
-        value = value[0]
-    torch = sys.modules["torch"]
-    found = value.detach()
-    if found.is_quantized:
-        found = found.dequantize()
-    if found.layout != torch.strided:
-        found = found.to_dense()
-    if found.is_floating_point() and found.dtype not in {torch.float16, torch.float32, torch.float64}:
-        found = found.float()  # bfloat16 and the 8-bit formats, which NumPy does not have
-    array: Array = found.cpu().resolve_conj().resolve_neg().numpy()
-    return array.copy() if copy else array
-
-
-def _value(value: Any) -> Any:
-    return _numpy(value) if isinstance(value, sys.modules["torch"].Tensor) else value
 
 
 def _vectors(array: Array) -> Array:

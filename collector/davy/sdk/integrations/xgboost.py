@@ -12,8 +12,8 @@ import numpy as np
 from davy.event import Array
 from davy.sdk.fields import Fields
 from davy.sdk.integrations._tables import BoosterWatch
+from davy.sdk.options import Options
 from davy.sdk.proxy import watch_object
-from davy.sdk.watching import Options
 
 _NO_INFERENCE: Final = ("pred_leaf", "pred_contribs", "approx_contribs", "pred_interactions", "output_margin")
 
@@ -24,7 +24,7 @@ def matches(target: Any) -> bool:
 
 
 def watch(target: Any, model: str, options: Options) -> Any:
-    """Give a stand-in whose predictions are captured."""
+    """Return a stand-in whose predictions are captured."""
     return watch_object(target, model, options, {"predict": _read, "inplace_predict": _read})
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from xml.etree.ElementTree import Element
 
 from davy.errors import LabelError
+
+_UNNAMED: Final = frozenset({"View", "Choice", "Header"})
+_CONTROLS: Final = {"Choices": "choices", "Number": "number", "TextArea": "textarea"}
+"""Tags that ask, with the type of what they give."""
 
 
 def check_config(tree: Element) -> None:
@@ -22,18 +26,18 @@ def check_config(tree: Element) -> None:
     LabelError
         A name is missing or doubled, a control points nowhere, or a condition can never hold.
     """
-    named = [tag.get("name", "") for tag in tree.iter() if tag.tag not in {"View", "Choice", "Header"}]
+    named = [tag.get("name", "") for tag in tree.iter() if tag.tag not in _UNNAMED]
     if len(set(named)) != len(named) or "" in named:
         raise LabelError("labelling configuration", named, "give every tag a name of its own")
-    controls = _controls(tree)
-    for control in tree.iter("Choices"):
-        if control.get("toName") not in named:
+    controls = _choices(tree)
+    for control in tree.iter():
+        if control.tag in _CONTROLS and control.get("toName") not in named:
             raise LabelError(
                 "toName", control.get("toName"), f"point {control.get('name')} at one of {named}"
             )
-        values = [choice.get("value") for choice in control.iter("Choice")]
-        if len(set(values)) != len(values) or len(values) < 2:
-            raise LabelError("Choices", values, "give at least two choices, each of them once")
+    for values in controls.values():
+        if len(set(values)) != len(values) or not values:
+            raise LabelError("Choices", values, "give at least one choice, each of them once")
     for view in tree.iter("View"):
         tag, value = view.get("whenTagName"), view.get("whenChoiceValue")
         if tag is not None and value not in controls.get(tag, ()):
@@ -51,7 +55,7 @@ def check_task(tree: Element, task: Mapping[str, Any]) -> None:
     data = task["data"]
     for tag in tree.iter():
         shown = tag.get("value", "")
-        if shown.startswith("$") and data.get(shown[1:]) is None:
+        if tag.tag != "Choice" and shown.startswith("$") and data.get(shown[1:]) is None:
             raise LabelError(f"data.{shown[1:]}", None, f"the {tag.tag} tag of the form has nothing to show")
     try:
         json.dumps(task, allow_nan=False)
@@ -69,20 +73,30 @@ def check_prediction(tree: Element, prediction: Mapping[str, Any]) -> None:
     LabelError
         A control or choice is unknown, several are chosen where one may be, or the score is no probability.
     """
-    score = prediction.get("score")
+    score = prediction.get("score", 0.0)
     if not isinstance(score, (int, float)) or not math.isfinite(score) or not 0 <= score <= 1:
         raise LabelError("prediction score", score, "must be a number in [0, 1]")
-    controls = _controls(tree)
-    targets = {control.get("name"): control.get("toName") for control in tree.iter("Choices")}
+    controls = {one.get("name"): one for one in tree.iter() if one.tag in _CONTROLS}
     for region in prediction["result"]:
-        name, picked = region.get("from_name"), region.get("value", {}).get("choices", [])
-        if name not in controls or region.get("to_name") != targets[name] or region.get("type") != "choices":
-            raise LabelError("prediction", name, f"must be about one of {sorted(controls)}")
-        if len(picked) != 1 or picked[0] not in controls[name]:
-            raise LabelError("prediction", picked, f"must be one choice of {name}")
+        name = region.get("from_name")
+        control = controls.get(name)
+        fits = control is not None and region.get("to_name") == control.get("toName")
+        if control is None or not fits or region.get("type") != _CONTROLS[control.tag]:
+            raise LabelError("prediction", name, f"must be about one of {sorted(map(str, controls))}")
+        if control.tag == "Choices":
+            _check_choice(control, region.get("value", {}).get("choices", []))
 
 
-def _controls(tree: Element) -> dict[str, tuple[str, ...]]:
+def _check_choice(control: Element, picked: list[str]) -> None:
+    offered = [choice.get("value", "") for choice in control.iter("Choice")]
+    several = control.get("choice") == "multiple"
+    if not picked or not set(picked) <= set(offered) or (len(picked) > 1 and not several):
+        raise LabelError(
+            "prediction", picked, f"must be {'choices' if several else 'one choice'} of {control.get('name')}"
+        )
+
+
+def _choices(tree: Element) -> dict[str, tuple[str, ...]]:
     return {
         control.get("name", ""): tuple(choice.get("value", "") for choice in control.iter("Choice"))
         for control in tree.iter("Choices")

@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 
 from davy.event import Inference
 from davy_miner.labelstudio.templates.base import SUBJECT
+from davy_miner.labelstudio.templates.shown import leaves, rows
 
 
 class Text:
@@ -15,19 +16,19 @@ class Text:
     name = "text"
 
     def suits(self, inference: Inference, *, picture: bool) -> bool:
-        """When every input is text."""
+        """When every input that is there is text."""
         del picture
-        values = [value for value in inference.inputs.values() if value is not None]
+        values = [value for value in leaves(inference.inputs) if value is not None]
         return bool(values) and all(isinstance(value, str) for value in values)
 
-    def view(self) -> Element:
+    def view(self) -> list[Element]:
         """A Text tag."""
-        return Element("Text", name=SUBJECT, value="$text")
+        return [Element("Text", name=SUBJECT, value="$text")]
 
     def data(self, inference: Inference, link: str | None) -> dict[str, Any]:
         """The text."""
         del link
-        texts = {name: value for name, value in inference.inputs.items() if value is not None}
+        texts = rows(inference.inputs)
         if len(texts) == 1:
-            return {"text": next(iter(texts.values()))}
-        return {"text": "\n\n".join(f"{name}: {value}" for name, value in sorted(texts.items()))}
+            return {"text": next(iter(texts.values())) or " "}
+        return {"text": "\n\n".join(f"{name}: {value}" for name, value in texts.items())}

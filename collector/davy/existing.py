@@ -1,0 +1,102 @@
+"""What a person names must exist: directories, models, anything with a name; else it is refused, with near names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from davy._directory import directory_of
+from davy.config import Settings
+from davy.errors import SettingError
+from davy.store import Store
+
+_FILES: Final = ("log.db", "store.db")
+_NEAR: Final = 3
+_MODELS: Final = ("models", "reference_digests", "retired")
+
+
+def unknown(option: str, name: str, known: Iterable[str], *, what: str, remedy: str) -> SettingError:
+    """Return the error that says there is nothing called `name`, and what is spelt nearly so.
+
+    Parameters
+    ----------
+    option
+        Where it was given.
+    known
+        What there is.
+    what, remedy
+        What it is the name of, and how to find out which there are.
+
+    Examples
+    --------
+    >>> raise unknown("--model", "fruad:3", ["fraud:3"], what="model", remedy="`davy models list` names all")
+    Traceback (most recent call last):
+    davy.errors.SettingError: --model: 'fruad:3': no such model; did you mean fraud:3? `davy models list` names all
+    """
+    return SettingError(option, name, f"no such {what}; {meant(name, known)}{remedy}")
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Return the question whether one of `known` that is spelt nearly so was meant; empty when none is.
+
+    Examples
+    --------
+    >>> meant("fruad:3", ["fraud:3", "risk:1"]), meant("fruad:3", [])
+    ('did you mean fraud:3? ', '')
+    """
+    near = get_close_matches(name, sorted(set(known)), n=_NEAR)
+    return f"did you mean {' or '.join(near)}? " if near else ""
+
+
+def require_model(name: str, store: Store, *more: str) -> str:
+    """Return `name` if a model was ever called so: seen in the log, given a reference, or one of `more`.
+
+    Raises
+    ------
+    SettingError
+        There is no such model.
+    """
+    known = {model for collection in _MODELS for model, _ in store.items(collection)}.union(more)
+    if name not in known:
+        raise unknown("--model", name, known, what="model", remedy="`davy models list` names all")
+    return name
+
+
+def require_place(settings: Settings) -> None:
+    """Raise SettingError unless Davy's directories are there; what reads makes none.
+
+    Parameters
+    ----------
+    settings
+        With the addresses of store and payloads filled in.
+    """
+    log = _directory("sqlite", settings.url)
+    if log is not None and not _is_davys(log):
+        near = get_close_matches(log.name, [path.name for path in _neighbours(log)], n=_NEAR)
+        meant = f"did you mean {' or '.join(str(log.parent / name) for name in near)}? " if near else ""
+        remedy = f"holds nothing of Davy's; {meant}`davy up` or the first inference makes it"
+        raise SettingError("DAVY_URL", settings.url, remedy)
+    for variable, scheme, url in (
+        ("DAVY_STORE_URL", "sqlite", settings.store_url),
+        ("DAVY_BLOB_URL", "file", settings.blob_url),
+    ):
+        directory = _directory(scheme, url)
+        if directory is not None and directory.parent != log and not directory.is_dir():
+            raise SettingError(variable, url, "there is no such directory; `davy up` makes it")
+
+
+def _directory(scheme: str, url: str) -> Path | None:
+    return directory_of(url) if url.startswith(f"{scheme}://") else None
+
+
+def _is_davys(directory: Path) -> bool:
+    return any((directory / name).is_file() for name in _FILES)
+
+
+def _neighbours(directory: Path) -> list[Path]:
+    try:
+        return [path for path in directory.parent.iterdir() if _is_davys(path)]
+    except OSError:
+        return []

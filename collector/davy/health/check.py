@@ -1,0 +1,62 @@
+"""A finding, and how an error becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from davy._urls import without_password
+from davy.errors import DavyError
+
+State: TypeAlias = Literal["ok", "warning", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding: `state` is ok, warning or wrong; `remedy` says what to do unless all is well.
+
+    Examples
+    --------
+    >>> Check("disk", "wrong", "0.0 GiB free", "free space").softened().state
+    'warning'
+    """
+
+    what: str
+    state: State
+    found: str
+    remedy: str = ""
+
+    def softened(self) -> Check:
+        """Return the finding as a warning, where it is wrong: for what another process has to mend."""
+        return replace(self, state="warning") if self.state == "wrong" else self
+
+    def shown(self) -> dict[str, Any]:
+        """Return the finding as JSON shows it, without passwords."""
+        return {
+            "what": self.what,
+            "state": self.state,
+            "found": without_password(self.found),
+            "remedy": self.remedy,
+        }
+
+
+def attempt(what: str, action: Callable[[], list[Check]]) -> list[Check]:
+    """Return what `action` finds, or that it could not find out, and why.
+
+    Examples
+    --------
+    >>> from davy.errors import StoreError
+    >>> def refuse() -> list[Check]:
+    ...     raise StoreError("store", "redis://shelf", "cannot be reached: start it")
+    >>> attempt("store", refuse)
+    [Check(what='store', state='wrong', found='redis://shelf', remedy='cannot be reached: start it')]
+    """
+    try:
+        return action()
+    except DavyError as error:
+        return [Check(what, "wrong", str(error.value), error.remedy)]
+    except Exception as error:  # noqa: BLE001 - whatever it was, the other findings must be told
+        return [
+            Check(what, "wrong", f"{type(error).__name__}: {error}", "report this, it is a mistake of Davy's")
+        ]

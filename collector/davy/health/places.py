@@ -1,0 +1,110 @@
+"""Log, store, blobs and disks: written and looked over, not only asked."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from davy._directory import directory_of
+from davy.health.check import Check, State
+from davy.log import Log
+from davy.log import sqlite as log_sqlite
+from davy.runtime import Runtime
+from davy.store import Store
+from davy.store import sqlite as store_sqlite
+
+PROBE_SECONDS: Final = 5.0
+_ON_DISK: Final = frozenset({"sqlite", "file"})
+_LOW_BYTES: Final = 2**30
+_FULL_BYTES: Final = 32 * 2**20
+_FULL_SHARE: Final = 0.02
+_GIB: Final = 2**30
+
+
+def log_check(runtime: Runtime) -> list[Check]:
+    """Write to the log where it can be written without a trace, else ask it."""
+    return [Check("log", "ok", f"{runtime.log.url}: {runtime.log.probe(PROBE_SECONDS)}")]
+
+
+def store_check(runtime: Runtime) -> list[Check]:
+    """Write to the store."""
+    return [Check("store", "ok", f"{runtime.store.url}: {runtime.store.probe(PROBE_SECONDS)}")]
+
+
+def blobs_check(runtime: Runtime) -> list[Check]:
+    """Put a payload nobody else has, read it back and remove it."""
+    stored = runtime.blobs.put(b"probe " + secrets.token_bytes(16), "application/octet-stream")
+    runtime.blobs.get(stored.hash)
+    runtime.blobs.delete(stored.hash)
+    return [Check("blobs", "ok", f"{runtime.blobs.url}: a payload was put, read back and removed")]
+
+
+def integrity_checks(runtime: Runtime, seconds: float) -> list[Check]:
+    """Look over the SQLite files of log and store, each for `seconds` at most."""
+    return [
+        *_integrity("log file", runtime.log, seconds, log_sqlite.IF_DAMAGED),
+        *_integrity("store file", runtime.store, seconds, store_sqlite.IF_DAMAGED),
+    ]
+
+
+def _integrity(what: str, place: Log | Store, seconds: float, remedy: str) -> list[Check]:
+    if not place.url.startswith("sqlite:"):
+        return []
+    damage = place.damage(seconds)
+    if damage is None:
+        return [Check(what, "ok", f"no damage known; {seconds:g} s were not enough to look it over")]
+    if damage:
+        return [Check(what, "wrong", f"damaged: {damage}", remedy)]
+    return [Check(what, "ok", "looked over, no damage")]
+
+
+def disk_check(runtime: Runtime) -> list[Check]:
+    """Ask each disk that a directory of Davy's lies on for its free space."""
+    settings = runtime.settings
+    urls = {
+        "log": settings.url,
+        "store": settings.store_url,
+        "blobs": settings.blob_url,
+        "archive": settings.archive.url,
+    }
+    found = [*_disks(urls)]
+    return found or [Check("disk", "ok", "nothing lies on a disk of this machine")]
+
+
+def _disks(urls: dict[str, str]) -> Iterator[Check]:
+    seen: set[int] = set()
+    for name, url in urls.items():
+        if url.partition("://")[0] not in _ON_DISK:
+            continue
+        directory = _existing(directory_of(url))
+        device = directory.stat().st_dev
+        if device not in seen:
+            yield _disk(f"disk of {name}" if seen else "disk", directory)
+            seen.add(device)
+
+
+def _disk(what: str, directory: Path) -> Check:
+    usage = shutil.disk_usage(directory)
+    free = f"{usage.free / _GIB:.2f} GiB free on the disk of {directory}"
+    remedy = "free space on that disk, or lower DAVY_LOG_KEEP_BYTES"
+    entries = os.statvfs(directory)
+    if entries.f_files and not entries.f_favail:
+        return Check(
+            what, "wrong", f"no file can be made on the disk of {directory}: its inodes are used up", remedy
+        )
+    state: State = "ok"
+    if usage.free < min(_FULL_BYTES, _FULL_SHARE * usage.total):
+        state = "wrong"
+    elif usage.free < _LOW_BYTES:
+        state = "warning"
+    return Check(what, state, free, "" if state == "ok" else remedy)
+
+
+def _existing(directory: Path) -> Path:
+    """Return the directory or, where it is not there, the nearest one above it."""
+    place = directory.absolute()
+    return next(path for path in (place, *place.parents) if path.exists())

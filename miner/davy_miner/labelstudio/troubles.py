@@ -1,0 +1,54 @@
+"""Models whose tasks cannot be sent at present: said, tried again with growing waits, no hindrance to the others."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from davy import metrics
+from davy.codec import dump
+from davy.runtime import Runtime
+from davy.store import Batch
+from davy_miner.labelstudio.records import TROUBLES, Trouble, troubles_in
+
+_LONGEST_WAIT: Final = 20.0
+_REASONS: Final = 1000
+_SECOND: Final = 10**9
+_log = logging.getLogger("davy.labelstudio")
+
+
+class Troubles:
+    """Notes what is wrong by model, in the store, where `davy doctor` and the status page read it."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._noted = {one.model: one for one in troubles_in(runtime.store)}
+        self._said: set[tuple[str, str]] = set()
+
+    def resting(self, model: str) -> bool:
+        """Return whether a model is not to be tried yet; a clock that was set back prolongs no wait."""
+        found = self._noted.get(model)
+        return found is not None and 0 < found.until - self._runtime.clock() <= _LONGEST_WAIT * _SECOND
+
+    def note(self, model: str, error: Exception) -> None:
+        """Write down why a model's tasks cannot be sent, and let it rest."""
+        now, reason, before = self._runtime.clock(), str(error), self._noted.get(model)
+        attempts = before.attempts + 1 if before else 1
+        wait = min(2.0 ** min(attempts, 20), _LONGEST_WAIT)
+        since = before.since if before else now
+        found = Trouble(model, reason, since, attempts, now + int(wait * _SECOND))
+        self._noted[model] = found
+        self._runtime.store.apply(Batch().put(TROUBLES, model, dump(found)))
+        self._runtime.meter.add(metrics.ROLE_ERRORS, role="mine", error=type(error).__name__)
+        self.say_once(model, reason, "tasks of %s cannot be sent, tried again later: %s", model, reason)
+
+    def over(self, model: str) -> None:
+        """Note that a model's tasks were sent."""
+        if self._noted.pop(model, None) is not None:
+            self._runtime.store.apply(Batch().delete(TROUBLES, model))
+
+    def say_once(self, model: str, reason: str, text: str, *arguments: object) -> None:
+        """Log a warning, once for a model and reason."""
+        if (model, reason) not in self._said and len(self._said) < _REASONS:
+            self._said.add((model, reason))
+            _log.warning(text, *arguments)

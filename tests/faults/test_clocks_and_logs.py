@@ -1,0 +1,177 @@
+"""Clocks that jump by hours, and logs and stores that go away: everything is counted once, or what is missing is told.
+
+`DAVY_FAULT_ROUNDS` says how often each fault strikes (``make bench-faults``: 20), and `DAVY_FAULT_RESULTS` names a file
+for what was seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from clocked import MODEL, Clocked, some_seconds
+
+from davy.demo.processes import wait_until
+
+ROUNDS = int(os.environ.get("DAVY_FAULT_ROUNDS", "1"))
+RESULTS = os.environ.get("DAVY_FAULT_RESULTS", "")
+HOUR = 3600.0
+MOVED = "was moved or deleted while open"
+Fault: TypeAlias = Callable[[Clocked, random.Random], dict[str, float]]
+
+pytestmark = pytest.mark.timeout(120 + 120 * ROUNDS)
+
+
+def clock(seconds: float, *, restart: bool = False) -> Fault:
+    """Let all clocks be off for a while, then right again, and then let drift begin; by nothing for comparison."""
+
+    def strike(world: Clocked, rng: random.Random) -> dict[str, float]:
+        world.wait_for(500)
+        world.jump(seconds)
+        world.wait_for(1_000)
+        if restart:
+            world.down(kill=rng.random() < 0.5)
+        some_seconds(rng)
+        world.jump(0.0)
+        if restart:
+            world.up()
+        world.wait_for(500)
+        assert world.incidents() == []
+        world.drift()
+        begun = time.monotonic()
+        wait_until(lambda: bool(world.incidents()), "an incident", seconds=30)
+        noticed = time.monotonic() - begun
+        captured = world.stop()
+        world.wait_counted(captured["captured"])
+        assert world.said("has been set back to") == (seconds != 0)
+        return {"captured": captured["captured"], "counted": world.counted(), "seconds_to_incident": noticed}
+
+    return strike
+
+
+def log_replaced_while_down(world: Clocked, rng: random.Random) -> dict[str, float]:
+    """Another log stands where the old one was, and is longer than that."""
+    world.wait_for(200 + rng.randrange(300))
+    before = world.pause()["captured"]
+    world.wait_counted(before)
+    world.down(kill=rng.random() < 0.5)
+    old = world.stored()
+    for path in world.directory.glob("log.db*"):
+        path.rename(world.folder / path.name)
+    world.go_on()
+    wait_until(lambda: world.stored() > 2 * old, "a longer log", seconds=90)
+    world.up()
+    account = world.stop()
+    world.wait_counted(account["captured"])
+    assert account["log_replaced"] == 1
+    assert world.said(MOVED) == 1
+    assert world.said("detect: davy.inferences/0 of") == world.said("mine: davy.flags/0 of") == 1
+    return {"captured": account["captured"], "counted": world.counted()}
+
+
+def directory_removed(world: Clocked, rng: random.Random) -> dict[str, float]:
+    """The whole directory goes away under the app and `davy up`."""
+    world.wait_for(200 + rng.randrange(300))
+    before = world.pause()["captured"]
+    world.wait_counted(before)
+    away = world.folder / "away"
+    world.directory.rename(away)
+    shutil.rmtree(away)
+    world.go_on()
+    wait_until(lambda: world.counted() > 0, "the count to begin anew", seconds=60)
+    account = world.stop()
+    world.wait_counted(account["captured"] - before)
+    assert account["log_replaced"] == 1
+    assert world.said(MOVED) == 3  # the app its log, `davy up` log and store
+    return {"captured": account["captured"], "counted": world.counted(), "told_to_be_gone": before}
+
+
+def log_moved_under_load(world: Clocked, rng: random.Random) -> dict[str, float]:
+    """The log is moved away while the app and `davy up` are at it: what nobody counted lies in the old file."""
+    world.wait_for(200)
+    some_seconds(rng)
+    away = world.folder / "away"
+    away.mkdir()
+    for path in sorted(world.directory.glob("log.db*")):
+        path.rename(away / path.name)
+    wait_until(lambda: world.said(MOVED) == 2, "both to notice", seconds=60)
+    world.wait_for(300)
+    account = world.stop()
+    uncounted = rows_behind(world, away)
+    world.wait_counted(account["captured"] - uncounted)
+    assert sum(account["dropped"].values()) == 0
+    return {"captured": account["captured"], "counted": world.counted(), "told_to_be_gone": uncounted}
+
+
+def store_lost(world: Clocked, rng: random.Random) -> dict[str, float]:
+    """The store is gone, the log is not; then everything is counted once more by command."""
+    world.wait_for(200 + rng.randrange(300))
+    world.down(kill=rng.random() < 0.5)
+    for path in world.directory.glob("store.db*"):
+        path.unlink()
+    world.up()
+    world.wait_for(300)
+    captured = world.pause()["captured"]
+    world.wait_counted(captured)
+    (told,) = json.loads(world.davy("recount", "--model", MODEL, "--json"))
+    assert told == {"model": MODEL, "before": captured, "now": captured, "gone": 0, "incidents": 0}
+    world.go_on()
+    account = world.stop()
+    world.wait_counted(account["captured"])
+    return {"captured": account["captured"], "counted": world.counted()}
+
+
+FAULTS: dict[str, Fault] = {
+    "none": clock(0.0),
+    "clock +1 h": clock(HOUR),
+    "clock -1 h": clock(-HOUR),
+    "clock +8 h": clock(8 * HOUR),
+    "clock +1 h, restart": clock(HOUR, restart=True),
+    "log replaced while down": log_replaced_while_down,
+    "log moved under load": log_moved_under_load,
+    "directory removed": directory_removed,
+    "store lost": store_lost,
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_everything_is_counted_once_or_told(name: str, tmp_path: Path) -> None:
+    rng, rounds = random.Random(name), []
+    for number in range(ROUNDS):
+        with Clocked(tmp_path / str(number), seed=number) as world:
+            world.up()
+            world.serve()
+            rounds.append(FAULTS[name](world, rng))
+        write_down(name, rounds)
+
+
+def rows_behind(world: Clocked, away: Path) -> int:
+    """Give how many inferences of a log that is gone lie behind where it was read to."""
+    from davy.codec import decode
+    from davy.consume.positions import COLLECTION, load_any
+    from davy.log import open_log
+
+    log = open_log(f"sqlite:///{away}")
+    name = log.identity("davy.inferences")
+    with world.opened() as runtime:
+        stored = load_any(runtime.store.get(COLLECTION, "detect/davy.inferences/0") or b"")
+    offset = dict(stored)[name]
+    behind = sum(decode(record.value).count for record in log.read("davy.inferences", 0, offset))
+    log.close()
+    return behind
+
+
+def write_down(name: str, rounds: list[dict[str, float]]) -> None:
+    """Keep what the rounds of a fault showed so far, for whoever asked for it."""
+    if not RESULTS:
+        return
+    path = Path(RESULTS)
+    found = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**found, name: rounds}, indent=2) + "\n")

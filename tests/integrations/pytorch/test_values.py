@@ -1,0 +1,12 @@
+"""Values of torch are what docs/fields.md says."""
+
+from __future__ import annotations
+
+import pytest
+from fields.kinds import Kind
+from integration_values import kinds_of, require_kept
+
+
+@pytest.mark.parametrize("kind", kinds_of("torch"))
+def test_values_are_kept_as_the_page_says(kind: Kind) -> None:
+    require_kept(kind)

@@ -1,0 +1,125 @@
+"""How tests are shared out between processes (pytest-xdist): a service starts in one, a stopwatch runs alone."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadGroupScheduling
+
+_SERVICES = {
+    "cluster": "cluster",
+    "labelstudio": "labelstudio",
+    "kafka": "kafka",
+    "s3": "s3",
+    "redis": "redis",
+    "prometheus": "prometheus",
+}
+"""The group of the tests that need a service, the slowest first, so that no process is left with one at the end. A test
+that needs several is in the group of the first."""
+_TURNS = pytest.StashKey["_Turns"]()
+_FOLDER = pytest.StashKey[TemporaryDirectory[str]]()
+
+
+class ByServiceAndFile(LoadGroupScheduling):
+    """Keeps tests of one service together, and otherwise those of one file; gives them out in their order."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope = super()._split_scope(nodeid)
+        return scope.partition("::")[0]
+
+
+class _Turns:
+    """Lets tests run beside each other, but those marked ``alone`` with nothing beside them.
+
+    Whoever waits for the room holds the gate, so that no stream of others keeps one that must be alone waiting.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._gate, self._room = (folder / "gate").open("w"), (folder / "room").open("w")
+        self._alone = False
+
+    def begin(self, alone: bool) -> None:
+        if alone and self._alone:
+            return
+        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if not alone:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
+        self._alone = alone
+
+    def end(self, alone_again: bool) -> None:
+        if self._alone and alone_again:
+            return
+        fcntl.flock(self._room, fcntl.LOCK_UN)
+        fcntl.flock(self._gate, fcntl.LOCK_UN)
+        self._alone = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _TURNS not in config.stash:
+        return
+    order = [*dict.fromkeys(_SERVICES.values()), "librdkafka", ""]
+    places = {}
+    for item in items:
+        group = _group(item)
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+        places[item] = (order.index(group), item.get_closest_marker("fast") is not None)
+    items.sort(key=lambda item: places[item])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[Any]:
+    turns = item.config.stash.get(_TURNS, None)
+    if turns is None:
+        return (yield)
+    turns.begin(_alone(item))
+    try:
+        return (yield)
+    finally:
+        turns.end(nextitem is not None and _alone(nextitem))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    given = getattr(config, "workerinput", {})
+    if "turns" in given:
+        config.stash[_TURNS] = _Turns(Path(given["turns"]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    if _FOLDER not in node.config.stash:
+        node.config.stash[_FOLDER] = TemporaryDirectory(prefix="davy-turns-")
+    node.workerinput["turns"] = node.config.stash[_FOLDER].name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServiceAndFile | None:
+    return ByServiceAndFile(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _FOLDER in config.stash:
+        config.stash[_FOLDER].cleanup()
+
+
+def _group(item: pytest.Item) -> str:
+    needed = {mark.args[0] for mark in item.iter_markers("service")}
+    if "shared_kafka_cluster" in getattr(item, "fixturenames", ()):
+        needed.add("cluster")
+    group = next((group for service, group in _SERVICES.items() if service in needed), "")
+    return "librdkafka" if group == "kafka" and "librdkafka" in item.nodeid else group
+
+
+def _alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
