@@ -24,7 +24,7 @@ SOURCES := collector detectors miner dashboards tests benchmarks examples
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo demo-scale up check lint fast format test test-integrations bench bench-demo bench-demo-scale generate lock clean bench-sdk bench-app bench-scale bench-faults bench-embedded bench-nulls bench-age rows soak test-hosts test-pythons pythons python-3.14
+.PHONY: help dev demo demo-scale up check lint fast format test test-integrations bench bench-demo bench-demo-scale generate lock clean bench-sdk bench-app bench-scale bench-faults bench-nulls bench-age rows soak test-hosts test-pythons pythons python-3.14
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -165,11 +165,8 @@ bench-app: $(STAMP) $(SERVING)/.installed ## Measure FastAPI with and without th
 bench-scale: $(STAMP) $(STREAMS)/.installed ## Measure the whole path over Kafka and Redis beside its peers, eleven minutes; needs Java, Maven, redis-server
 	$(BIN)/python -m benchmarks scale
 
-bench-faults: $(STAMP) $(LABELSTUDIO)/.installed ## Break a whole deployment in ten ways and an embedded one in eight, twenty times each, an hour and a half; needs Java, Maven, redis-server
+bench-faults: $(STAMP) $(LABELSTUDIO)/.installed ## Break Davy on a cluster and on one machine in 27 ways, twenty times each, hours; needs root, Java, Maven, redis-server
 	$(BIN)/python -m benchmarks faults faults-embedded
-
-bench-embedded: $(STAMP) ## Break Davy on one machine in eight ways, twenty times each, an hour and a half; a disk of its own needs root
-	$(BIN)/python -m benchmarks embedded
 
 bench-nulls: $(STAMP) ## Watch a million clean inferences of every kind twice, minutes; writes benchmarks/results/nulls.json
 	$(BIN)/python -m benchmarks nulls

@@ -174,7 +174,7 @@ def fitted(values: Any, settings: DetectSettings) -> ScoreDictionaryDetector:
 
 
 def microseconds(work: Callable[[], object], events: int, repeats: int = 31) -> float:
-    """Give the median time of one event."""
+    """Return the median time of one event."""
     work()
     spent = []
     for _ in range(repeats):

@@ -57,18 +57,18 @@ class Bodies:
         self._random = np.random.default_rng(0)
 
     def envelope(self, rows: int = ROWS, features: int = FEATURES) -> bytes:
-        """Give a request with one envelope."""
+        """Return a request with one envelope."""
         inputs = {"x": np.zeros((rows, features), np.float32)}
         ids = self._random.bytes(16 * rows)
         body = pack([self._encoder.encode_batch("bench:1", ids, 1, inputs, {})])
         return _request("/v1/envelopes", body, "application/vnd.davy.envelope")
 
     def flood(self) -> bytes:
-        """Give a request with an envelope of half a megabyte."""
+        """Return a request with an envelope of half a megabyte."""
         return self.envelope(rows=ROWS, features=FEATURES * LARGE)
 
     def json(self) -> bytes:
-        """Give a request with one inference as JSON."""
+        """Return a request with one inference as JSON."""
         inputs = {f"x{i}": i + 0.5 for i in range(FEATURES)}
         body = {
             "model": "bench:2",
@@ -126,7 +126,7 @@ def figures(load: Load, rows: int, seconds: float) -> dict[str, Any]:
 
 
 def flood(port: int, process: int, make: Callable[[], bytes]) -> tuple[Load, float]:
-    """Send ten times what there is room for; give what clients saw and the most memory the gateway took."""
+    """Send ten times what there is room for; return what clients saw and the most memory the gateway took."""
     most = 0.0
 
     async def both() -> Load:
@@ -177,7 +177,7 @@ def _request(path: str, body: bytes, media_type: str = "application/json") -> by
 
 @contextmanager
 def gateway(url: str) -> Iterator[tuple[int, int]]:
-    """Run a gateway in a process; give its port and its id."""
+    """Run a gateway in a process; return its port and its id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -204,7 +204,7 @@ def _wait(port: int) -> None:
 
 
 def resident_mb(process: int) -> float:
-    """Give the resident memory of a process (Linux)."""
+    """Return the resident memory of a process (Linux)."""
     pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 

@@ -27,7 +27,7 @@ SCHEMES: Final = {"kafka": "kafka-python", "kafka+librdkafka": "confluent-kafka"
 
 
 def write(url: str, data: bytes, envelopes: int, at_once: int) -> float:
-    """Append envelopes, `at_once` in an append; give the seconds after the first append, which makes the topic."""
+    """Append envelopes, `at_once` in an append; return the seconds after the first append, which makes the topic."""
     with closing(open_log(url)) as log, closing(log.producer()) as producer:
         messages = [Message(INFERENCES, f"bench:{number % 8}", data) for number in range(at_once)]
         producer.append(messages)
@@ -38,7 +38,7 @@ def write(url: str, data: bytes, envelopes: int, at_once: int) -> float:
 
 
 def read(url: str, histograms: Histograms) -> tuple[int, float]:
-    """Poll, decode and bin everything as a role would, a commit a poll; give envelopes and seconds."""
+    """Poll, decode and bin everything as a role would, a commit a poll; return envelopes and seconds."""
     with closing(open_log(url)) as log, closing(log.consumer([INFERENCES], "bench")) as consumer:
         count, begun = 0, time.perf_counter()
         while records := consumer.poll(max_records=64, timeout=0):
@@ -49,7 +49,7 @@ def read(url: str, histograms: Histograms) -> tuple[int, float]:
 
 
 def run() -> dict[str, Any]:
-    """Measure; give inferences a second, the median of the repeats."""
+    """Measure; return inferences a second, the median of the repeats."""
     servers = os.environ["DAVY_TEST_KAFKA"]
     generator = np.random.default_rng(7)
     data = envelope(generator)

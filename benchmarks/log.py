@@ -34,7 +34,7 @@ Matrix = NDArray[np.float32]
 
 
 def envelope(generator: np.random.Generator) -> bytes:
-    """Give the bytes of one envelope of standard normal features."""
+    """Return the bytes of one envelope of standard normal features."""
     inputs = {"x": generator.standard_normal((ROWS, FEATURES), dtype=np.float32)}
     chunk = Encoder().encode_batch("bench:1", generator.bytes(16 * ROWS), time.time_ns(), inputs, {})
     return pack([chunk])
@@ -63,7 +63,7 @@ class Histograms:
 
 
 def write(url: str, data: bytes, envelopes: int) -> float:
-    """Append envelopes one by one; give the seconds."""
+    """Append envelopes one by one; return the seconds."""
     producer = open_log(url).producer()
     message = Message(INFERENCES, "bench:1", data)
     begun = time.perf_counter()
@@ -73,7 +73,7 @@ def write(url: str, data: bytes, envelopes: int) -> float:
 
 
 def read_and_bin(url: str, histograms: Histograms) -> float:
-    """Poll, decode and bin everything in the log; give the seconds."""
+    """Poll, decode and bin everything in the log; return the seconds."""
     consumer = open_log(url).consumer([INFERENCES], "bench")
     begun = time.perf_counter()
     while records := consumer.poll(max_records=64, timeout=0):
@@ -82,7 +82,7 @@ def read_and_bin(url: str, histograms: Histograms) -> float:
 
 
 def write_in_processes(url: str, data: bytes) -> float:
-    """Append from several processes at once; give the seconds from a common start to the last end."""
+    """Append from several processes at once; return the seconds from a common start to the last end."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(WRITERS + 1)
     writers = [context.Process(target=_writer, args=(url, data, barrier)) for _ in range(WRITERS)]

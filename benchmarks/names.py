@@ -46,7 +46,7 @@ class Client:
         return body, time.perf_counter() - begun
 
     def send(self, *models: str) -> int:
-        """Send one inference of each model in one request; give the status."""
+        """Send one inference of each model in one request; return the status."""
         rows = [{"model": model, "inputs": {"amount": 1.5, "country": "NZ"}} for model in models]
         return self._ask("POST", "/v1/inferences", json.dumps(rows))[0]
 

@@ -79,7 +79,7 @@ def start(**overrides: Any) -> None:
 
 
 def percentiles(work: Callable[[], Any], count: int, together: int = 0) -> tuple[float, float]:
-    """Give the medians over rounds of the 50th and the 99th percentile, in microseconds, less the clock's own time.
+    """Return the medians over rounds of the 50th and the 99th percentile, in microseconds, less the clock's own time.
 
     With `together` the sender gets the time to send after so many calls, so that memory is used again.
     """

@@ -19,7 +19,7 @@ TESTS = Path(__file__).parents[1] / "tests"
 
 @contextmanager
 def kafka_and_redis(folder: Path, brokers: int = 1) -> Iterator[tuple[str, str]]:
-    """Start them with their data in `folder`; give the addresses of the brokers and the URL of Redis."""
+    """Start them with their data in `folder`; return the addresses of the brokers and the URL of Redis."""
     sys.path.insert(0, str(TESTS))
     from kafka_server import Cluster
     from redis_server import RedisServer
@@ -33,7 +33,7 @@ def kafka_and_redis(folder: Path, brokers: int = 1) -> Iterator[tuple[str, str]]
 
 @contextmanager
 def services(brokers: int = 1) -> Iterator[dict[str, str]]:
-    """Start them; give the environment that leads there."""
+    """Start them; return the environment that leads there."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         servers, redis = stack.enter_context(kafka_and_redis(folder, brokers))

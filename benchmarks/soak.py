@@ -79,7 +79,7 @@ class Watch(threading.Thread):
         self.join()
 
     def slopes(self) -> dict[str, list[float]]:
-        """Give the growth of memory in MB an hour, by role, of every process of it that lived long enough."""
+        """Return the growth of memory in MB an hour, by role, of every process of it that lived long enough."""
         found: dict[str, list[float]] = defaultdict(list)
         for name, samples in self.memory.items():
             late = [(at, size) for at, size in samples if at - samples[0][0] > _WARM_SECONDS]
@@ -90,11 +90,11 @@ class Watch(threading.Thread):
         return dict(found)
 
     def now(self) -> dict[str, float]:
-        """Give the memory in MB by name of process, as last seen."""
+        """Return the memory in MB by name of process, as last seen."""
         return {name.partition(" ")[0]: round(samples[-1][1], 1) for name, samples in self.memory.items()}
 
     def most(self) -> dict[str, float]:
-        """Give the most memory in MB by name of process."""
+        """Return the most memory in MB by name of process."""
         found: dict[str, float] = {}
         for name, samples in self.memory.items():
             short = name.partition(" ")[0]
@@ -164,7 +164,7 @@ def run() -> dict[str, Any]:
 
 
 def _most(world: Any) -> float:
-    """Give how many inferences a second go from capture to being counted when the app is offered more than that.
+    """Return how many inferences a second go from capture to being counted when the app is offered more than that.
 
     What is offered doubles until the SDK thins, which it does before its queue is full.
     """

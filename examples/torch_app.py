@@ -15,7 +15,7 @@ class Net(nn.Module):
         self.head = nn.Linear(8, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Give the logits, shape ``(n, 3)``."""
+        """Return the logits, shape ``(n, 3)``."""
         return self.head(self.body(x))
 
 

@@ -45,19 +45,19 @@ class MortalPlace:
 
 
 def runtime_of(adapter: str, directory: Path, *, clock: Clock | None = None, **archive: Any) -> Runtime:
-    """Give a runtime with these settings of the archive."""
+    """Return a runtime with these settings of the archive."""
     made = make_runtime(adapter, directory, DetectSettings(), clock)
     return replace(made, settings=Settings(archive=ArchiveSettings(**archive)))
 
 
 def loop_of(runtime: Runtime, place: Place | Path, *, max_records: int = 64) -> Loop[int]:
-    """Give the loop of an archive at a place."""
+    """Return the loop of an archive at a place."""
     where = open_place(f"file:///{place}") if isinstance(place, Path) else place
     return Loop(runtime, Archive(runtime, where), max_records=max_records)
 
 
 def envelope(first: int, count: int, *, model: str = "fraud:3", at: int | None = None) -> bytes:
-    """Give an envelope of inferences numbered from `first`; one a second unless a time is given."""
+    """Return an envelope of inferences numbered from `first`; one a second unless a time is given."""
     ids = b"".join(id_of(first + row) for row in range(count))
     numbers = np.arange(first, first + count)
     encoder = Encoder()
@@ -77,7 +77,7 @@ def send(runtime: Runtime, values: Sequence[bytes], *, topic: str = INFERENCES, 
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """Give every file of an archive."""
+    """Return every file of an archive."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted(root.rglob("*"))
@@ -86,7 +86,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 def nameless(found: dict[str, bytes]) -> dict[str, bytes]:
-    """Give files by their names without the log's, which is random."""
+    """Return files by their names without the log's, which is random."""
     return {re.sub(r"-[0-9a-f]{8}\.parquet$", ".parquet", name): data for name, data in found.items()}
 
 
@@ -99,12 +99,12 @@ def ids(root: Path, folder: str = "inferences") -> Counter[str]:
 
 
 def numbered(count: int) -> Counter[str]:
-    """Give the ids that `envelope` made, each once."""
+    """Return the ids that `envelope` made, each once."""
     return Counter(id_of(number).hex() for number in range(count))
 
 
 def fraud_archive(directory: Path) -> Path:
-    """Fill an archive of a model whose fields come, go and change their kind over two days; give its directory."""
+    """Fill an archive of a model whose fields come, go and change their kind over two days; return its directory."""
     runtime = runtime_of("memory", directory, rows=100)
     root, rng, encoder = directory / "archive", np.random.default_rng(3), Encoder()
     loop, day = loop_of(runtime, root), 20_000 * DAY

@@ -43,7 +43,7 @@ class Chromium:
         return page
 
     def call(self, method: str, parameters: dict[str, Any] | None = None, session: str = "") -> Any:
-        """Call a method of the protocol; give its result."""
+        """Call a method of the protocol; return its result."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters or {}}
         message |= {"sessionId": session} if session else {}
@@ -105,7 +105,7 @@ class Page:
         return found["result"].get("value")
 
     def said(self, *methods: str) -> list[dict[str, Any]]:
-        """Give the events of these methods so far."""
+        """Return the events of these methods so far."""
         return [one["params"] for one in self._browser.events if any(self._is(one, name) for name in methods)]
 
     def _is(self, event: dict[str, Any], method: str) -> bool:

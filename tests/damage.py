@@ -12,7 +12,7 @@ HEADER = 16
 
 
 def damage_structure(path: Path, *, flips: int = 60, pages: int = 0, seed: int = 1) -> Callable[[], None]:
-    """Flip bytes in what holds a file's pages together; give what undoes it.
+    """Flip bytes in what holds a file's pages together; return what undoes it.
 
     The bytes lie in the heads of pages and their lists of cells, not in values: a file has no checksums, so nobody
     could tell that a value was changed.

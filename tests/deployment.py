@@ -49,7 +49,7 @@ class TaskList(Protocol):
     api_key: str
 
     def candidates(self) -> list[str]:
-        """Give the candidate of every task."""
+        """Return the candidate of every task."""
 
 
 class Process:
@@ -90,13 +90,13 @@ class Process:
                 self.child.kill()
 
     def stop(self) -> int:
-        """End it in order; give its exit code."""
+        """End it in order; return its exit code."""
         assert self.child is not None
         self.child.terminate()
         return self.child.wait(timeout=60)
 
     def said(self) -> str:
-        """Give the end of what it printed."""
+        """Return the end of what it printed."""
         return self._output.read_text()[-3000:]
 
 
@@ -111,7 +111,7 @@ class App(Process):
         self.child.stdin.flush()
 
     def account(self) -> dict[str, Any]:
-        """Wait until all it was asked for is captured and sent; give the SDK's statistics."""
+        """Wait until all it was asked for is captured and sent; return the SDK's statistics."""
         assert self.child is not None
         assert self.child.stdout is not None
         line = self.child.stdout.readline()
@@ -221,12 +221,12 @@ class Deployment:
         self.asked += count
 
     def counted(self) -> int:
-        """Give how many inferences the detectors have taken in."""
+        """Return how many inferences the detectors have taken in."""
         with self.looking() as runtime:
             return counted(runtime.store)
 
     def lag(self) -> int:
-        """Give how many records of inferences are not counted yet."""
+        """Return how many records of inferences are not counted yet."""
         with self.looking() as runtime:
             return behind(runtime, "detect", INFERENCES)
 
@@ -248,7 +248,7 @@ class Deployment:
         return time.monotonic() - begun
 
     def check(self, account: dict[str, Any], *, compare: bool = True) -> dict[str, int]:
-        """Hold every promise against the SDK's account, log, store and labelling tool; give what was counted.
+        """Hold every promise against the SDK's account, log, store and labelling tool; return what was counted.
 
         With `compare`, the log is also read by one process that nothing disturbs, and the answers must be the same.
         """
@@ -286,7 +286,7 @@ class Deployment:
 
 
 def everything(log: Log, topic: str) -> list[Record]:
-    """Give the records of a topic in the order of their append."""
+    """Return the records of a topic in the order of their append."""
     found = [
         record
         for (_, partition), start in log.start(topic).items()
@@ -296,7 +296,7 @@ def everything(log: Log, topic: str) -> list[Record]:
 
 
 def numbers(records: Sequence[Record]) -> set[int]:
-    """Give the numbers of the inferences in records, those that can be read."""
+    """Return the numbers of the inferences in records, those that can be read."""
     found: set[int] = set()
     for record in records:
         with suppress(DecodeError):
@@ -310,7 +310,7 @@ def place_of(letter: Record) -> str:
 
 
 def counted(store: Store) -> int:
-    """Give how many inferences the testing half has taken in."""
+    """Return how many inferences the testing half has taken in."""
     data = store.get("detect", MODEL)
     return int(load_any(data)["events"]) if data is not None else 0
 
@@ -323,7 +323,7 @@ def tested(store: Store) -> bool:
 
 
 def behind(runtime: Runtime, role: str, topic: str) -> int:
-    """Give how many records of a topic a role has yet to handle."""
+    """Return how many records of a topic a role has yet to handle."""
     starts = runtime.log.start(topic)
     found = 0
     for place, end in runtime.log.end(topic).items():
@@ -333,7 +333,7 @@ def behind(runtime: Runtime, role: str, topic: str) -> int:
 
 
 def undisturbed(records: Sequence[Record], settings: Settings) -> dict[str, Any]:
-    """Give the answer of one process that reads the same records, one by one, while nothing breaks."""
+    """Return the answer of one process that reads the same records, one by one, while nothing breaks."""
     cluster = Simulated(1, settings.detect)
     cluster.clock.now = records[0].at
     give_reference(cluster.runtime)

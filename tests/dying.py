@@ -28,7 +28,7 @@ class Fuse:
 
 
 def mortal(runtime: Runtime, fuse: Fuse) -> Runtime:
-    """Give a runtime on the same log and store that dies when `fuse` has burnt down."""
+    """Return a runtime on the same log and store that dies when `fuse` has burnt down."""
     return replace(runtime, log=_MortalLog(runtime.log, fuse), store=_MortalStore(runtime.store, fuse))
 
 

@@ -92,7 +92,7 @@ class FakeLabelStudio:
         self._server.server_close()
 
     def commit_late(self) -> int:
-        """Store what silent imports left unstored; give the number of tasks."""
+        """Store what silent imports left unstored; return the number of tasks."""
         with self._lock:
             late, self._late = self._late, []
             return sum(len(self._store(project, tasks)) for project, tasks in late)
@@ -114,7 +114,7 @@ class FakeLabelStudio:
     def annotate(
         self, task: int, *choices: tuple[str, str], seconds: float = 2.0, skip: bool = False, user: int = 7
     ) -> int:
-        """Submit an annotation with these ``(control, choice)``; give its id."""
+        """Submit an annotation with these ``(control, choice)``; return its id."""
         with self._lock:
             self._annotations += 1
             made = {

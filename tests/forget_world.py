@@ -121,7 +121,7 @@ class ForgetWorld:
         blobs: Blobs | None = None,
         tool: bool = True,
     ) -> Runtime:
-        """Give what a process gets; without `tool` its miner knows no Label Studio."""
+        """Return what a process gets; without `tool` its miner knows no Label Studio."""
         url = self.fake.url if tool else ""
         settings = replace(self.settings, labelstudio=replace(self.settings.labelstudio, url=url))
         return Runtime(settings, log or self.log, store or self.store, blobs or self.blobs, Meter())
@@ -182,7 +182,7 @@ class ForgetWorld:
         self.roles()
 
     def live(self, subjects: Sequence[Subject], size: int = 3) -> Path:
-        """Let subjects pass through the whole loop; give the dataset version made of them."""
+        """Let subjects pass through the whole loop; return the dataset version made of them."""
         for start in range(0, len(subjects), size):
             self.append(INFERENCES, self.envelope(subjects[start : start + size]))
         self.roles()

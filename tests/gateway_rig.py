@@ -40,7 +40,7 @@ class LocalClient(TestClient):
 
 
 def records(runtime: Runtime, topic: str) -> list[Record]:
-    """Give every record of a topic."""
+    """Return every record of a topic."""
     start = runtime.log.start(topic)[topic, 0]
     return list(runtime.log.read(topic, 0, start))
 
@@ -65,6 +65,6 @@ def dumps(body: Any) -> bytes:
 
 
 def stored(runtime: Runtime) -> list[Inference]:
-    """Give every inference the log holds, in order."""
+    """Return every inference the log holds, in order."""
     envelopes = [decode(record.value) for record in records(runtime, INFERENCES)]
     return [envelope.inference(row) for envelope in envelopes for row in range(envelope.count)]

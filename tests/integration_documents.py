@@ -21,13 +21,13 @@ GUIDE = ROOT / "docs" / "integrations.md"
 
 
 def snippets(group: str) -> list[str]:
-    """Give the snippets of a group, marked ``python integration GROUP``."""
+    """Return the snippets of a group, marked ``python integration GROUP``."""
     fence = rf"^```python integration {group}\n(.*?)^```"
     return re.findall(fence, GUIDE.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def captured_by(arguments: list[str], directory: Path) -> list[Inference]:
-    """Run Python in a process of its own; give what it captured."""
+    """Run Python in a process of its own; return what it captured."""
     env = {
         **os.environ,
         "DAVY_URL": f"sqlite:///{directory / 'log'}",

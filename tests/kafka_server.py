@@ -32,7 +32,7 @@ _JAVA_OPTIONS = (
 
 
 def jars() -> str:
-    """Give the class path of Kafka; Maven copies it once, whoever asks first."""
+    """Return the class path of Kafka; Maven copies it once, whoever asks first."""
     _JARS.parent.mkdir(exist_ok=True)
     with (_JARS.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -143,7 +143,7 @@ class Cluster:
         self.servers = self.servers_of("plain")
 
     def servers_of(self, listener: str) -> str:
-        """Give the addresses of one listener, separated by commas."""
+        """Return the addresses of one listener, separated by commas."""
         if listener == "distant":
             return ",".join(f"127.0.0.1:{broker.network.port}" for broker in self.brokers)
         return ",".join(f"127.0.0.1:{ports[listener]}" for ports in self.ports)
@@ -186,13 +186,13 @@ KAFKA = Service("kafka", _container, _MISSING)
 
 
 def needs_brokers() -> Any:
-    """Give the marks of tests that kill or stall brokers, or need their listeners: those of this machine."""
+    """Return the marks of tests that kill or stall brokers, or need their listeners: those of this machine."""
     return [*service_or_skip("kafka", not _MISSING, _MISSING), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="session")
 def kafka_servers(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the address of a Kafka of any origin."""
+    """Return the address of a Kafka of any origin."""
     with KAFKA.running(lambda: nullcontext(request.getfixturevalue("kafka_broker").servers)) as servers:
         yield servers
 
@@ -219,7 +219,7 @@ def kafka_cluster(shared_kafka_cluster: Cluster) -> Iterator[Cluster]:
 
 
 def fresh_prefix() -> str:
-    """Give a prefix of topics and groups that nobody used before."""
+    """Return a prefix of topics and groups that nobody used before."""
     return f"t{uuid.uuid4().hex[:12]}"
 
 
@@ -254,7 +254,7 @@ def _settings(size: int, voters: str, store: Path) -> dict[str, str]:
 
 
 def _make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for this machine; give it and the store with its key."""
+    """Make a certificate for this machine; return it and the store with its key."""
     certificate, store = folder / "certificate.pem", folder / "store.p12"
     common = ["-alias", "davy", "-keystore", str(store), "-storepass", PASSWORD, "-storetype", "PKCS12"]
     pair = ["-genkeypair", "-keyalg", "RSA", "-dname", "CN=localhost", "-ext", "san=ip:127.0.0.1"]

@@ -15,7 +15,7 @@ _ENVIRONMENT = Path(__file__).parents[1] / ".labelstudio"
 
 
 def needs_label_studio() -> Any:
-    """Give the marks of a module whose tests use the fixture `labelstudio`."""
+    """Return the marks of a module whose tests use the fixture `labelstudio`."""
     present = LocalLabelStudio(_ENVIRONMENT).installed
     # The first start of all makes the empty database: half a minute and more.
     return [

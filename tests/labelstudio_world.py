@@ -146,7 +146,7 @@ class World:
         return made
 
     def runtime(self, store: Store | None = None) -> Runtime:
-        """Give what a role gets."""
+        """Return what a role gets."""
         return Runtime(
             self.settings,
             MemoryLog(clock=lambda: self.now),
@@ -163,7 +163,7 @@ class World:
             self.fake.advance(seconds)
 
     def select(self, count: int, *, first: int = 0, model: str = MODEL, **fields: Any) -> list[str]:
-        """Put candidates into the queue; give their ids."""
+        """Put candidates into the queue; return their ids."""
         made = [self.candidate(number, model=model, **fields) for number in range(first, first + count)]
         batch = Batch()
         for one in made:

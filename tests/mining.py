@@ -31,7 +31,7 @@ _names = count()
 def make_runtime(
     *, store: Store | None = None, url: str = "", clock: Callable[[], int] | None = None, **mine: Any
 ) -> Runtime:
-    """Give a runtime of its own; keywords are settings of the miner. Rounds run on request only."""
+    """Return a runtime of its own; keywords are settings of the miner. Rounds run on request only."""
     name = url or f"memory://mining-{next(_names)}"
     settings = Settings(url=name)
     settings = replace(settings, mine=replace(settings.mine, **{"round_seconds": 0.0, **mine}))
@@ -75,7 +75,7 @@ def make_flag(
 
 
 def make_candidate(flag: Flag, **changes: Any) -> Candidate:
-    """Give the candidate a flag makes."""
+    """Return the candidate a flag makes."""
     key = candidate_id(flag.model, flag.inference_id)
     made = Candidate(
         key,

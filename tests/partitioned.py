@@ -34,7 +34,7 @@ class PartitionedLog:
         self._groups: dict[str, Group] = {}
 
     def partition_of(self, key: str) -> int:
-        """Give the partition a key goes to."""
+        """Return the partition a key goes to."""
         return crc32(key.encode()) % len(self.logs)
 
     def producer(self) -> _Producer:
@@ -46,7 +46,7 @@ class PartitionedLog:
         return PartitionedConsumer(self, topics, self.group(group), assigned)
 
     def group(self, name: str) -> Group:
-        """Give a group, empty before anybody joined it."""
+        """Return a group, empty before anybody joined it."""
         return self._groups.setdefault(name, Group())
 
     def identity(self, topic: str) -> str:

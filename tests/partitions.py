@@ -52,7 +52,7 @@ class Cluster:
         return process
 
     def metric(self, process: DetectTarget, name: str, **labels: str) -> float | None:
-        """Give the value of a metric as a process shows it, None when it does not."""
+        """Return the value of a metric as a process shows it, None when it does not."""
         return sample(self._runtimes[process], name, **labels)
 
     def send(self, at: int, key: str, value: bytes) -> None:
@@ -120,7 +120,7 @@ def traffic(
 
 
 def answer(store: Store) -> dict[str, Any]:
-    """Give what must not depend on partitions, processes and the order of their work."""
+    """Return what must not depend on partitions, processes and the order of their work."""
     state = load_any(store.get("detect", MODEL) or b"")
     incidents = [load(Incident, data) for _, data in store.items("incidents")]
     return {

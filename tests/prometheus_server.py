@@ -103,7 +103,7 @@ class PrometheusServer:
         self.stop()
 
     def alerts(self, name: str = "") -> list[dict[str, Any]]:
-        """Give the alerts that are pending or firing, those called `name` when it is given."""
+        """Return the alerts that are pending or firing, those called `name` when it is given."""
         found = self._get("/api/v1/alerts")["alerts"]
         return [alert for alert in found if name in {"", alert["labels"]["alertname"]}]
 

@@ -71,7 +71,7 @@ class RedisServer:
         return self
 
     def client(self) -> redis.Redis:
-        """Give a client of the default user."""
+        """Return a client of the default user."""
         return redis.Redis(port=self.port, socket_timeout=10)
 
     def kill(self) -> None:
@@ -128,14 +128,14 @@ class RedisServer:
 
 @pytest.fixture(scope="session")
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the URL of a Redis that every test uses in a namespace of its own."""
+    """Return the URL of a Redis that every test uses in a namespace of its own."""
     with ExitStack() as stack:
         yield GIVEN or stack.enter_context(RedisServer(tmp_path_factory.mktemp("redis"))).url
 
 
 @pytest.fixture(scope="session")
 def shared_redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the URL of a cluster of one node."""
+    """Return the URL of a cluster of one node."""
     with RedisServer(tmp_path_factory.mktemp("cluster"), cluster_enabled="yes") as server:
         form_cluster(server)
         yield server.url
@@ -153,7 +153,7 @@ def form_cluster(*servers: RedisServer) -> None:
 
 
 def own_namespace(url: str) -> str:
-    """Give the URL of an empty store on this server."""
+    """Return the URL of an empty store on this server."""
     return f"{url}{'&' if '?' in url else '?'}namespace=test-{uuid.uuid4().hex}"
 
 
@@ -166,7 +166,7 @@ def let_leases_age(store: RedisStore, seconds: float) -> None:
 
 
 def free_port() -> int:
-    """Give a port nobody listens on."""
+    """Return a port nobody listens on."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

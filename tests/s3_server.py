@@ -85,7 +85,7 @@ class S3Server:
         self._call("POST", "/moto-api/reset-auth", b"0")
 
     def read(self, path: str) -> bytes:
-        """Give an object of the bucket as it lies there."""
+        """Return an object of the bucket as it lies there."""
         return bytes(obstore.get(self._bucket(), path).bytes())
 
     def write(self, path: str, data: bytes) -> None:
@@ -115,7 +115,7 @@ def shared_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server | N
 
 @pytest.fixture
 def s3_url(shared_s3: S3Server | None, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Give the URL of an empty blob store, with an environment that lets this process in."""
+    """Return the URL of an empty blob store, with an environment that lets this process in."""
     for name, value in (shared_s3.environment if shared_s3 else {}).items():
         monkeypatch.setenv(name, value)
     return f"{GIVEN or 's3://davy'}/{uuid.uuid4().hex}"

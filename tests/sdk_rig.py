@@ -51,7 +51,7 @@ def nothing_is_swallowed(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give a test a memory log of its own by DAVY_URL, and a process in which nothing was captured yet."""
+    """Return a test a memory log of its own by DAVY_URL, and a process in which nothing was captured yet."""
     url = f"{URL}{uuid.uuid4()}"
     monkeypatch.setenv("DAVY_URL", url)
     monkeypatch.setattr(HOME, "client", None)

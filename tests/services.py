@@ -34,13 +34,13 @@ class Service:
     missing: str
 
     def marks(self) -> Any:
-        """Give the marks of a test, class or module that needs the service."""
+        """Return the marks of a test, class or module that needs the service."""
         present = bool(self._given) or engine_answers() or not self.missing
         return service_or_skip(self.name, present, self.missing)
 
     @contextmanager
     def running(self, process: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
-        """Give the address of the service; `process` starts it where nothing else is there. Stopped at the end."""
+        """Return the address of the service; `process` starts it where nothing else is there. Stopped at the end."""
         if self._given:
             yield self._given
             return
@@ -77,7 +77,7 @@ def freeze(process: int) -> None:
 
 
 def service_or_skip(name: str, present: bool, reason: str) -> Any:
-    """Give the marks of a test, class or module that needs the service `name`.
+    """Return the marks of a test, class or module that needs the service `name`.
 
     ``pytestmark = service_or_skip("prometheus", shutil.which("prometheus"), "apt install prometheus")``. Where the
     service is missing the test is skipped with the reason, unless the environment variable DAVY_REQUIRE_SERVICES
@@ -90,7 +90,7 @@ def service_or_skip(name: str, present: bool, reason: str) -> Any:
 
 
 def needs(name: str, present: bool, reason: str) -> Any:
-    """Give a decorator with the marks of `service_or_skip`."""
+    """Return a decorator with the marks of `service_or_skip`."""
     marks = service_or_skip(name, present, reason)
 
     def decorate(test: Any) -> Any:

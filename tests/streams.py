@@ -45,7 +45,7 @@ class Clock:
 def make_runtime(
     adapter: str, directory: Path, detect: DetectSettings, clock: Clock | None = None
 ) -> Runtime:
-    """Give a runtime with empty log and store, not shared with any other test."""
+    """Return a runtime with empty log and store, not shared with any other test."""
     clock = clock or Clock()
     log: Log
     store: Store
@@ -69,7 +69,7 @@ def rows(count: int, seed: int, *, shifted: Array | None = None) -> dict[str, Ar
 
 
 def id_of(number: int) -> bytes:
-    """Give the id of the inference with this running number."""
+    """Return the id of the inference with this running number."""
     return number.to_bytes(16, "big")
 
 
@@ -146,23 +146,23 @@ def give_reference(runtime: Runtime, *, count: int = 5000, seed: int = 1, model:
 
 
 def read(runtime: Runtime, topic: str) -> list[bytes]:
-    """Give every value of a topic."""
+    """Return every value of a topic."""
     return [record.value for record in runtime.log.read(topic, 0, 0)]
 
 
 def read_flags(runtime: Runtime) -> dict[str, Flag]:
-    """Give the flags by id: what a reader that drops duplicates sees."""
+    """Return the flags by id: what a reader that drops duplicates sees."""
     flags = (load(Flag, value) for value in read(runtime, FLAGS))
     return {flag.id: flag for flag in flags}
 
 
 def sample(runtime: Runtime, name: str, **labels: str) -> float | None:
-    """Give the value of a metric, None when it has none."""
+    """Return the value of a metric, None when it has none."""
     return sample_of(runtime.meter, name, **labels)
 
 
 def sample_of(meter: Meter, name: str, **labels: str) -> float | None:
-    """Give the value of a metric of this meter, None when it has none."""
+    """Return the value of a metric of this meter, None when it has none."""
     wanted = name + ("{" + ",".join(f'{k}="{v}"' for k, v in sorted(labels.items())) + "}" if labels else "")
     for line in meter.exposition().decode().splitlines():
         if line.rpartition(" ")[0] == wanted:

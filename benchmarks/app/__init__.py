@@ -69,7 +69,7 @@ class Server:
                 time.sleep(0.05)
 
     def load(self, count: int, rate: float = 0.0, settle: float = SETTLE_SECONDS) -> dict[str, float]:
-        """Ask `count` times; give what `load.py` measured, and the CPU of the server."""
+        """Ask `count` times; return what `load.py` measured, and the CPU of the server."""
         before = self.cpu_seconds()
         command = [PYTHON, HERE / "load.py", str(self.port), str(count), str(rate)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
@@ -82,12 +82,12 @@ class Server:
         return {**found, "cpu_us": cpu, "requests_a_second": count / found["seconds"]}
 
     def cpu_seconds(self) -> float:
-        """Give the time all threads of the server have had a core."""
+        """Return the time all threads of the server have had a core."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
     def resident_mb(self) -> float:
-        """Give the resident memory."""
+        """Return the resident memory."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 

@@ -44,7 +44,7 @@ class Softmax:
         self.weights = np.random.default_rng(0).normal(size=(FIELDS, CLASSES))
 
     def predict_proba(self, rows: Any) -> Any:
-        """Give probabilities of shape ``(n, CLASSES)``."""
+        """Return probabilities of shape ``(n, CLASSES)``."""
         scores = rows @ self.weights
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         return scores / scores.sum(axis=1, keepdims=True)

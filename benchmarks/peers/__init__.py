@@ -110,7 +110,7 @@ def costs(client: str, url: str) -> dict[str, Any]:
 
 
 def exit_seconds(client: str, url: str, usual: float) -> str | float:
-    """Give the time from the last line of the program to its end, less that of a program that does nothing."""
+    """Return the time from the last line of the program to its end, less that of a program that does nothing."""
     found = measure(client, "leave", url)
     if "leaving_at" not in found:
         return str(found.get("failed"))

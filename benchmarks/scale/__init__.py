@@ -35,7 +35,7 @@ TARGETS: Final = {
 
 
 def run() -> dict[str, Any]:
-    """Measure everything; give figures, targets and what was reached."""
+    """Measure everything; return figures, targets and what was reached."""
     if not PYTHON.exists():
         raise SystemExit("the peers are not installed: make bench-scale installs them")
     found: dict[str, Any] = {
@@ -68,7 +68,7 @@ def _backlogs(services: World) -> dict[str, Any]:
 
 
 def reached(found: dict[str, Any]) -> dict[str, float]:
-    """Give the figure of each target; Quix Streams is met in its quickest form, with the library it uses itself."""
+    """Return the figure of each target; Quix Streams is met in its quickest form, with the library it uses itself."""
     consumed = {name: each["one number"]["consumed"]["median"] for name, each in found["backlog"].items()}
     theirs, ours = LIBRARIES[CONFLUENT], f"davy, {LIBRARIES[CONFLUENT]}"
     times = [each[ours] for peer, each in found["peers"]["times"].items() if peer.startswith("quix-streams")]

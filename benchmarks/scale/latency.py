@@ -47,7 +47,7 @@ def by_load(world: World, library: str, most: float, seconds: float = SECONDS) -
 
 
 def _quantiles(place: Place, first: int, after: float) -> dict[str, Any]:
-    """Give the quantiles over the flags from offset `first` on whose inference was captured after this time."""
+    """Return the quantiles over the flags from offset `first` on whose inference was captured after this time."""
     waits = []
     for record in place.log.read(FLAGS, 0, first):
         flag = load(Flag, record.value)

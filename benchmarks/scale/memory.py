@@ -49,7 +49,7 @@ def _measure(world: World, library: str, models: int, features: int) -> dict[str
 
 
 def state(place: Place) -> dict[str, Any]:
-    """Give what Redis holds of this place, in its own memory: keys, and kilobytes of references and of all else."""
+    """Return what Redis holds of this place, in its own memory: keys, and kilobytes of references and of all else."""
     held = {
         key: int(place.redis.memory_usage(key, samples=0) or 0)
         for key in place.redis.scan_iter(match=f"{{{place.namespace}}}:*", count=1000)

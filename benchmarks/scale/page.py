@@ -37,7 +37,7 @@ apart.
 
 
 def body(found: Mapping[str, Any]) -> str:
-    """Give the section without its head."""
+    """Return the section without its head."""
     note = _NOTE.format(cores=found["cores"], features=found["features"])
     parts = [_targets, _backlog, _peers, _partitions, _latency, _memory]
     return "\n".join([note, *(part(found) for part in parts)])
@@ -134,7 +134,7 @@ def _spread(found: Mapping[str, float]) -> str:
 
 
 def number(value: Any) -> str:
-    """Give a number as a person reads it.
+    """Return a number as a person reads it.
 
     Examples
     --------

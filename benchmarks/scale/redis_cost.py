@@ -45,7 +45,7 @@ class Work:
         return cls(requests, sum(ours.values()) - requests, received, sent)
 
     def since(self, before: Work) -> Work:
-        """Give the difference."""
+        """Return the difference."""
         return Work(
             self.requests - before.requests,
             self.inside - before.inside,
@@ -54,7 +54,7 @@ class Work:
         )
 
     def per_thousand(self, inferences: int) -> dict[str, float]:
-        """Give it for a thousand inferences."""
+        """Return it for a thousand inferences."""
         share = 1000 / inferences
         return {
             "requests": round(self.requests * share, 3),

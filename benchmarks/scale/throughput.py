@@ -94,5 +94,5 @@ def end_to_end(
 
 
 def spread(rates: list[float]) -> dict[str, int]:
-    """Give the median and the ends of inferences a second."""
+    """Return the median and the ends of inferences a second."""
     return {"median": round(median(rates)), "lowest": round(min(rates)), "highest": round(max(rates))}

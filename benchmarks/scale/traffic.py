@@ -37,7 +37,7 @@ def rows(count: int, features: int = FEATURES, *, seed: int = SEED) -> Rows:
 
 
 def names(features: int = FEATURES) -> list[str]:
-    """Give the names of the features."""
+    """Return the names of the features."""
     return [f"feature_{i}" for i in range(features)]
 
 
@@ -50,5 +50,5 @@ def reference(features: int = FEATURES, *, probabilities: bool) -> Reference:
 
 
 def renamed(data: bytes, model: str) -> bytes:
-    """Give the bytes of a reference as those of another model."""
+    """Return the bytes of a reference as those of another model."""
     return dump_any({**load_any(data), "model": model})

@@ -42,7 +42,7 @@ class World:
     redis: str
 
     def place(self, library: str = "kafka", *, partitions: int = 1, shards: int = 1) -> Place:
-        """Give topics and state that nothing else uses; `library` is the scheme of the log's URL."""
+        """Return topics and state that nothing else uses; `library` is the scheme of the log's URL."""
         name = f"scale{uuid.uuid4().hex[:8]}"
         url = f"{library}://{self.servers}/{name}?partitions={partitions}&shards={shards}"
         return Place(url, f"{self.redis}/0?namespace={name}", name, partitions)
@@ -103,7 +103,7 @@ class Place:
         return {} if found is None else dict(load_any(found))
 
     def wait_until_handled(self, records: int) -> float:
-        """Wait until so many envelopes are handled; give the time (seconds since 1970)."""
+        """Wait until so many envelopes are handled; return the time (seconds since 1970)."""
         wait_for(lambda: self.handled() >= records, f"{records} envelopes to be handled")
         return time.time()
 
@@ -144,12 +144,12 @@ class Detector:
         self._process.send_signal(signal.SIGCONT)
 
     def processor_seconds(self) -> float:
-        """Give the time it has used of a processor."""
+        """Return the time it has used of a processor."""
         fields = self._proc("stat").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def resident_mb(self) -> float:
-        """Give its resident memory."""
+        """Return its resident memory."""
         lines = self._proc("status").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 

@@ -91,7 +91,7 @@ class Connections:
 
     @contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
-        """Give this thread's connection; it is not to be kept, and not to be asked for again inside."""
+        """Return this thread's connection; it is not to be kept, and not to be asked for again inside."""
         while True:
             connection = self._own()
             with connection.lock:
@@ -196,7 +196,7 @@ class Connections:
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
-    """Give what tells the file at a path from any other that is open, None where there is none."""
+    """Return what tells the file at a path from any other that is open, None where there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -36,7 +36,7 @@ _WAYS_OUT: Final = {
 
 
 def directory_of(url: str) -> Path:
-    """Give the directory a URL names: three slashes for a relative path, four for an absolute one.
+    """Return the directory a URL names: three slashes for a relative path, four for an absolute one.
 
     Raises
     ------

@@ -86,14 +86,14 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give this thread's connection for queries; every query sees one state of the database."""
+        """Return this thread's connection for queries; every query sees one state of the database."""
         with self._failures("be read", _OPEN_SECONDS), self._connections.use() as connection:
             _wait_for_locks(connection, _OPEN_SECONDS)
             yield connection
 
     @contextmanager
     def writing(self, timeout: float = _OPEN_SECONDS) -> Iterator[sqlite3.Connection]:
-        """Give this thread's connection in a transaction, committed at the end or undone on any error.
+        """Return this thread's connection in a transaction, committed at the end or undone on any error.
 
         Waits at most `timeout` seconds for other writers.
         """

@@ -44,7 +44,7 @@ def is_address(host: str) -> bool:
 
 
 def without_password(text: str) -> str:
-    """Give a text with the passwords of its URLs left out, for messages, logs and pages.
+    """Return a text with the passwords of its URLs left out, for messages, logs and pages.
 
     Examples
     --------

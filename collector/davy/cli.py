@@ -59,7 +59,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def run_app(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; give the exit code: 2 for wrong input, with one line on stderr."""
+    """Run a command; return the exit code: 2 for wrong input, with one line on stderr."""
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
         _refuse_empty(given)

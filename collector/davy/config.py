@@ -397,7 +397,7 @@ def load(
 
 
 def amend(section: T, values: Mapping[str, Any], name: str) -> T:
-    """Give a section with some of its values replaced, converted and checked as `load` does.
+    """Return a section with some of its values replaced, converted and checked as `load` does.
 
     Examples
     --------

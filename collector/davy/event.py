@@ -188,7 +188,7 @@ class Envelope(Mapping[Path, Column]):
         return self._columns.keys()
 
     def inference(self, row: int) -> Inference:
-        """Give one row as a user reads it; for display, not for hot paths."""
+        """Return one row as a user reads it; for display, not for hot paths."""
         sections: dict[str, Any] = {"inputs": {}, "outputs": {}, "tags": {}, "alternatives": {}}
         single: dict[str, Any] = {}
         for path, column in self._columns.items():
@@ -214,7 +214,7 @@ class Envelope(Mapping[Path, Column]):
         )
 
     def inferences(self) -> Iterator[Inference]:
-        """Give every row, in order."""
+        """Return every row, in order."""
         return map(self.inference, range(self.count))
 
 

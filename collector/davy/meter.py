@@ -93,7 +93,7 @@ class Meter:
                 self.forget(metric, model=model)
 
     def exposition(self) -> bytes:
-        """Give every metric in Prometheus' text format."""
+        """Return every metric in Prometheus' text format."""
         from prometheus_client import generate_latest
 
         for action in self._before:

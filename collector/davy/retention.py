@@ -40,19 +40,19 @@ class RetentionTarget(Target):
             self._runtime.stop.wait(_EVERY_SECONDS)
 
     def retain(self) -> int:
-        """Delete what is due; give the number of records."""
+        """Delete what is due; return the number of records."""
         settings = self._runtime.settings.log
         before = self._runtime.clock() - int(settings.keep_hours * _HOUR)
         return self._runtime.log.retain(before=before, max_bytes=settings.keep_bytes)
 
     def drop_names(self) -> int:
-        """Drop the names of what was forgotten so long ago that nothing can bring it back; give their number."""
+        """Drop the names of what was forgotten so long ago that nothing can bring it back; return their number."""
         settings = self._runtime.settings.log
         hours = settings.keep_hours + settings.orphan_hours
         return Names(self._runtime.store).expire(self._runtime.clock() - int(hours * _HOUR))
 
     def collect_due(self) -> int:
-        """Collect orphaned payloads once an hour; give their number."""
+        """Collect orphaned payloads once an hour; return their number."""
         now = self._runtime.clock()
         if (
             0 <= now - self._orphans_at < _ORPHANS_EVERY_SECONDS * 1e9
@@ -62,7 +62,7 @@ class RetentionTarget(Target):
         return self.collect()
 
     def collect(self) -> int:
-        """Look at the next payloads and delete those that nothing refers to any more; give their number.
+        """Look at the next payloads and delete those that nothing refers to any more; return their number.
 
         Raises
         ------

@@ -120,7 +120,7 @@ def make_roles(names: Sequence[str], runtime: Runtime) -> dict[str, Target]:
 
 
 def run(roles: Mapping[str, Target], runtime: Runtime) -> int:
-    """Run roles, a thread each, until Ctrl-C, SIGTERM or the death of one of them; give the exit code."""
+    """Run roles, a thread each, until Ctrl-C, SIGTERM or the death of one of them; return the exit code."""
     failed: list[str] = []
     threads = [
         threading.Thread(target=_guard, args=(name, role, runtime, failed), name=f"davy-{name}")

@@ -45,7 +45,7 @@ class Pulse:
         self._beats[role] = self.clock()
 
     def silence(self) -> dict[str, float]:
-        """Give the seconds for which each role has got nothing done."""
+        """Return the seconds for which each role has got nothing done."""
         now = self.clock()
         return {role: now - beat for role, beat in list(self._beats.items())}
 

@@ -9,7 +9,7 @@ __all__ = ["generated"]
 
 
 def generated() -> dict[str, str]:
-    """Give every generated file, by its name relative to the root of the repository."""
+    """Return every generated file, by its name relative to the root of the repository."""
     from davy_dashboards.grafana import dashboard_json
     from davy_dashboards.rules import rules_yaml
     from davy_dashboards.settings import settings_page

@@ -24,7 +24,7 @@ def select(metric: Metric, *, suffix: str = "", filtered: bool = True, **match: 
 
 
 def latest(metric: Metric, *, by: tuple[str, ...] | None = None) -> str:
-    """Give a gauge, the largest over the processes that export it.
+    """Return a gauge, the largest over the processes that export it.
 
     Examples
     --------
@@ -36,7 +36,7 @@ def latest(metric: Metric, *, by: tuple[str, ...] | None = None) -> str:
 
 
 def per_second(metric: Metric, *, by: tuple[str, ...] | None = None) -> str:
-    """Give the rate of a counter, summed over the processes that export it.
+    """Return the rate of a counter, summed over the processes that export it.
 
     Examples
     --------
@@ -48,18 +48,18 @@ def per_second(metric: Metric, *, by: tuple[str, ...] | None = None) -> str:
 
 
 def in_range(metric: Metric, *, by: tuple[str, ...] | None = None) -> str:
-    """Give how much a counter grew in the time shown."""
+    """Return how much a counter grew in the time shown."""
     return f"sum by ({_labels(metric, by)}) (increase({select(metric)}[$__range]))"
 
 
 def quantile(metric: Metric, level: float, *, by: tuple[str, ...] | None = None) -> str:
-    """Give a quantile of a histogram over the last few scrapes."""
+    """Return a quantile of a histogram over the last few scrapes."""
     buckets = f"rate({select(metric, suffix='_bucket')}[$__rate_interval])"
     return f"histogram_quantile({level:g}, sum by (le, {_labels(metric, by)}) ({buckets}))"
 
 
 def share_below(metric: Metric, bound: float, *, by: tuple[str, ...] | None = None) -> str:
-    """Give the share of a histogram's observations that are at most `bound`, which must be one of its buckets."""
+    """Return the share of a histogram's observations that are at most `bound`, which must be one of its buckets."""
     if bound not in metric.buckets:
         raise ValueError(f"{metric.name} has no bucket {bound:g}")
     labels = _labels(metric, by)

@@ -21,7 +21,7 @@ _QUIET: Final = ((None, GREEN), (1.0, RED))
 
 
 def dashboard_json(catalogue: Sequence[Metric] = CATALOGUE) -> str:
-    """Give the dashboard as Grafana imports it: the same text for the same catalogue, byte for byte.
+    """Return the dashboard as Grafana imports it: the same text for the same catalogue, byte for byte.
 
     Metrics that no panel names yet get a plain panel in a last row, so nothing exported stays unseen.
     """

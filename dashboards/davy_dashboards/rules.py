@@ -28,7 +28,7 @@ class Rule:
     patience: str = "0s"
 
     def as_prometheus(self) -> dict[str, Any]:
-        """Give the rule as Prometheus reads it."""
+        """Return the rule as Prometheus reads it."""
         return {
             "alert": self.name,
             "expr": self.expression,
@@ -159,7 +159,7 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def rules_yaml() -> str:
-    """Give the rule file: the same text for the same catalogue, byte for byte."""
+    """Return the rule file: the same text for the same catalogue, byte for byte."""
     import yaml
 
     groups = [{"name": "davy", "rules": [rule.as_prometheus() for rule in RULES]}]

@@ -17,7 +17,7 @@ and what is accepted; an unknown `DAVY_…` variable too. `davy doctor --setting
 
 
 def settings_page() -> str:
-    """Give docs/settings.md."""
+    """Return docs/settings.md."""
     parts = [_HEAD]
     for section, found in groupby(describe(Settings()), key=lambda one: one.key.rpartition(".")[0]):
         title = f"[{section}]" if section else "Where things are"

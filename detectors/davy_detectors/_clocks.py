@@ -59,7 +59,7 @@ class Watermark:
         return self if self.log == log else type(self)(self.through, log=log)
 
     def to_bytes(self) -> bytes:
-        """Give what `of` reads."""
+        """Return what `of` reads."""
         return dump_any(list(astuple(self)))
 
     def pass_by(self, record: Record) -> bool:
@@ -71,13 +71,13 @@ class Watermark:
         return is_back
 
     def dated(self, record: Record) -> Record:
-        """Give a record with the append time it counts at."""
+        """Return a record with the append time it counts at."""
         if record.offset < self.offset and record.at > self.back:
             return replace(record, at=self.back)
         return record
 
     def believed(self, moment: int) -> int:
-        """Give a moment that was written down at some time, or the present of then if the clock was ahead."""
+        """Return a moment that was written down at some time, or the present of then if the clock was ahead."""
         return self.back if self.back + TOLERANCE < moment <= self.ahead + TOLERANCE else moment
 
 
@@ -112,7 +112,7 @@ class Clocks:
         return max((mark.back for mark in self.marks.values() if 0 < mark.back <= self.now), default=self.now)
 
     def _believed(self, mark: Watermark, now: int) -> int:
-        """Give how far a partition is counted; one without records since the clock was set back does not know of it."""
+        """Return how far a partition is counted; one without records since the clock was set back does not know."""
         for other in self.marks.values():
             present = max(now, other.through)
             if other.back and present + TOLERANCE < mark.through <= other.ahead + TOLERANCE:
@@ -121,7 +121,7 @@ class Clocks:
 
 
 def read_marks(store: Store) -> dict[int, Watermark]:
-    """Give how far each partition is counted."""
+    """Return how far each partition is counted."""
     return {int(partition): Watermark.of(data) for partition, data in store.items(WATERMARKS)}
 
 

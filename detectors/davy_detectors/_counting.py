@@ -90,7 +90,7 @@ class Counting:
         return []
 
     def _listed(self, items: Sequence[tuple[Record, Envelope]], batch: Changes) -> set[str]:
-        """Give the models that are counted by name, and remember how many are not."""
+        """Return the models that are counted by name, and remember how many are not."""
         models = {envelope.model for _, envelope in items}
         roster = self._tools.roster
         for model in self._seen.keys() & roster.retirements.current().keys():

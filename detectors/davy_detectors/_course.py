@@ -125,7 +125,7 @@ class Course:
         self.since = self.tested = upto
 
     def readings(self) -> list[Reading]:
-        """Give what every monitor shows."""
+        """Return what every monitor shows."""
         return [monitor.reading() for monitor in self.monitors.values()]
 
     def _run(self, epochs: Sequence[Epoch]) -> list[Tested]:

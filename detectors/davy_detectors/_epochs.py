@@ -13,7 +13,7 @@ from davy_detectors._tally import Compact, Tally, compact
 
 
 def collection(model: str) -> str:
-    """Give the collection of a model's epochs."""
+    """Return the collection of a model's epochs."""
     return f"epochs/{model}"
 
 
@@ -75,7 +75,7 @@ class Epochs:
     def add(
         self, tally: Tally, reference: str, *, after: int, instead: int, upto: int, present: int
     ) -> list[tuple[int, int]]:
-        """Add a tally; give (start of epoch, inferences) of what it held.
+        """Add a tally; return (start of epoch, inferences) of what it held.
 
         Inferences of an epoch up to `after`, which can no longer change, count in the epoch `instead`; those of one
         after `upto`, which has not come yet, in the epoch `present`. Their counts are left out when they were made with
@@ -99,7 +99,7 @@ class Epochs:
         return added
 
     def between(self, after: int, upto: int) -> list[Epoch]:
-        """Give the epochs with ``after < start <= upto``, in order."""
+        """Return the epochs with ``after < start <= upto``, in order."""
         return [self._epochs[start] for start in sorted(self._epochs) if after < start <= upto]
 
     def forget(self, upto: int, changes: Changes) -> None:

@@ -103,7 +103,7 @@ class Examination:
         changes: Changes,
         patience: float,
     ) -> list[Message]:
-        """Take in tallies and test the epochs that start up to `closed`; give what to publish.
+        """Take in tallies and test the epochs that start up to `closed`; return what to publish.
 
         After `patience` seconds the rest is left to the next turn. Nothing is added to `changes` when nothing happened.
         """
@@ -125,7 +125,7 @@ class Examination:
         return outcome.messages
 
     def retire(self, tallies: Sequence[tuple[str, Tally]], clocks: Clocks, changes: Changes) -> list[Message]:
-        """End what is open and keep what it all came to; give what to publish.
+        """End what is open and keep what it all came to; return what to publish.
 
         When it is taken back, its inferences are numbered on, and none from before this moment is looked at again.
         """
@@ -151,7 +151,7 @@ class Examination:
         changes.put(COLLECTION, self.model, self._dump())
 
     def readings(self) -> tuple[float | None, dict[str, float]]:
-        """Give the evidence over what an alarm needs: altogether, None without a reference, and by feature."""
+        """Return the evidence over what an alarm needs: altogether, None without a reference, and by feature."""
         readings = self._course.readings()
         ratios: dict[str, float] = {}
         for reading in readings:

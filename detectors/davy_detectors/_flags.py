@@ -39,7 +39,7 @@ class Arm:
 
 
 def uniform(ids: Array, model: str, salt: str) -> Floats:
-    """Give every id (shape ``(n,)``, dtype V16) its own number in [0, 1), the same one every time.
+    """Return for every id (shape ``(n,)``, dtype V16) a number of its own in [0, 1), the same every time.
 
     The finaliser of SplitMix64 (Steele, Lea, Flood 2014) over both halves of the id, keyed by model and salt, so the
     numbers of two salts, and those by which the SDK samples, are independent.
@@ -140,5 +140,5 @@ def make(
 
 
 def scores_of(ranks: Mapping[str, Floats], row: int) -> dict[str, float]:
-    """Give the ranks of one row by scorer, without those that could not be computed."""
+    """Return the ranks of one row by scorer, without those that could not be computed."""
     return {name: float(rank[row]) for name, rank in ranks.items() if np.isfinite(rank[row])}

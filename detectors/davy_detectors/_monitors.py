@@ -31,7 +31,7 @@ class Monitors:
         self._counting: dict[str, tuple[str, Mapping[str, Monitor]]] = {}
 
     def fresh(self, reference: Reference) -> dict[str, Monitor]:
-        """Give monitors that have tested nothing yet, by name."""
+        """Return monitors that have tested nothing yet, by name."""
         return {name: make(reference, self._settings) for name, make in self._makers.items()}
 
     def forget(self, model: str) -> None:
@@ -39,7 +39,7 @@ class Monitors:
         self._counting.pop(model, None)
 
     def counting(self, reference: Reference) -> Mapping[str, Monitor]:
-        """Give monitors to count with; all partitions of this process share them, because counting keeps no state."""
+        """Return monitors to count with; all partitions of this process share them, because counting keeps no state."""
         version, monitors = self._counting.get(reference.model, ("", {}))
         if version != reference.version:
             version, monitors = reference.version, self.fresh(reference)

@@ -68,7 +68,7 @@ class Pursuits:
         self._found: dict[str, tuple[str, list[Pursuit]]] = {}
 
     def current(self, model: str, reference: str) -> list[Pursuit]:
-        """Give the pursuits of the open incidents of `model` that were found with this version of its reference."""
+        """Return the pursuits of the open incidents of `model` that were found with this version of its reference."""
         now = self._runtime.clock()
         if self._looked is None or not 0 <= now - self._looked < _LOOK_EVERY_NS:
             stored = self._runtime.store.items(COLLECTION)

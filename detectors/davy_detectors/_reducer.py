@@ -148,7 +148,7 @@ class Reducer:
         return _Present(clocks, through, complete - complete % length - length)
 
     def _positions(self) -> dict[Partition, int | None]:
-        """Give where every partition is read next, None where all is read."""
+        """Return where every partition is read next, None where all is read."""
         log, store = self._runtime.log, self._runtime.store
         starts, name = log.start(INFERENCES), log.identity(INFERENCES)
         found: dict[Partition, int | None] = {}
@@ -158,7 +158,7 @@ class Reducer:
         return found
 
     def _hold(self, model: str) -> _Tenure | None:
-        """Give the model if its lease can be had; others' leases are asked for once a second."""
+        """Return the model if its lease can be had; others' leases are asked for once a second."""
         tenure, now = self._tenures.get(model), self._runtime.clock()
         if tenure is None and 0 <= now - self._asked.get(model, -SECOND) < _ASK_SECONDS * SECOND:
             return None

@@ -63,7 +63,7 @@ class References:
         self._found: dict[str, _Found] = {}
 
     def current(self, model: str) -> Reference | None:
-        """Give the reference of `model`, None when it has none that can be read."""
+        """Return the reference of `model`, None when it has none that can be read."""
         self._look()
         digest = self._digests.get(model, b"")
         known = self._found.get(model)

@@ -72,16 +72,16 @@ class Rows:
     scores: Floats
 
     def take(self, index: Array) -> Rows:
-        """Give some of them."""
+        """Return some of them."""
         return Rows(*(getattr(self, name)[index] for name in self.__slots__))
 
     def between(self, first: int, stop: int) -> Rows:
-        """Give those with numbers from `first` up to before `stop`."""
+        """Return those with numbers from `first` up to before `stop`."""
         return self.take(np.flatnonzero((self.numbers >= first) & (self.numbers < stop)))
 
 
 def scan(source: Source, monitor: Monitor, alarm: Alarm, first: int, last: int) -> Rows:
-    """Give the inferences ``first … last`` with their sample scores for an alarm.
+    """Return the inferences ``first … last`` with their sample scores for an alarm.
 
     Running numbers count the inferences in the order of their moments, equal ones in the order of their ids.
     """
@@ -107,7 +107,7 @@ def scan(source: Source, monitor: Monitor, alarm: Alarm, first: int, last: int) 
 
 
 def payloads(source: Source, rows: Rows) -> dict[int, tuple[bytes, bytes]]:
-    """Give for each of `rows`, by its index, a digest of what the model saw and said, and it in an envelope."""
+    """Return for each of `rows`, by its index, a digest of what the model saw and said, and it in an envelope."""
     found = {}
     for partition in np.unique(rows.partitions).tolist():
         wanted: dict[int, list[int]] = {}

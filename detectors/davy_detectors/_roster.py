@@ -118,7 +118,7 @@ class Sketch:
         return cls(found["day"], found["bits"])
 
     def dump(self) -> bytes:
-        """Give the state."""
+        """Return the state."""
         return dump_any({"day": self.day, "bits": self._bits.tobytes()})
 
     def add(self, names: Collection[str], at: int) -> bool:

@@ -21,12 +21,12 @@ _REMEMBERED: Final = 1024
 
 
 def collection(partition: int) -> str:
-    """Give the collection that holds what a partition of the inferences remembers, by model."""
+    """Return the collection that holds what a partition of the inferences remembers, by model."""
     return f"counting/{partition}"
 
 
 def by_partition(store: Store, model: str, partitions: Iterable[int], log: str) -> dict[int, Seen]:
-    """Give what each partition of a log remembers of a model, those that have had it."""
+    """Return what each partition of a log remembers of a model, those that have had it."""
     stored = {partition: store.get(collection(partition), model) for partition in partitions}
     return {partition: Seen.load(data, log) for partition, data in stored.items() if data is not None}
 
@@ -74,7 +74,7 @@ class Seen:
         return seen
 
     def dump(self) -> bytes:
-        """Give everything that must survive a restart."""
+        """Return everything that must survive a restart."""
         recent = np.array(list(self._recent), np.uint64)
         state = {"trail": self.trail.dump(), "reach": self._reach, "late": self.last_late, "recent": recent}
         return dump_any({"v": _VERSION, "log": self._log, **state})

@@ -51,7 +51,7 @@ class Stretch:
         return Batch.concat([Batch.of(envelope) for envelope in self._envelopes])
 
     def moments_by_record(self) -> list[NDArray[np.int64]]:
-        """Give the moments of each record's inferences."""
+        """Return the moments of each record's inferences."""
         return np.split(self.moments, self._ends[:-1])
 
     def inferences(self, rows: NDArray[np.intp]) -> Iterator[bytes]:
@@ -65,7 +65,7 @@ class Stretch:
 
 
 def moments(record: Record, envelope: Envelope, horizon: int) -> NDArray[np.int64]:
-    """Give the time at which each inference counts, nanoseconds since the epoch, shape ``(n,)``.
+    """Return the time at which each inference counts, nanoseconds since the epoch, shape ``(n,)``.
 
     It is the event time, but never after the append of the record, which is what a clock ahead claims, and never more
     than `horizon` nanoseconds before it, so that no inference comes too late to be tested.

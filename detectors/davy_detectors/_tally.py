@@ -23,7 +23,7 @@ MODELS: Final = "models"
 
 
 def collection(model: str) -> str:
-    """Give the collection of a model's tallies."""
+    """Return the collection of a model's tallies."""
     return f"tallies/{model}"
 
 
@@ -66,7 +66,7 @@ class Tally:
     counts: Mapping[str, Counts] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """Give the tally as bytes."""
+        """Return the tally as bytes."""
         state = {name: getattr(self, name) for name in self.__slots__}
         return dump_any({**state, "counts": {name: compact(counts) for name, counts in self.counts.items()}})
 
@@ -78,7 +78,7 @@ class Tally:
 
 
 def compact(counts: Counts) -> Compact:
-    """Give counts in the smallest unsigned integers that hold them.
+    """Return counts in the smallest unsigned integers that hold them.
 
     Examples
     --------

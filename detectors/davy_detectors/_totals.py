@@ -47,7 +47,7 @@ class Totals:
         return cls(**found)
 
     def dump(self) -> dict[str, Any]:
-        """Give the state."""
+        """Return the state."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def bring_back(self, now: int) -> None:

@@ -47,14 +47,14 @@ class Trail:
                 share *= 2
 
     def before(self, key: int) -> tuple[int, int] | None:
-        """Give the last remembered pair whose key is at most `key`, else the first; None when there is none."""
+        """Return the last remembered pair whose key is at most `key`, else the first; None when there is none."""
         if not self._keys:
             return None
         index = self._index(key)
         return self._keys[index], self._values[index]
 
     def since(self, key: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Give keys and values of the pair that `before` gives and of all after it."""
+        """Return keys and values of the pair that `before` gives and of all after it."""
         index = self._index(key)
         return np.array(self._keys[index:], np.int64), np.array(self._values[index:], np.int64)
 
@@ -69,7 +69,7 @@ class Trail:
         del self._keys[stop:], self._values[stop:]
 
     def dump(self) -> dict[str, Any]:
-        """Give the state, at most 16 kilobytes."""
+        """Return the state, at most 16 kilobytes."""
         return {"keys": np.array(self._keys, np.int64), "values": np.array(self._values, np.int64)}
 
     @classmethod

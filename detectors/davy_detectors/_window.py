@@ -49,7 +49,7 @@ class Window:
         """Append time of the newest record polled; before the first poll that of the oldest there is."""
 
     def identity(self, topic: str) -> str:
-        """Give the name of the log."""
+        """Return the name of the log."""
         return self._log.identity(topic)
 
     def start(self, topic: str) -> Position:
@@ -61,7 +61,7 @@ class Window:
         return {place: offset for place, offset in self._ends.items() if place[0] == topic}
 
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> Iterator[Record]:
-        """Give the records with ``start <= offset < stop`` of the stretch."""
+        """Return the records with ``start <= offset < stop`` of the stretch."""
         first, last = self._starts.get((topic, partition), 0), self._ends.get((topic, partition), 0)
         return self._log.read(
             topic, partition, max(start, first), min(last, _NEVER if stop is None else stop)
@@ -80,7 +80,7 @@ class Window:
         return self._log.damage(seconds)
 
     def producer(self) -> Window:
-        """Give what takes messages and does nothing with them."""
+        """Return what takes messages and does nothing with them."""
         return self
 
     def append(self, messages: Sequence[Message], *, timeout: float = 30.0) -> None:
@@ -127,7 +127,7 @@ class _Reader:
         self._begin()
 
     def poll(self, *, max_records: int = 500, timeout: float = 1.0) -> list[Record]:
-        """Give the next records of all partitions in the order of their appends."""
+        """Return the next records of all partitions in the order of their appends."""
         del timeout
         found: list[Record] = []
         while self._next and len(found) < max_records:

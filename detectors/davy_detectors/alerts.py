@@ -111,13 +111,13 @@ class Incidents:
         return iter(list(self._open.values()))
 
     def get(self, cause: str) -> Incident | None:
-        """Give the open incident with this cause."""
+        """Return the open incident with this cause."""
         return self._open.get(cause)
 
     def raised(
         self, alarm: Alarm, findings: Findings | None, *, at: int, reference: str
     ) -> tuple[Incident, Alert | None]:
-        """Take in an alarm; give the incident as it is now and the alert to send, if there is news.
+        """Take in an alarm; return the incident as it is now and the alert to send, if there is news.
 
         Parameters
         ----------

@@ -42,7 +42,7 @@ class Scorer(Protocol):
         """Score every inference of `batch`, shape ``(n,)``."""
 
     def dump(self) -> Mapping[str, object]:
-        """Give the fitted state: scalars, text, arrays, plain containers."""
+        """Return the fitted state: scalars, text, arrays, plain containers."""
 
     @classmethod
     def load(cls, state: Mapping[str, object]) -> Self:
@@ -92,7 +92,7 @@ class Monitor(Protocol):
         """
 
     def test(self, counts: Counts, sizes: Sequence[int]) -> list[Alarm]:
-        """Take in steps of `sizes` inferences each, shape ``(steps, ...)``; give the alarms raised, in order.
+        """Take in steps of `sizes` inferences each, shape ``(steps, ...)``; return the alarms raised, in order.
 
         At most one alarm a step, and its event is the last inference of that step.
         """
@@ -104,7 +104,7 @@ class Monitor(Protocol):
         """How strongly each inference speaks for `alarm`, shape ``(n,)``: a log-likelihood ratio where there is one."""
 
     def to_bytes(self) -> bytes:
-        """Give the state."""
+        """Return the state."""
 
     def restore(self, data: bytes) -> None:
         """Go on from what `to_bytes` gave; raises DecodeError on another version or reference."""

@@ -156,7 +156,7 @@ class Batch:
         )
 
     def take(self, rows: Sequence[int] | NDArray[Any] | slice) -> Batch:
-        """Give a batch of only these rows (numbers, a boolean mask or a slice), in this order."""
+        """Return a batch of only these rows (numbers, a boolean mask or a slice), in this order."""
         index = rows if isinstance(rows, slice) else np.asarray(rows)
         if not isinstance(index, slice) and index.dtype != bool:
             index = index.astype(np.intp)
@@ -277,7 +277,7 @@ class Batch:
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> Floats:
-    """Give the probabilities of logits, row by row; NaN or infinite rows stay NaN."""
+    """Return the probabilities of logits, row by row; NaN or infinite rows stay NaN."""
     logits = logits.astype(np.float64, copy=False)
     finite = np.isfinite(logits).all(axis=1, keepdims=True)
     safe = np.where(finite, logits, 0.0)

@@ -122,7 +122,7 @@ def check_scorer(
 
 
 def watch(monitor: Monitor, batch: Batch, sizes: Sequence[int]) -> list[Alarm]:
-    """Let a monitor count inferences in steps of these sizes, the last one repeated, and test them; give the alarms.
+    """Let a monitor count inferences in steps of these sizes, the last one repeated, and test them; return the alarms.
 
     Examples
     --------
@@ -333,7 +333,7 @@ def _check_ranks(fitted: Scorer, ordered: Floats, share: float) -> None:
 
 
 def _odd_batches(batch: Batch) -> Iterator[Batch]:
-    """Give the batch with each numeric column spoiled: not a number, infinite, huge, constant, and left out."""
+    """Return the batch with each numeric column spoiled: not a number, infinite, huge, constant, and left out."""
     columns = {".".join(path): column.values for path, column in batch.fields.items()}
     for name, values in columns.items():
         if values.dtype.kind == "f":

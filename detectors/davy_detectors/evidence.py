@@ -119,7 +119,7 @@ def gather(source: Source, case: Case) -> Findings:
 
 
 def _read(source: Source, case: Case, seen: tuple[int, int], clean: tuple[int, int]) -> tuple[Rows, Floats]:
-    """Give the rows of one stretch of running numbers and the known scores of an earlier one."""
+    """Return the rows of one stretch of running numbers and the known scores of an earlier one."""
     read = partial(scan, source, case.monitor, case.alarm)
     # Each is read beyond its end, for what came late, and the second lies there: near ones are read as one.
     if 0 <= seen[0] - clean[1] <= _REREAD:
@@ -163,7 +163,7 @@ def _largest_change(alarm: Alarm) -> float:
 
 
 def _carriers(source: Source, reference: Reference, seen: Rows, bar: float) -> list[Carrier]:
-    """Give the rows above `bar`, best first, exact duplicates once."""
+    """Return the rows above `bar`, best first, exact duplicates once."""
     eligible = np.flatnonzero(seen.scores > bar)  # NaN is not above anything
     best = seen.take(eligible[np.argsort(-seen.scores[eligible], kind="stable")][:_CANDIDATES])
     found = payloads(source, best)

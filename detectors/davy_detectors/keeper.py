@@ -33,18 +33,18 @@ class IncidentKeeper:
         ]
 
     def tagged(self, name: str, text: str) -> Iterator[bytes]:
-        """Give nothing: no inference is kept here."""
+        """Return nothing: no inference is kept here."""
         del name, text
         return iter(())
 
     def traces(self, ids: Ids) -> Iterator[Trace]:
-        """Give the incidents that name one of `ids` among their samples."""
+        """Return the incidents that name one of `ids` among their samples."""
         for key, data in self._store.items(COLLECTION):
             if not ids.isdisjoint(load(Incident, data).samples):
                 yield Trace({"flags": frozenset({key})}, partial(self._remove, key, ids))
 
     def payloads(self, ids: Ids) -> Iterator[str]:
-        """Give nothing: an id refers to no payload."""
+        """Return nothing: an id refers to no payload."""
         del ids
         return iter(())
 

@@ -61,7 +61,7 @@ class Recounted:
 
 
 def recount(runtime: Runtime, model: str = "", *, patience: float = _PATIENCE) -> list[Recounted]:
-    """Count again what the log holds and roles have counted, with the references in force; give what was found.
+    """Count again what the log holds and roles have counted, with the references in force; return what was found.
 
     A model's state is replaced in one transaction: whoever dies in between has changed nothing of it. Labels,
     candidates, references, keys and the positions of roles stay; so does all that is known of models of which the log
@@ -115,7 +115,7 @@ def command(
 
 
 def _counted(runtime: Runtime) -> Position:
-    """Give how far each partition is counted; roles count the rest anyway."""
+    """Return how far each partition is counted; roles count the rest anyway."""
     found, log = {}, runtime.log.identity(INFERENCES)
     for place, start in runtime.log.start(INFERENCES).items():
         stored = stored_position(runtime.store, Counting.name, place)

@@ -93,7 +93,7 @@ def replay(
 
 
 def detected(runtime: Runtime, window: Window) -> MemoryStore:
-    """Detect over all that `window` shows, with the references in force; give the state that this leads to."""
+    """Detect over all that `window` shows, with the references in force; return the state that this leads to."""
     store = MemoryStore()
     for model, data in runtime.store.items(REFERENCES):
         put_reference(store, model, data)

@@ -72,14 +72,14 @@ class NumberBins:
         return len(self.edges) + 1
 
     def bin(self, feature: Feature) -> Bytes:
-        """Give the bin of every value, shape ``(n,)``."""
+        """Return the bin of every value, shape ``(n,)``."""
         bins: Bytes = self.table[cells(np.asarray(feature.values, np.float64), self.centre)]
         if feature.missing is not None:
             bins[feature.missing] = self.missing
         return bins
 
     def dump(self) -> Mapping[str, Any]:
-        """Give the fitted state."""
+        """Return the fitted state."""
         return {"kind": "numeric", "centre": self.centre, "edges": self.edges, "counts": self.counts}
 
     @classmethod
@@ -140,7 +140,7 @@ class CategoryBins:
         return len(self.categories) + 2
 
     def bin(self, feature: Feature) -> Bytes:
-        """Give the bin of every value, shape ``(n,)``."""
+        """Return the bin of every value, shape ``(n,)``."""
         values = feature.values.tolist()
         bins = self._find(map(_category, values) if feature.values.dtype.kind in "Of" else values)
         if feature.missing is not None:
@@ -151,7 +151,7 @@ class CategoryBins:
         return np.fromiter(map(self._codes.__getitem__, values), np.uint8)
 
     def dump(self) -> Mapping[str, Any]:
-        """Give the fitted state."""
+        """Return the fitted state."""
         return {
             "kind": "categorical",
             "categories": list(self.categories),
@@ -186,7 +186,7 @@ def load_bins(state: Mapping[str, Any]) -> Bins:
 
 
 def cells(values: Floats, centre: Floats | float) -> NDArray[np.uint16]:
-    """Give the cell of every value: the upper 16 bits of its single-precision distance to `centre`."""
+    """Return the cell of every value: the upper 16 bits of its single-precision distance to `centre`."""
     with np.errstate(over="ignore", invalid="ignore"):
         distance = np.empty(values.shape, "<f4")
         np.subtract(values, centre, out=distance, casting="same_kind")
@@ -206,7 +206,7 @@ def _beside_median(usable: Floats) -> float:
 
 
 def _edges(usable: Floats, centre: float) -> NDArray[np.int64]:
-    """Give the cells below each quantile: lower ones before the cell that holds it, upper ones after."""
+    """Return the cells below each quantile: lower ones before the cell that holds it, upper ones after."""
     if not len(usable):
         return np.full(len(QUANTILES), CELLS // 2, np.int64)
     below = np.cumsum(np.bincount(_ranks()[cells(usable, centre)], minlength=CELLS))
@@ -242,7 +242,7 @@ def _chosen(values: Sequence[Any]) -> tuple[tuple[Any, ...], int]:
 
 
 def _category(value: Any) -> Any:
-    """Give a value as a category that can be stored and compared; what is neither text nor number is its text.
+    """Return a value as a category that can be stored and compared; what is neither text nor number is its text.
 
     What is not a number is None, like what is missing: not equal to itself, it could never be found again.
     """
@@ -257,7 +257,7 @@ def _representatives() -> NDArray[np.float32]:
 
 
 def _ranks() -> NDArray[np.uint16]:
-    """Give the place of every cell in rising order: sign and magnitude turned into one order, one place for ±0."""
+    """Return the place of every cell in rising order: sign and magnitude turned into one order, one place for ±0."""
     cell, half = np.arange(CELLS), CELLS // 2
     ranks = np.where(cell < half, cell + half, CELLS - 1 - cell).astype(np.uint16)
     ranks[half] = half

@@ -6,7 +6,7 @@ import math
 
 
 def random_share(budget: int, greedy_share: float) -> int:
-    """Give the labels set apart for the random arm; rounded up, so that a budget of one still estimates.
+    """Return the labels set apart for the random arm; rounded up, so that a budget of one still estimates.
 
     What the random arm cannot use, having too few distinct samples, goes to the greedy arm. The reverse needs no rule:
     the greedy arm may take any waiting candidate, so when it finds too few there is nothing left for anyone.

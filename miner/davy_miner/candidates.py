@@ -116,5 +116,5 @@ def flagged_at(candidate: Candidate) -> int:
 
 
 def control_draw(candidate: Candidate) -> Draw | None:
-    """Give the draw of the control arm, None when chance alone did not choose this candidate."""
+    """Return the draw of the control arm, None when chance alone did not choose this candidate."""
     return next((draw for draw in candidate.draws if draw.arm == CONTROL), None)

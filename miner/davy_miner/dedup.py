@@ -103,7 +103,7 @@ def leaders(
     threshold: float,
     fit: Callable[[int], bool] = lambda _: True,
 ) -> Iterator[Group]:
-    """Give leaders in `order`, each with the duplicates it takes along; only rows named in `order` take part.
+    """Return leaders in `order`, each with the duplicates it takes along; only rows named in `order` take part.
 
     Every row belongs to one group, but for those that are not `fit` to lead, which take no other along. Stop reading
     when there are enough: the work is one matrix product a leader.

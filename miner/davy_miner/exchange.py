@@ -24,10 +24,10 @@ class Tool(Protocol):
     """A labelling tool; `davy_miner.labelstudio.LabelStudio` is one. Both methods raise LabelError."""
 
     def push(self) -> int:
-        """Bring every selected candidate of the store to exactly one task; give how many are confirmed."""
+        """Bring every selected candidate of the store to exactly one task; return how many are confirmed."""
 
     def pull(self, batch: Batch) -> list[Label]:
-        """Give new and changed answers; add to `batch` how far was read."""
+        """Return new and changed answers; add to `batch` how far was read."""
 
 
 class Chore(Generic[T]):
@@ -63,7 +63,7 @@ class Chore(Generic[T]):
             self._future = self._executor.submit(self._action)
 
     def take(self) -> T | None:
-        """Give the outcome once it is there; None while it runs and after a failure."""
+        """Return the outcome once it is there; None while it runs and after a failure."""
         if self._future is None or not self._future.done():
             return None
         future, self._future = self._future, None

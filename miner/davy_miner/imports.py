@@ -27,7 +27,7 @@ _TEXTS: Final = ("candidate", "annotator", "verdict", "note")
 
 
 def import_labels(runtime: Runtime, file: Path) -> int:
-    """Append the labels of a file to the topic of labels; give how many are new.
+    """Append the labels of a file to the topic of labels; return how many are new.
 
     A line that says what its annotator says already changes nothing. An answer of null without a verdict skips the
     candidate. One candidate may have a line for each annotator.

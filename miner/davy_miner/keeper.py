@@ -41,14 +41,14 @@ class MinerKeeper:
         return [f"role/{ROLE}", *pushes, *(datasets.lease(model) for model in sorted(models))]
 
     def tagged(self, name: str, text: str) -> Iterator[bytes]:
-        """Give the ids of candidates, and of rows of dataset versions, that carry a tag."""
+        """Return the ids of candidates, and of rows of dataset versions, that carry a tag."""
         for _, candidate in self._candidates():
             if candidate.inference:
                 yield from with_tag(decode(candidate.inference), name, text)
         yield from datasets.tagged(self._root, name, text)
 
     def traces(self, ids: Ids) -> Iterator[Trace]:
-        """Give versions with rows of `ids`, then candidates with all that belongs to them, then their tasks."""
+        """Return versions with rows of `ids`, then candidates with all that belongs to them, then their tasks."""
         yield from datasets.traces(self._root, ids, self._runtime)
         held = self._held(ids)
         for key, things in held.items():
@@ -57,7 +57,7 @@ class MinerKeeper:
         yield from self._tasks(frozenset(held))
 
     def payloads(self, ids: Ids) -> Iterator[str]:
-        """Give the payloads and pictures of all candidates but `ids`; what datasets refer to is among them."""
+        """Return the payloads and pictures of all candidates but `ids`; what datasets refer to is among them."""
         for data, candidate in self._candidates():
             if candidate.inference_id not in ids:
                 yield from references(data)
@@ -74,7 +74,7 @@ class MinerKeeper:
         return ((data, load(Candidate, data)) for _, data in self._store.items(CANDIDATES))
 
     def _held(self, ids: Ids) -> dict[str, Mapping[str, frozenset[str]]]:
-        """Give what there is by the id of the candidate; an answer may be there without one."""
+        """Return what there is by the id of the candidate; an answer may be there without one."""
         found: defaultdict[str, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for _, candidate in self._candidates():
             if candidate.inference_id in ids:
@@ -100,7 +100,7 @@ class MinerKeeper:
         return True
 
     def _tasks(self, removed: frozenset[str]) -> Iterator[Trace]:
-        """Give the tasks of candidates that go now, and of those that went without their task."""
+        """Return the tasks of candidates that go now, and of those that went without their task."""
         there = {candidate.id for _, candidate in self._candidates()}
         keys = [key for key, _ in self._store.items(TASKS) if key in removed or key not in there]
         sent = [one for key in keys if (one := sent_in(self._store, key)) is not None]

@@ -36,7 +36,7 @@ class Revisions:
         return Revisions(in_order({dump(one): one for one in (*self.labels, label)}.values()))
 
     def to_bytes(self) -> bytes:
-        """Give what the store keeps."""
+        """Return what the store keeps."""
         return dump_any({"v": 1, "revisions": [load_any(dump(label)) for label in self.labels]})
 
     @classmethod

@@ -76,7 +76,7 @@ class Pool:
         self._changed = {}
 
     def get(self, key: str) -> Candidate | None:
-        """Give a candidate as this transaction sees it."""
+        """Return a candidate as this transaction sees it."""
         if key in self._changed:
             return self._changed[key]
         data = self._runtime.store.get(COLLECTION, key) if key in self._entries else None
@@ -126,16 +126,16 @@ class Pool:
         )
 
     def members(self, model: str, states: Collection[State]) -> list[Candidate]:
-        """Give the candidates of a model in `states`, sorted by id."""
+        """Return the candidates of a model in `states`, sorted by id."""
         return self.several(self.ids(states, model))
 
     def newest(self, model: str, states: Collection[State], most: int) -> list[Candidate]:
-        """Give those candidates of a model in `states` that were flagged last, at most so many, sorted by id."""
+        """Return those candidates of a model in `states` that were flagged last, at most so many, sorted by id."""
         keys = sorted(self.ids(states, model), key=lambda key: self._entries[key].logged_at)
         return self.several(sorted(keys[-most:]))
 
     def several(self, keys: Sequence[str]) -> list[Candidate]:
-        """Give candidates as this transaction sees them, in this order, without those that are gone."""
+        """Return candidates as this transaction sees them, in this order, without those that are gone."""
         stored = self._runtime.store.get_many(COLLECTION, [key for key in keys if key not in self._changed])
         found = {key: load(Candidate, data) for key, data in stored.items()} | self._changed
         return [found[key] for key in keys if key in found]

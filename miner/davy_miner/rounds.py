@@ -86,7 +86,7 @@ class Round:
 
 
 def request(runtime: Runtime, model: str = "", budget: int | None = None) -> str:
-    """Ask for a round over everything flagged until now; give its id. The miner role runs it."""
+    """Ask for a round over everything flagged until now; return its id. The miner role runs it."""
     end = {partition: offset for (_, partition), offset in runtime.log.end(FLAGS).items()}
     number = 0
     while True:
@@ -100,7 +100,7 @@ def request(runtime: Runtime, model: str = "", budget: int | None = None) -> str
 
 
 def read(store: Store, key: str) -> Round | None:
-    """Give a request as it is now."""
+    """Return a request as it is now."""
     data = store.get(COLLECTION, key)
     return load(Round, data) if data is not None else None
 

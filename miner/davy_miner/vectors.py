@@ -33,7 +33,7 @@ _SEED: Final = 7
 
 
 def vectors(envelopes: Sequence[Envelope]) -> Matrix:
-    """Give the unit vectors of envelopes of one, shape ``(n, d)``, float32.
+    """Return the unit vectors of envelopes of one, shape ``(n, d)``, float32.
 
     Inferences with different things to compare (an embedding of another length, other columns) get columns of their
     own, so their similarity is 0. A row without anything to compare is zero and resembles nothing, itself included.

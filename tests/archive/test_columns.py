@@ -37,7 +37,7 @@ def table(*rows: Mapping[str, Any], **more: Any) -> Any:
 
 
 def column(name: str, *fields: Any) -> Any:
-    """Give a column of the archive, of inferences whose one input holds these values."""
+    """Return a column of the archive, of inferences whose one input holds these values."""
     return table(*({"x": field} for field in fields))[name]
 
 

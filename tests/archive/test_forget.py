@@ -38,7 +38,7 @@ def runtime(tmp_path: Path, root: Path) -> Iterator[Runtime]:
 
 
 def world(directory: Path, root: Path) -> Runtime:
-    """Give a runtime whose archive is at `root`; its log holds inferences 0 to 39 in two days."""
+    """Return a runtime whose archive is at `root`; its log holds inferences 0 to 39 in two days."""
     made = runtime_of("memory", directory, clock=Clock(), rows=20, url=f"file:///{root}")
     send(made, [envelope(first, 10, at=(first // 10 % 2) * DAY) for first in range(0, 40, 10)])
     return made
@@ -56,7 +56,7 @@ def archive(runtime: Runtime, root: Path) -> None:
 
 
 def hiding(runtime: Runtime) -> Runtime:
-    """Give the runtime that roles get."""
+    """Return the runtime that roles get."""
     return replace(runtime, log=HidingLog(runtime.log, runtime.store))
 
 

@@ -26,7 +26,7 @@ OF_MODELS = {one.name: one for one in CATALOGUE if one.kind == "counter" and "mo
 
 
 def shown(meter: Meter) -> dict[str, set[str]]:
-    """Give the values of the last label of every counter of a model, its own name where there is no other."""
+    """Return the values of the last label of every counter of a model, its own name where there is no other."""
     found: dict[str, set[str]] = {}
     for name, text in re.findall(r"^(\w+_total)\{(.+)\} \S+$", meter.exposition().decode(), re.MULTILINE):
         if name in OF_MODELS:
@@ -36,7 +36,7 @@ def shown(meter: Meter) -> dict[str, set[str]]:
 
 
 def known(name: str, model: str) -> set[str]:
-    """Give what `shown` must hold of a counter from the first sight of a model on."""
+    """Return what `shown` must hold of a counter from the first sight of a model on."""
     return set(OF_MODELS[name].known or (model,))
 
 

@@ -29,14 +29,14 @@ ROWS = rows(COUNT, 7, shifted=SHIFTED)
 
 
 def stretch(first: int, stop: int, jump: int = 0) -> list[Sent]:
-    """Give some of the traffic, sent by hosts and stamped by a log whose clocks are off by `jump`."""
+    """Return some of the traffic, sent by hosts and stamped by a log whose clocks are off by `jump`."""
     part = {name: values[first:stop] for name, values in ROWS.items()}
     begin = BEGIN + first * 1_000_000 + jump
     return traffic(part, hosts=8, first=first, begin=begin)
 
 
 def jumping(jump: int) -> list[Sent]:
-    """Give the traffic, during a part of which all clocks are off by `jump`."""
+    """Return the traffic, during a part of which all clocks are off by `jump`."""
     return [*stretch(0, AWAY), *stretch(AWAY, BACK, jump), *stretch(BACK, COUNT)]
 
 
@@ -52,7 +52,7 @@ def play(cluster: Cluster, sent: list[Sent], rng: np.random.Generator | None = N
 
 
 def accounted(store: Store) -> int:
-    """Give how many inferences were tested for good, or lie in an epoch, each once."""
+    """Return how many inferences were tested for good, or lie in an epoch, each once."""
     snapshot = store.get("snapshots", MODEL)
     since, number = -1, 0
     if snapshot is not None:

@@ -29,7 +29,7 @@ SENT = traffic(rows(COUNT, 7, shifted=SHIFTED), hosts=16)
 
 
 def once(sent: Sequence[Sent], settings: DetectSettings = SETTINGS) -> dict[str, Any]:
-    """Give the answer of one process that handles one partition in the order of time."""
+    """Return the answer of one process that handles one partition in the order of time."""
     cluster = Cluster(1, settings)
     give_reference(cluster.runtime)
     process = cluster.start()

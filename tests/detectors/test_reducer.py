@@ -37,12 +37,12 @@ class Counted:
 
 
 def counted_events(runtime: Runtime, model: str = MODEL) -> int:
-    """Give how many inferences of a model the testing half has taken in."""
+    """Return how many inferences of a model the testing half has taken in."""
     return int(load_any(runtime.store.get("detect", model) or b"")["events"])
 
 
 def asked_when_idle(folder: Path, models: int) -> int:
-    """Give how often a process asks the store in ten turns, two seconds apart, in which nothing comes."""
+    """Return how often a process asks the store in ten turns, two seconds apart, in which nothing comes."""
     runtime = make_runtime("memory", folder, DetectSettings())
     names = [f"risk:{number}" for number in range(models)]
     for number, model in enumerate(names):

@@ -63,7 +63,7 @@ def appear(runtime: Runtime, names: Sequence[str], *, count: int = 10, first: in
 
 
 def events(runtime: Runtime, *, every: bool = False) -> dict[str, int]:
-    """Give how many inferences are counted, by model."""
+    """Return how many inferences are counted, by model."""
     found = known_models(runtime.store, runtime.settings.detect, runtime.clock(), retired=every)
     return {one.name: one.totals.events for one in found}
 

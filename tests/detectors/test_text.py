@@ -55,7 +55,7 @@ def _watched(draw, rng, size):
 
 
 def _alarms(draw, changed, *, size=2_000, seed=0, events=200):
-    """Watch 1 000 clean texts and then changed ones; give the streams named first, and how late."""
+    """Watch 1 000 clean texts and then changed ones; return the streams named first, and how late."""
     rng = np.random.default_rng(seed)
     detector, model = _watched(draw, rng, size)
     assert watch(detector, _batch(model, draw(rng, 1_000)), [STEP]) == []

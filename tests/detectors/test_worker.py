@@ -103,7 +103,7 @@ def state(runtime: Runtime, model: str = MODEL) -> dict[str, object]:
 
 
 def everything(runtime: Runtime) -> dict[str, object]:
-    """Give all that must not depend on crashes: state, incidents, positions, distinct messages."""
+    """Return all that must not depend on crashes: state, incidents, positions, distinct messages."""
     return {
         "stored": [list(runtime.store.items(name)) for name in ("detect", "incidents")],
         "positions": {key: place.offset for key, place in stored_positions(runtime.store).items()},

@@ -1,13 +1,8 @@
-"""Clocks that jump by hours, and logs and stores that go away: everything is counted once, or what is missing is told.
-
-`DAVY_FAULT_ROUNDS` says how often each fault strikes (``make bench-faults``: 20), and `DAVY_FAULT_RESULTS` names a file
-for what was seen.
-"""
+"""Clocks that jump by hours, logs and stores that go away: everything is counted once, or what is missing is told."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import time
@@ -16,23 +11,22 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from clocked import MODEL, Clocked, some_seconds
+from embedded import MODEL, Embedded, some_seconds
+from rounds import ROUNDS, write_down
 
 from davy.demo.processes import wait_until
 
-ROUNDS = int(os.environ.get("DAVY_FAULT_ROUNDS", "1"))
-RESULTS = os.environ.get("DAVY_FAULT_RESULTS", "")
 HOUR = 3600.0
 MOVED = "was moved or deleted while open"
-Fault: TypeAlias = Callable[[Clocked, random.Random], dict[str, float]]
+Fault: TypeAlias = Callable[[Embedded, random.Random], dict[str, float]]
 
-pytestmark = pytest.mark.timeout(120 + 120 * ROUNDS)
+pytestmark = pytest.mark.timeout(240)
 
 
 def clock(seconds: float, *, restart: bool = False) -> Fault:
     """Let all clocks be off for a while, then right again, and then let drift begin; by nothing for comparison."""
 
-    def strike(world: Clocked, rng: random.Random) -> dict[str, float]:
+    def strike(world: Embedded, rng: random.Random) -> dict[str, float]:
         world.wait_for(500)
         world.jump(seconds)
         world.wait_for(1_000)
@@ -41,7 +35,7 @@ def clock(seconds: float, *, restart: bool = False) -> Fault:
         some_seconds(rng)
         world.jump(0.0)
         if restart:
-            world.up()
+            world.start()
         world.wait_for(500)
         assert world.incidents() == []
         world.drift()
@@ -56,7 +50,7 @@ def clock(seconds: float, *, restart: bool = False) -> Fault:
     return strike
 
 
-def log_replaced_while_down(world: Clocked, rng: random.Random) -> dict[str, float]:
+def log_replaced_while_down(world: Embedded, rng: random.Random) -> dict[str, float]:
     """Another log stands where the old one was, and is longer than that."""
     world.wait_for(200 + rng.randrange(300))
     before = world.pause()["captured"]
@@ -67,7 +61,7 @@ def log_replaced_while_down(world: Clocked, rng: random.Random) -> dict[str, flo
         path.rename(world.folder / path.name)
     world.go_on()
     wait_until(lambda: world.stored() > 2 * old, "a longer log", seconds=90)
-    world.up()
+    world.start()
     account = world.stop()
     world.wait_counted(account["captured"])
     assert account["log_replaced"] == 1
@@ -76,7 +70,7 @@ def log_replaced_while_down(world: Clocked, rng: random.Random) -> dict[str, flo
     return {"captured": account["captured"], "counted": world.counted()}
 
 
-def directory_removed(world: Clocked, rng: random.Random) -> dict[str, float]:
+def directory_removed(world: Embedded, rng: random.Random) -> dict[str, float]:
     """The whole directory goes away under the app and `davy up`."""
     world.wait_for(200 + rng.randrange(300))
     before = world.pause()["captured"]
@@ -93,7 +87,7 @@ def directory_removed(world: Clocked, rng: random.Random) -> dict[str, float]:
     return {"captured": account["captured"], "counted": world.counted(), "told_to_be_gone": before}
 
 
-def log_moved_under_load(world: Clocked, rng: random.Random) -> dict[str, float]:
+def log_moved_under_load(world: Embedded, rng: random.Random) -> dict[str, float]:
     """The log is moved away while the app and `davy up` are at it: what nobody counted lies in the old file."""
     world.wait_for(200)
     some_seconds(rng)
@@ -110,13 +104,13 @@ def log_moved_under_load(world: Clocked, rng: random.Random) -> dict[str, float]
     return {"captured": account["captured"], "counted": world.counted(), "told_to_be_gone": uncounted}
 
 
-def store_lost(world: Clocked, rng: random.Random) -> dict[str, float]:
+def store_lost(world: Embedded, rng: random.Random) -> dict[str, float]:
     """The store is gone, the log is not; then everything is counted once more by command."""
     world.wait_for(200 + rng.randrange(300))
     world.down(kill=rng.random() < 0.5)
     for path in world.directory.glob("store.db*"):
         path.unlink()
-    world.up()
+    world.start()
     world.wait_for(300)
     captured = world.pause()["captured"]
     world.wait_counted(captured)
@@ -141,19 +135,17 @@ FAULTS: dict[str, Fault] = {
 }
 
 
+@pytest.mark.parametrize("number", range(ROUNDS))
 @pytest.mark.parametrize("name", FAULTS)
-def test_everything_is_counted_once_or_told(name: str, tmp_path: Path) -> None:
-    rng, rounds = random.Random(name), []
-    for number in range(ROUNDS):
-        with Clocked(tmp_path / str(number), seed=number) as world:
-            world.up()
-            world.serve()
-            rounds.append(FAULTS[name](world, rng))
-        write_down(name, rounds)
+def test_everything_is_counted_once_or_told(name: str, number: int, tmp_path: Path) -> None:
+    with Embedded(tmp_path, seed=number) as world:
+        world.fit()
+        world.begin()
+        write_down(name, FAULTS[name](world, random.Random(f"{name} {number}")))
 
 
-def rows_behind(world: Clocked, away: Path) -> int:
-    """Give how many inferences of a log that is gone lie behind where it was read to."""
+def rows_behind(world: Embedded, away: Path) -> int:
+    """Return how many inferences of a log that is gone lie behind where it was read to."""
     from davy.codec import decode
     from davy.consume.positions import COLLECTION, load_any
     from davy.log import open_log
@@ -166,12 +158,3 @@ def rows_behind(world: Clocked, away: Path) -> int:
     behind = sum(decode(record.value).count for record in log.read("davy.inferences", 0, offset))
     log.close()
     return behind
-
-
-def write_down(name: str, rounds: list[dict[str, float]]) -> None:
-    """Keep what the rounds of a fault showed so far, for whoever asked for it."""
-    if not RESULTS:
-        return
-    path = Path(RESULTS)
-    found = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**found, name: rounds}, indent=2) + "\n")

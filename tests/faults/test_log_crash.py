@@ -21,7 +21,7 @@ def url(tmp_path: Path) -> str:
 
 
 def by_key(url: str) -> dict[str, list[tuple[int, int]]]:
-    """Give batch and place of every record, by key, in order."""
+    """Return batch and place of every record, by key, in order."""
     found = defaultdict(list)
     for record in open_log(url).read(TOPIC, 0, 0):
         batch, place = record.value.split(b"/")

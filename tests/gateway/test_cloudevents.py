@@ -34,7 +34,7 @@ V2 = {
 
 
 def headers(side: str, call: str = CALL, maker: str = "org.kubeflow", **more: str) -> dict[str, str]:
-    """Give the headers of a logger's event in binary mode; the names are KServe's and Seldon's own."""
+    """Return the headers of a logger's event in binary mode; the names are KServe's and Seldon's own."""
     attributes = {
         "specversion": "1.0", "id": call, "source": "http://localhost:9081/", "time": "2026-01-02T03:04:05.5Z",
         "type": f"{maker}.serving.inference.{side}", "inferenceservicename": "iris", "namespace": "prod",

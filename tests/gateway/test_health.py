@@ -29,7 +29,7 @@ READY = {"status": "ready", "findings": []}
 
 @contextmanager
 def role(directory: Path, name: str, **env: str) -> Iterator[str]:
-    """Run one role in a process; give the address it says."""
+    """Run one role in a process; return the address it says."""
     process = subprocess.Popen(
         [sys.executable, "-m", "davy", "run", name],
         env={"DAVY_URL": f"sqlite:///{directory}", "PATH": "", **env},

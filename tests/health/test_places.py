@@ -29,7 +29,7 @@ def states(checks: list[Check]) -> dict[str, str]:
 
 
 def filled(runtime: Runtime) -> Runtime:
-    """Give store and log enough records that their trees have several pages."""
+    """Return store and log enough records that their trees have several pages."""
     batch = Batch()
     for number in range(200):
         batch.put("shelf", f"{number:04}", b"lamp" * 50)

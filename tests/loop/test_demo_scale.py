@@ -19,7 +19,7 @@ pytestmark = [*needs_brokers(), *redis_server.LOCAL, *s3_server.LOCAL]
 
 
 def run(directory: Path, *arguments: str, **env: str) -> dict[str, Any]:
-    """Run the demo once without Label Studio; give its figures."""
+    """Run the demo once without Label Studio; return its figures."""
     figures = directory / "figures.json"
     command = [sys.executable, "-m", "davy", "demo", "--no-label-studio", "--json", str(figures)]
     done = subprocess.run(

@@ -57,7 +57,7 @@ def feed(log: Log, *values: str) -> None:
 
 
 def read(runtime: Runtime, log: Log) -> tuple[list[str], float]:
-    """Give what a role that starts now handles of a log, and how often it says that it begins another."""
+    """Return what a role that starts now handles of a log, and how often it says that it begins another."""
     run = make_runtime("memory", Path(), DetectSettings())
     run = replace(run, log=log, store=runtime.store)
     for key, _ in list(run.store.items("noted")):

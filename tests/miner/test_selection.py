@@ -255,7 +255,7 @@ TRUE_RATE = 0.15
 
 
 def _simulated(seed: int) -> tuple[float, float, float, float]:
-    """Draw a control arm from bursty traffic, choose, label, estimate; give truth, rate and interval."""
+    """Draw a control arm from bursty traffic, choose, label, estimate; return truth, rate and interval."""
     rng = np.random.default_rng([11, seed])
     sources = 900
     lengths = np.minimum(1 + (rng.pareto(1.5, sources) * 2).astype(int), 12)

@@ -35,7 +35,7 @@ threading.Thread(target=forever, daemon=True).start()""",
 
 
 def run(code: str, url: str, **env: str) -> tuple[float, str]:
-    """Run a program that uses davy; give the seconds between its last line and its end, and what it printed."""
+    """Run a program that uses davy; return the seconds between its last line and its end, and what it printed."""
     last = "import time as _t; print(_t.monotonic(), flush=True)"
     program = f"import davy\n{code}\n{last}"
     done = subprocess.run(

@@ -35,7 +35,7 @@ LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
 
 
 def in_child(work: Callable[[], object], fork: Callable[[], int] = os.fork) -> int:
-    """Run `work` in a forked child for ten seconds at most; give its exit code."""
+    """Run `work` in a forked child for ten seconds at most; return its exit code."""
     child = fork()
     if child == 0:
         signal.alarm(10)

@@ -84,7 +84,7 @@ def running(directory: Path, code: str, url: str) -> Iterator[subprocess.Popen[s
 
 
 def terminate(process: subprocess.Popen[str]) -> tuple[int, float, str]:
-    """Send the signal; give the exit code, the seconds until the end and what the process printed since."""
+    """Send the signal; return the exit code, the seconds until the end and what the process printed since."""
     begun = time.monotonic()
     process.send_signal(signal.SIGTERM)
     code = process.wait(30)

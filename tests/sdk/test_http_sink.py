@@ -38,7 +38,7 @@ def post(url: str, *messages: Message, api_key: str = "", timeout: float = 30.0)
 
 @contextmanager
 def served(runtime: Runtime) -> Iterator[str]:
-    """Run a gateway; give its address."""
+    """Run a gateway; return its address."""
     target = GatewayTarget(runtime)
     thread = threading.Thread(target=target.run)
     thread.start()

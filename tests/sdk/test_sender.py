@@ -27,7 +27,7 @@ def capture(count: int = 1, model: str = "m:1", first: int = 0) -> None:
 
 
 def until(release: threading.Event) -> Callable[[], None]:
-    """Give something that waits for an event."""
+    """Return something that waits for an event."""
 
     def wait() -> None:
         release.wait(10)

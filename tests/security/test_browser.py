@@ -77,7 +77,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def answers(server: GatewayServer, status: int) -> float:
-    """Give how many requests the gateway answered with a status."""
+    """Return how many requests the gateway answered with a status."""
     request = urllib.request.Request(f"{server.url}/metrics", headers={"authorization": "Bearer lamp"})
     with urllib.request.urlopen(request) as answer:
         lines = answer.read().decode().splitlines()

@@ -32,7 +32,7 @@ COMMANDS = (
 
 
 def said(arguments: list[str], directory: Path, env: dict[str, str]) -> str:
-    """Give all that a command prints."""
+    """Return all that a command prints."""
     done = subprocess.run(
         [sys.executable, "-m", "davy", *arguments],
         env={"PATH": os.environ["PATH"], "DAVY_URL": f"sqlite:///{directory}", "COLUMNS": "400", **env},

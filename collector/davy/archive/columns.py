@@ -67,7 +67,7 @@ def arrow_columns(parts: Sequence[Column | None], counts: Sequence[int], *, whol
 
 
 def as_text(value: Any) -> str:
-    """Give a string as it is and any other value as JSON; what JSON lacks becomes null, bytes become base64.
+    """Return a string as it is and any other value as JSON; what JSON lacks becomes null, bytes become base64.
 
     Examples
     --------

@@ -31,18 +31,18 @@ class ArchiveKeeper:
         return ["role/archive"]
 
     def tagged(self, name: str, text: str) -> Iterator[bytes]:
-        """Give the ids of archived inferences that carry a tag."""
+        """Return the ids of archived inferences that carry a tag."""
         return self._removal.tagged(self._place, name, text) if self._url else iter(())
 
     def traces(self, ids: Ids) -> Iterator[Trace]:
-        """Give the files with rows of `ids`; where the settings do not say where the files are, that they do not."""
+        """Return the files with rows of `ids`; where the settings do not say where the files are, that they do not."""
         if self._url:
             yield from self._removal.traces(self._place, ids)
         elif self._store.count(COLLECTION):
             yield Trace({}, _ask_where)
 
     def payloads(self, ids: Ids) -> Iterator[str]:
-        """Give nothing: the archive outlives the payloads that its rows name."""
+        """Return nothing: the archive outlives the payloads that its rows name."""
         del ids
         return iter(())
 

@@ -21,7 +21,7 @@ class Place(Protocol):
         """Write a file, over the one that is there if any. Raises ArchiveError when it cannot be kept."""
 
     def paths(self, folder: str) -> Iterator[str]:
-        """Give the path of every Parquet file below a folder. Raises ArchiveError when it cannot be looked through."""
+        """Return the path of every Parquet file below a folder; raise ArchiveError when it cannot be looked through."""
 
     def open(self, path: str) -> BinaryIO | None:
         """Open a file for reading; None when it is not there. Raises ArchiveError when it cannot be read."""

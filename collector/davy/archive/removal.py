@@ -19,7 +19,7 @@ from davy.forgetting.strip import KIND
 
 
 def tagged(place: Place, name: str, text: str) -> Iterator[bytes]:
-    """Give the ids of the inferences that carry a tag whose value reads `text`; a number also as a whole one."""
+    """Return the ids of the inferences that carry a tag whose value reads `text`; a number also as a whole one."""
     column = f"tags.{name}"
     for path in place.paths(SHELVES[INFERENCES].folder):
         table = _read(place, path, ["id", column])
@@ -29,7 +29,7 @@ def tagged(place: Place, name: str, text: str) -> Iterator[bytes]:
 
 
 def traces(place: Place, ids: Ids) -> Iterator[Trace]:
-    """Give what killed processes left, the files with rows of `ids`, and those that cannot be read."""
+    """Return what killed processes left, the files with rows of `ids`, and those that cannot be read."""
     yield Trace({}, place.tidy)
     wanted = pa.array(sorted(id.hex() for id in ids), pa.string())
     for topic, shelf in SHELVES.items():
@@ -58,7 +58,7 @@ def _remove(place: Place, path: str, shelf: Shelf, wanted: Any) -> bool:
 
 
 def _split(place: Place, path: str, shelf: Shelf, wanted: Any) -> tuple[Any, Any] | None:
-    """Give the rows of a file that are wanted, and the others; None where no row is, or there is no such file."""
+    """Return the rows of a file that are wanted, and the others; None where no row is, or there is no such file."""
     column = _read(place, path, [shelf.inference])
     if column is None:
         return None
@@ -70,7 +70,7 @@ def _split(place: Place, path: str, shelf: Shelf, wanted: Any) -> tuple[Any, Any
 
 
 def _read(place: Place, path: str, columns: list[str] | None = None) -> Any:
-    """Give a file as a table, of some columns those that it has; None when it is gone."""
+    """Return a file as a table, of some columns those that it has; None when it is gone."""
     opened = place.open(path)
     if opened is None:
         return None

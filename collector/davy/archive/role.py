@@ -59,7 +59,7 @@ class Archive:
                 self._say_lost((topic, int(partition)), span.first, span.last, "Replaced", text)
 
     def decode(self, record: Record) -> int:
-        """Read a record whole; give its number of rows."""
+        """Read a record whole; return its number of rows."""
         found = SHELVES[record.topic].load(record.value)
         return found.count if isinstance(found, Envelope) else 1
 
@@ -114,7 +114,7 @@ class Archive:
                 return  # else `davy forget` may have come by between the reading and the writing
 
     def _put_files(self, place: Partition, span: Span) -> Iterator[str]:
-        """Write the files of a span as the log shows it now; give their paths."""
+        """Write the files of a span as the log shows it now; return their paths."""
         topic, partition = place
         parts = [partition, span.first, span.last, *filter(None, [span.log[:8]])]
         shelf, name = SHELVES[topic], f"{'-'.join(map(str, parts))}.parquet"

@@ -34,13 +34,13 @@ class Ledger:
     sealed: list[Span] = field(default_factory=list)
 
     def take_in(self, offset: int, *, rows: int, size: int, now: int, log: str) -> Span:
-        """Let the growing span reach to a record; give the span."""
+        """Let the growing span reach to a record; return the span."""
         span = self.growing or Span(offset, offset, now, log=log)
         self.growing = replace(span, last=offset, rows=span.rows + rows, size=span.size + size)
         return self.growing
 
     def leave(self, log: str) -> list[Span]:
-        """Forget the spans of any other log than this; give them."""
+        """Forget the spans of any other log than this; return them."""
         every = [*self.sealed, *filter(None, [self.growing])]
         gone = [span for span in every if span.log not in {"", log}]
         self.sealed = [span for span in self.sealed if span not in gone]
@@ -54,7 +54,7 @@ class Ledger:
             self.growing = None
 
     def to_bytes(self) -> bytes:
-        """Give what `from_bytes` reads."""
+        """Return what `from_bytes` reads."""
         growing = None if self.growing is None else astuple(self.growing)
         return dump_any([growing, [astuple(span) for span in self.sealed]])
 

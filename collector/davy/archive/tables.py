@@ -145,7 +145,7 @@ def folder_of(model: str) -> str:
 
 
 def to_parquet(table: Any, *, model: str) -> bytes:
-    """Give the bytes of a Parquet file; equal tables give equal bytes."""
+    """Return the bytes of a Parquet file; equal tables give equal bytes."""
     sink = pa.BufferOutputStream()
     metadata = {**(table.schema.metadata or {}), _MODEL: model}
     parquet.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
@@ -153,7 +153,7 @@ def to_parquet(table: Any, *, model: str) -> bytes:
 
 
 def model_of(table: Any) -> str:
-    """Give the model that `to_parquet` was told of a table that was read from its file."""
+    """Return the model that `to_parquet` was told of a table that was read from its file."""
     return str(table.schema.metadata[_MODEL].decode())
 
 

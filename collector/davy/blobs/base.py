@@ -46,7 +46,7 @@ class Blobs(Protocol):
         """Store a payload; again, it is stored once and its time renewed. Raises BlobError when it cannot be kept."""
 
     def get(self, hash: str) -> bytes:
-        """Give a payload. Raises BlobError when there is none or its bytes no longer match the hash."""
+        """Return a payload. Raises BlobError when there is none or its bytes no longer match the hash."""
 
     def exists(self, hash: str) -> bool:
         """Whether a payload is stored."""

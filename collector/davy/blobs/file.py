@@ -57,7 +57,7 @@ class FileBlobs:
         return found
 
     def get(self, hash: str) -> bytes:
-        """Give a payload. Raises BlobError when there is none or its bytes no longer match the hash."""
+        """Return a payload. Raises BlobError when there is none or its bytes no longer match the hash."""
         try:
             data = self._path(hash).read_bytes() if _HASH.fullmatch(hash) else None
         except FileNotFoundError:
@@ -100,7 +100,7 @@ class FileBlobs:
 
 
 def _renewed(path: Path, data: bytes) -> bool:
-    """Give a payload that is there a new time; False when it is not, or is damaged."""
+    """Return a payload that is there a new time; False when it is not, or is damaged."""
     try:
         if path.read_bytes() != data:
             return False

@@ -39,7 +39,7 @@ class MemoryBlobs:
 
     @classmethod
     def named(cls, name: str) -> MemoryBlobs:
-        """Give the one blob store of this name in this process; the empty name is a name too."""
+        """Return the one blob store of this name in this process; the empty name is a name too."""
         with cls._naming:
             return cls._named.setdefault(name, cls(name))
 
@@ -50,7 +50,7 @@ class MemoryBlobs:
         return found
 
     def get(self, hash: str) -> bytes:
-        """Give a payload. Raises BlobError when there is none."""
+        """Return a payload. Raises BlobError when there is none."""
         try:
             return self._payloads[hash][0]
         except KeyError as error:

@@ -85,7 +85,7 @@ class ObjectBlobs:
         return found
 
     def get(self, hash: str) -> bytes:
-        """Give a payload. Raises BlobError when there is none or its bytes no longer match the hash."""
+        """Return a payload. Raises BlobError when there is none or its bytes no longer match the hash."""
         data = None
         if _HASH.fullmatch(hash):
             with self._failures(hash), suppress(FileNotFoundError):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def blob_address(settings: Settings) -> str:
-    """Give the address of the payloads: where the settings say, else beside the log; empty when they say neither.
+    """Return the address of the payloads: where the settings say, else beside the log; empty when they say neither.
 
     Examples
     --------

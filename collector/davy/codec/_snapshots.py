@@ -91,7 +91,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
 
 
 def chunks_of(loads: Iterable[Chunk | Snapshot]) -> Iterator[Chunk]:
-    """Give chunks as they are, and one for every run of snapshots of one recipe."""
+    """Return chunks as they are, and one for every run of snapshots of one recipe."""
     for recipe, run in groupby(loads, _recipe):
         if recipe is None:
             yield from run  # type: ignore[misc]

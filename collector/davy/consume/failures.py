@@ -34,12 +34,12 @@ class Failures:
         _logger.log(level, "%s: %s", self.role, what, exc_info=error)
 
     def set_aside(self, message: Message, error: Exception, what: str, *, failed: int = 1) -> Message:
-        """Give the dead letter of a message that has `failed` so often; when its reason is new, log `what` it was."""
+        """Return the dead letter of a message that has `failed` so often; when its reason is new, log `what` it was."""
         self._tell(message, error, f"{what} and others like it are set aside")
         return letter_of(message, error, component=self.role, failed=failed)
 
     def instead_of(self, message: Message, error: Refused) -> Message:
-        """Give what takes the place of a message that the log refuses: its dead letter, or a letter without its bytes.
+        """Return what stands in for a message that the log refuses: its dead letter, or a letter without its bytes.
 
         Raises
         ------

@@ -59,7 +59,7 @@ class Leases:
         return lease
 
     def require(self, name: str) -> Lease:
-        """Give a right that must be held, renewed when it is time.
+        """Return a right that must be held, renewed when it is time.
 
         Raises
         ------

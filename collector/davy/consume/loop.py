@@ -68,7 +68,7 @@ class Loop(Generic[T]):
         keep_going(self._runtime, self._failures, step, stand_aside=self.stand_aside)
 
     def step(self, *, timeout: float = 0.0) -> int:
-        """Handle the records of one poll; give their number.
+        """Handle the records of one poll; return their number.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Loop(Generic[T]):
             raise
 
     def drain(self) -> int:
-        """Handle everything the log holds now; give the number of records. For tests, replays and shutdown."""
+        """Handle everything the log holds now; return the number of records. For tests, replays and shutdown."""
         total = 0
         while handled := self.step():
             total += handled

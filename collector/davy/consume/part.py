@@ -36,7 +36,7 @@ class Role(Protocol[T]):
         """Read one record; raises DecodeError on bytes that cannot be read."""
 
     def handle(self, items: Sequence[tuple[Record, T]], batch: Batch) -> list[Message]:
-        """Take in records, add the changes of state to `batch`, give what to publish."""
+        """Take in records, add the changes of state to `batch`, return what to publish."""
 
     def idle(self, batch: Batch) -> list[Message]:
         """Do what is due by time; called between polls, also when records keep coming."""

@@ -35,12 +35,12 @@ class Place:
 
 
 def stored_positions(store: Store) -> dict[str, Place]:
-    """Give where every role is, by ``role/topic/partition``."""
+    """Return where every role is, by ``role/topic/partition``."""
     return {key: _read(data)[0] for key, data in store.items(COLLECTION)}
 
 
 def stored_position(store: Store, role: str, place: Partition) -> Place | None:
-    """Give where a role is in a partition, None when it never handled any of it."""
+    """Return where a role is in a partition, None when it never handled any of it."""
     stored = store.get(COLLECTION, _key(role, place))
     return None if stored is None else _read(stored)[0]
 
@@ -70,7 +70,7 @@ class Positions:
         self._others: dict[Partition, list[Place]] = {}
 
     def begin(self, places: Sequence[Partition]) -> Position:
-        """Give where to go on in each of `places`: where this log was left, else at its start.
+        """Return where to go on in each of `places`: where this log was left, else at its start.
 
         What the log itself remembers of the group is left alone: without a position in the store there is no state that
         would go with it.

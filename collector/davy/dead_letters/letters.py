@@ -115,12 +115,12 @@ class DeadLetters:
         self._owner = secrets.token_hex(8)
 
     def waiting(self, selection: Selection, *, whole: bool = False) -> Iterator[Letter]:
-        """Give the letters nothing was done about, as `every` does; if `whole`, those that can be put back."""
+        """Return the letters nothing was done about, as `every` does; if `whole`, those that can be put back."""
         found = (letter for letter in self.every(selection) if letter.state == "waiting")
         return (letter for letter in found if letter.whole) if whole else found
 
     def every(self, selection: Selection) -> Iterator[Letter]:
-        """Give the letters that are there now, dealt with or not, topic by topic, each partition in order.
+        """Return the letters that are there now, dealt with or not, topic by topic, each partition in order.
 
         Raises
         ------

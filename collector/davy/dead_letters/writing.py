@@ -16,7 +16,7 @@ LEFT_OUT: Final = "davy.left_out"
 
 
 def explain(error: Exception, *, topic: str, component: str, attempts: int = 1) -> dict[str, str]:
-    """Give the headers of a dead letter that say why it is one.
+    """Return the headers of a dead letter that say why it is one.
 
     Examples
     --------
@@ -34,13 +34,13 @@ def explain(error: Exception, *, topic: str, component: str, attempts: int = 1) 
 
 
 def attempts(headers: Mapping[str, str]) -> int:
-    """Give how often the record with these headers failed before it was put back; 0 for any other record."""
+    """Return how often the record with these headers failed before it was put back; 0 for any other record."""
     counted = headers.get(ATTEMPTS, "")
     return int(counted) if counted.isdecimal() else 0
 
 
 def letter_of(message: Message, error: Exception, *, component: str, failed: int = 1) -> Message:
-    """Give the dead letter of a message: its bytes unchanged, with the reason, after it has `failed` so often."""
+    """Return the dead letter of a message: its bytes unchanged, with the reason, after it has `failed` so often."""
     total = attempts(message.headers) + failed
     reason = explain(error, topic=message.topic, component=component, attempts=total)
     return Message(dead_letters(message.topic), message.key, message.value, {**message.headers, **reason})
@@ -52,7 +52,7 @@ def is_letter(message: Message) -> bool:
 
 
 def without_bytes(letter: Message) -> Message | None:
-    """Give what is left of a dead letter whose bytes the log refuses: the reason. None when that is all it has."""
+    """Return what is left of a dead letter whose bytes the log refuses: the reason. None when that is all it has."""
     if LEFT_OUT in letter.headers:
         return None
     reason = {name: text for name, text in letter.headers.items() if name.startswith(OWN)}

@@ -32,7 +32,7 @@ class Frames:
         return len(self.images)
 
     def joined(self, other: Frames) -> Frames:
-        """Give these frames and then the others."""
+        """Return these frames and then the others."""
         return Frames(
             np.concatenate([self.images, other.images]),
             np.concatenate([self.digits, other.digits]),
@@ -41,7 +41,7 @@ class Frames:
         )
 
     def take(self, rows: Any) -> Frames:
-        """Give some frames."""
+        """Return some frames."""
         return Frames(self.images[rows], self.digits[rows], self.sources[rows], self.bad[rows])
 
 

@@ -57,7 +57,7 @@ class Run:
     label_studio: dict[str, int] | None
 
     def as_json(self) -> dict[str, Any]:
-        """Give plain values."""
+        """Return plain values."""
         return asdict(self)
 
 

@@ -129,7 +129,7 @@ def _counted(here: Stage, model: str) -> int:
 
 
 def _shown(here: Stage, metric: Metric, model: str) -> float:
-    """Give what `/metrics` shows of a model, 0 while it shows nothing."""
+    """Return what `/metrics` shows of a model, 0 while it shows nothing."""
     text = httpx.get(f"{here.counts}/metrics", timeout=10).text
     found = re.search(rf'^{metric.name}{{model="{re.escape(model)}"}} (\S+)$', text, re.MULTILINE)
     return float(found[1]) if found else 0.0
@@ -143,7 +143,7 @@ def _mine(here: Stage) -> None:
 
 
 def _answers(seed: int, frames: Frames, here: Stage) -> dict[str, int]:
-    """Give the true digit of every candidate that waits for a label."""
+    """Return the true digit of every candidate that waits for a label."""
     candidates = davy_command("candidates", "--model", MODEL, "--json", env=here.env)
     truth = {frame_id(seed, row): int(digit) for row, digit in enumerate(frames.digits)}
     waiting = {"selected", "pushing", "pushed"}
@@ -157,7 +157,7 @@ def _build_dataset(here: Stage) -> Mapping[str, Any]:
 
 
 def _labelled(seed: int, frames: Frames, rows: Mapping[str, Any]) -> tuple[Frames, np.ndarray[Any, Any]]:
-    """Give the labelled frames with the digits that came back, and the model's answers to them."""
+    """Return the labelled frames with the digits that came back, and the model's answers to them."""
     place = {frame_id(seed, row): row for row in range(len(frames))}
     chosen = frames.take([place[str(name)] for name in rows["inference_id"]])
     labels = np.asarray(rows["label"]).astype(np.int64)

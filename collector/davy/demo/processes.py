@@ -84,7 +84,7 @@ def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 60.
 
 
 def free_port() -> int:
-    """Give a port of the loopback interface that nobody listens on."""
+    """Return a port of the loopback interface that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

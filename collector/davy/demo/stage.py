@@ -89,7 +89,7 @@ def stage(directory: Path, settings: Mapping[str, str], *, apart: bool = False) 
 
 
 def _places() -> dict[str, str]:
-    """Give the addresses of the environment with a name of this run's own behind each."""
+    """Return the addresses of the environment with a name of this run's own behind each."""
     for name in _ADDRESSES:
         if not os.environ.get(name):
             raise SettingError(name, "", "--apart needs a log, a store and blobs that processes share")

@@ -22,12 +22,12 @@ _EVERY: Final = 3_000_000
 
 
 def begin() -> int:
-    """Give the time of the first frame of a run, nanoseconds since the epoch."""
+    """Return the time of the first frame of a run, nanoseconds since the epoch."""
     return -(-time.time_ns() // _SECOND) * _SECOND
 
 
 def taken(begun: int, row: int) -> int:
-    """Give the time at which a frame was taken."""
+    """Return the time at which a frame was taken."""
     return begun + row * _EVERY
 
 

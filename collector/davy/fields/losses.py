@@ -37,7 +37,8 @@ INCOMPLETE: Final[Mapping[str, str]] = {
     NO_INPUTS: "recorded without inputs: nothing of its arguments can be read; give inputs=function",
     NO_ROWS: "read as no inference; call it with lists or arrays, and not with what the app reads later",
     BATCH_AS_ROW: "recorded as one inference though the answer shares its first axis with an argument; watch with "
-    "batched=True, or with batched=False where it is one",
+    "batched=True, or with batched=False where it is one; a model whose batch is the second axis of its answer is read "
+    "right where a function around it answers with the batch first",
     "payload_failed": "stored without a payload, which could not be stored; see blob_url",
     "payload_refused": "stored without a payload, which is too large or not one; see sdk.payload_bytes",
     "shadow_dropped": "recorded without the shadow's answer: it fell behind",

@@ -38,7 +38,7 @@ class HidingLog:
         return _HidingConsumer(self._log.consumer(topics, group, assigned=assigned), self._log, self._names)
 
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> Iterator[Record]:
-        """Give the records with ``start <= offset < stop``, outside any group, in order."""
+        """Return the records with ``start <= offset < stop``, outside any group, in order."""
         ids = self._names.current()
         return (_hidden(record, ids) for record in self._log.read(topic, partition, start, stop))
 

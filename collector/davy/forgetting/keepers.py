@@ -41,13 +41,13 @@ class Keeper(Protocol):
         """Name the leases that whoever changes these things holds."""
 
     def tagged(self, name: str, text: str) -> Iterator[bytes]:
-        """Give the ids of the inferences here that carry a tag whose value reads `text`."""
+        """Return the ids of the inferences here that carry a tag whose value reads `text`."""
 
     def traces(self, ids: Ids) -> Iterator[Trace]:
-        """Give what is kept of some inferences, in the order in which it is to be removed."""
+        """Return what is kept of some inferences, in the order in which it is to be removed."""
 
     def payloads(self, ids: Ids) -> Iterator[str]:
-        """Give the hashes of the payloads that something here refers to, but for these inferences."""
+        """Return the hashes of the payloads that something here refers to, but for these inferences."""
 
 
 def keepers(runtime: Runtime) -> list[Keeper]:

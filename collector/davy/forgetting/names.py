@@ -35,7 +35,7 @@ class Names:
         self._ids: frozenset[bytes] = frozenset()
 
     def current(self) -> frozenset[bytes]:
-        """Give every id that is forgotten, removed already or not; one look into the store when nothing changed."""
+        """Return every id that is forgotten, removed already or not; one look into the store when nothing changed."""
         version = self._store.get(STATE, _VERSION)
         if version != self._version:
             self._ids = frozenset(bytes.fromhex(key) for key, _ in self._store.items(COLLECTION))
@@ -43,12 +43,12 @@ class Names:
         return self._ids
 
     def unfinished(self) -> frozenset[bytes]:
-        """Give the ids of which something may still be there."""
+        """Return the ids of which something may still be there."""
         stored = self._store.items(COLLECTION)
         return frozenset(bytes.fromhex(key) for key, data in stored if not load_any(data)["done"])
 
     def payloads(self) -> frozenset[str]:
-        """Give the hashes of the payloads the unfinished ids referred to."""
+        """Return the hashes of the payloads the unfinished ids referred to."""
         stored = self._store.get(STATE, _PAYLOADS)
         return frozenset(load_any(stored)) if stored else frozenset()
 
@@ -66,7 +66,7 @@ class Names:
         self._put(ids, at, Batch().delete(STATE, _PAYLOADS), done=True)
 
     def expire(self, before: int) -> int:
-        """Drop the ids finished before this time; give their number."""
+        """Drop the ids finished before this time; return their number."""
         old = []
         for key, data in self._store.items(COLLECTION):
             found = load_any(data)

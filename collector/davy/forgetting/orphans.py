@@ -9,7 +9,7 @@ from davy.forgetting.keepers import Keeper
 
 
 def collect(blobs: Blobs, some: Iterable[Stored], rooms: Sequence[Keeper], *, before: int) -> int:
-    """Delete those of some payloads that nothing refers to; give their number.
+    """Delete those of some payloads that nothing refers to; return their number.
 
     Parameters
     ----------

@@ -34,12 +34,12 @@ class LogKeeper:
         return [name if name.startswith("model/") else f"role/{name}" for name in names]
 
     def tagged(self, name: str, text: str) -> Iterator[bytes]:
-        """Give the ids of the inferences of the log that carry a tag."""
+        """Return the ids of the inferences of the log that carry a tag."""
         for record in self._records():
             yield from tagged(record.topic, record.value, name, text)
 
     def traces(self, ids: Ids) -> Iterator[Trace]:
-        """Give the records that hold something of `ids`, some at a time, and then the outboxes that do."""
+        """Return the records that hold something of `ids`, some at a time, and then the outboxes that do."""
         for topic, partition in self._partitions():
             found = self._found(topic, partition, ids)
             while page := list(islice(found, _PAGE)):
@@ -53,7 +53,7 @@ class LogKeeper:
                 yield _trace(held, partial(self._empty, role, ids))
 
     def payloads(self, ids: Ids) -> Iterator[str]:
-        """Give the payloads that the log and the outboxes refer to, but for `ids`."""
+        """Return the payloads that the log and the outboxes refer to, but for `ids`."""
         for record in self._records():
             yield from _references(record.topic, record.value, ids)
         for _, data in self._store.items(OUTBOX):

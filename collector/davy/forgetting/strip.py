@@ -79,7 +79,7 @@ def strip(topic: str, value: bytes, ids: Ids) -> Stripped | None:
 
 
 def tagged(topic: str, value: bytes, name: str, text: str) -> frozenset[bytes]:
-    """Give the ids of the inferences in a record that carry a tag whose value reads `text`; none when it is damaged."""
+    """Return the ids of inferences in a record that carry a tag whose value reads `text`; none when it is damaged."""
     source = SOURCES.get(topic)
     try:
         if source == INFERENCES:
@@ -92,7 +92,7 @@ def tagged(topic: str, value: bytes, name: str, text: str) -> frozenset[bytes]:
 
 
 def with_tag(envelope: Envelope, name: str, text: str) -> frozenset[bytes]:
-    """Give the ids of the inferences of an envelope that carry a tag whose value reads `text`."""
+    """Return the ids of the inferences of an envelope that carry a tag whose value reads `text`."""
     column = envelope.get(("tags", name))
     if column is None:
         return frozenset()

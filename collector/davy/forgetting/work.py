@@ -82,7 +82,7 @@ class Forgetting:
         return self._names.unfinished()
 
     def tagged(self, name: str, text: str) -> frozenset[bytes]:
-        """Give the ids of all inferences that carry a tag whose value reads `text`."""
+        """Return the ids of all inferences that carry a tag whose value reads `text`."""
         return frozenset(id for room in self._rooms for id in room.tagged(name, text))
 
     def preview(self, ids: Ids) -> Outcome:
@@ -95,7 +95,7 @@ class Forgetting:
         return outcome
 
     def forget(self, ids: Ids) -> Outcome:
-        """Remove `ids`, and what an earlier run left, from everywhere; give what was removed."""
+        """Remove `ids`, and what an earlier run left, from everywhere; return what was removed."""
         ids = ids | self.unfinished
         outcome = Outcome()
         if not ids:
@@ -146,7 +146,7 @@ class Forgetting:
                 outcome.things["payloads"].add(hash)
 
     def _unshared(self, hashes: frozenset[str], ids: Ids) -> set[str]:
-        """Give those that are stored and that nothing but `ids` refers to."""
+        """Return those that are stored and that nothing but `ids` refers to."""
         left = {hash for hash in hashes if self._runtime.blobs.exists(hash)}
         for room in self._rooms:
             if not left:

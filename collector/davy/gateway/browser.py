@@ -118,7 +118,7 @@ def _is_link(method: str, headers: Headers) -> bool:
 
 
 def _name(host: str) -> str:
-    """Give the name or address of ``name:port``; empty where it is none."""
+    """Return the name or address of ``name:port``; empty where it is none."""
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:

@@ -46,7 +46,7 @@ def _length(value: Any) -> int | None:
 
 
 def row_ids(name: str, count: int) -> list[bytes]:
-    """Give the ids of the rows of the call `name`, the same whenever they are made.
+    """Return the ids of the rows of the call `name`, the same whenever they are made.
 
     A single row of a call named by a UUID has that id; other rows have the first 16 bytes of the SHA-256 of
     ``name/row``.
@@ -67,7 +67,7 @@ def row_ids(name: str, count: int) -> list[bytes]:
 
 
 def model_name(name: str, version: str) -> str:
-    """Give ``name:version``; a name that has a version already keeps it.
+    """Return ``name:version``; a name that has a version already keeps it.
 
     Raises
     ------

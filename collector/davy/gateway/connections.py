@@ -148,7 +148,7 @@ class Connection(HttpToolsProtocol):
         transport.close()
 
     def _answer(self, refusal: Refusal) -> JSONResponse:
-        """Give the last answer of a connection; nobody else counts it."""
+        """Return the last answer of a connection; nobody else counts it."""
         said = answer(refusal)
         said.headers["connection"] = "close"
         self.meter.add(metrics.REQUESTS, route="none", status=str(said.status_code))

@@ -39,7 +39,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 def takes(
     kinds: Mapping[str, TypeAdapter[Any] | None], *, example: Any = None, unless: str = ""
 ) -> dict[str, Any]:
-    """Give the arguments of a route that takes these media types and refuses others with 415.
+    """Return the arguments of a route that takes these media types and refuses others with 415.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def takes(
 
 
 def media_type_of(request: Request) -> str:
-    """Give the media type of a request's body without its parameters; empty where none is named."""
+    """Return the media type of a request's body without its parameters; empty where none is named."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 

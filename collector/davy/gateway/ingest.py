@@ -62,7 +62,7 @@ class Ingest:
         return Accepted(accepted=envelope.count, repeated=repeated)
 
     async def inferences(self, request: Request) -> AcceptedIds:
-        """Take one inference or a list of them as JSON; give their ids."""
+        """Take one inference or a list of them as JSON; return their ids."""
         data = await request.body()
         ids, found = await bodies.aside(len(data), lambda: self._encode(data))
         repeated = await self._writer.write(found)

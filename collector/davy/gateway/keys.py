@@ -101,7 +101,7 @@ class KeyRing:
         return sorted(found, key=lambda key: key.made_at)
 
     def create(self, project: str, scopes: Sequence[str]) -> tuple[Key, str]:
-        """Make a key; give it with its secret, which is kept nowhere.
+        """Make a key; return it with its secret, which is kept nowhere.
 
         Raises
         ------
@@ -188,7 +188,7 @@ class Guard:
         return self._must or bool(self._keys)
 
     async def caller(self, header: str, address: str) -> Caller:
-        """Give the caller of an Authorization header from an address.
+        """Return the caller of an Authorization header from an address.
 
         Raises
         ------
@@ -230,7 +230,7 @@ class Guard:
 
 
 def given_key(header: str) -> str:
-    """Give the key of an Authorization header: a bearer token from programs, a Basic password from browsers.
+    """Return the key of an Authorization header: a bearer token from programs, a Basic password from browsers.
 
     Examples
     --------

@@ -66,7 +66,7 @@ def manual_routes(app: FastAPI) -> APIRouter:
 
 
 def described(description: Mapping[str, Any], address: str) -> Iterator[Route]:
-    """Give every route of an OpenAPI description, with commands that send its examples to `address`."""
+    """Return every route of an OpenAPI description, with commands that send its examples to `address`."""
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
             parameters = operation.get("parameters", [])
@@ -84,7 +84,7 @@ def described(description: Mapping[str, Any], address: str) -> Iterator[Route]:
 
 
 def _fields(schema: Mapping[str, Any]) -> Iterator[Field]:
-    """Give the fields of a body; where one object or a list of them may be sent, those of the object."""
+    """Return the fields of a body; where one object or a list of them may be sent, those of the object."""
     record: Mapping[str, Any] = next(
         (one for one in schema.get("anyOf", [schema]) if "properties" in one), {}
     )
@@ -100,7 +100,7 @@ def _field(name: str, schema: Mapping[str, Any], required: bool, about: Mapping[
 def _commands(
     url: str, parameters: list[Mapping[str, Any]], content: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, str]]:
-    """Give a title and a command for every example; headers carry what describes a body that is sent as it is."""
+    """Return a title and a command for every example; headers carry what describes a body that is sent as it is."""
     carried = [f"{one['name']}: {one['example']}" for one in parameters if one["in"] == "header"]
     for media_type, described in content.items():
         examples = {name: one["value"] for name, one in described.get("examples", {}).items()}
@@ -113,6 +113,6 @@ def _commands(
 
 
 def _refusals(description: Mapping[str, Any]) -> dict[str, str]:
-    """Give what the statuses of refusals mean; they are the same for every route."""
+    """Return what the statuses of refusals mean; they are the same for every route."""
     responses = next(iter(description["paths"].values()))["post"]["responses"]
     return {status: one["description"] for status, one in responses.items() if status >= "400"}

@@ -16,14 +16,14 @@ _SALT: Final = "davy.media"
 
 
 def media_url(runtime: Runtime, reference: BlobRef) -> str:
-    """Give a link to a payload that works for `gateway.media_hours` hours and cannot be guessed or altered."""
+    """Return a link to a payload that works for `gateway.media_hours` hours and cannot be guessed or altered."""
     gateway = runtime.settings.gateway
     base = gateway.public_url.rstrip("/") or f"http://{gateway.host}:{gateway.port}"
     return f"{base}/media/{_serializer(runtime).dumps([reference.hash, reference.media_type])}"
 
 
 def open_media(runtime: Runtime, token: str) -> tuple[bytes, str]:
-    """Give the payload and media type a link stands for.
+    """Return the payload and media type a link stands for.
 
     Raises
     ------

@@ -150,7 +150,7 @@ class Payloads:
         )
 
     async def pair(self, request: Request, model: str) -> AcceptedIds:
-        """Take a request of the Open Inference Protocol with its response; give the ids of its rows."""
+        """Take a request of the Open Inference Protocol with its response; return the ids of its rows."""
         data = await request.body()
         ids, found = await bodies.aside(len(data), lambda: self._pair(data, model))
         repeated = await self._writer.write(found)

@@ -31,7 +31,7 @@ class Recent:
         self._order: deque[int] = deque()
 
     def claim(self, model: str, ids: Sequence[bytes], claimed: list[int]) -> list[int]:
-        """Give the rows that are new and remember them; their names are added to `claimed`."""
+        """Return the rows that are new and remember them; their names are added to `claimed`."""
         if not self._most:
             return list(range(len(ids)))
         rows, names, order = [], self._names, self._order

@@ -82,7 +82,7 @@ class ErrorBody(BaseModel):
 
 
 def explain(error: DavyError) -> dict[str, str]:
-    """Give the body of a refusal: what kind, which field, what was found, what to do."""
+    """Return the body of a refusal: what kind, which field, what was found, what to do."""
     return {
         "error": type(error).__name__,
         "field": error.field,
@@ -92,7 +92,7 @@ def explain(error: DavyError) -> dict[str, str]:
 
 
 def answer(error: DavyError) -> JSONResponse:
-    """Give the whole answer to a request that ended in `error`."""
+    """Return the whole answer to a request that ended in `error`."""
     status, headers = _status(error), {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = 'Basic realm="davy"'

@@ -123,7 +123,7 @@ class Writer:
 
 
 def _asked(parcels: Sequence[Parcel]) -> dict[str, Asked]:
-    """Give what is asked for each model that has inferences among `parcels`."""
+    """Return what is asked for each model that has inferences among `parcels`."""
     found: dict[str, Asked] = {}
     for parcel in parcels:
         if parcel.ids:

@@ -96,7 +96,7 @@ class Progress:
             raise refused
 
     def stands(self) -> dict[Partition, float]:
-        """Give for how long nobody has read on in each partition that holds something unread, in seconds.
+        """Return for how long nobody has read on in each partition that holds something unread, in seconds.
 
         Of a partition that was read to its end nothing is known since the last look: when that is long ago, it counts.
         """
@@ -108,11 +108,11 @@ class Progress:
         }
 
     def age(self) -> float:
-        """Give the seconds since the last look."""
+        """Return the seconds since the last look."""
         return 0.0 if self._looked is None else self._runtime.pulse.clock() - self._looked
 
     def lag_seconds(self) -> float:
-        """Give for how long the oldest unread record has waited, in seconds."""
+        """Return for how long the oldest unread record has waited, in seconds."""
         waiting, age = self.waiting, self.age()
         if waiting.since is None:
             return age if age > _OLD_SECONDS else 0.0

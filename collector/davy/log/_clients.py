@@ -27,7 +27,7 @@ class Records(Protocol):
         """The offset after the newest record."""
 
     def fetch(self, offsets: Mapping[str, int], max_records: int, timeout: float) -> list[Record]:
-        """Give the next records of topics from their offsets, in the order of the appends; wait for the first."""
+        """Return the next records of topics from their offsets, in the order of the appends; wait for the first."""
 
     def backlog(self, offsets: Mapping[str, int]) -> int:
         """How many records topics hold from their offsets on."""
@@ -78,7 +78,7 @@ class GroupConsumer:
         self.seek({**records.committed(group), **stored})
 
     def poll(self, *, max_records: int = 500, timeout: float = 1.0) -> list[Record]:
-        """Give the next records, at once when there are any, else after at most `timeout` seconds."""
+        """Return the next records, at once when there are any, else after at most `timeout` seconds."""
         self._refuse_when_closed()
         records = self._records.fetch(self._offsets, max_records, timeout)
         for topic, identity in self._identities.items():

@@ -91,7 +91,7 @@ class Consumer(Protocol):
     """Reads the partitions it is given, in order."""
 
     def poll(self, *, max_records: int = 500, timeout: float = 1.0) -> list[Record]:
-        """Give the next records, at once when there are any, else after at most `timeout` seconds.
+        """Return the next records, at once when there are any, else after at most `timeout` seconds.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class Log(Protocol):
         """
 
     def identity(self, topic: str) -> str:
-        """Give the name of this log, for a topic: random, and another once the log, or the topic, was made anew.
+        """Return the name of this log, for a topic: random, and another once the log, or the topic, was made anew.
 
         Offsets stand for the same records as long as it is the same; a position is kept together with it. Empty where
         the log has not heard of the topic, or has no such name.
@@ -158,13 +158,13 @@ class Log(Protocol):
         """The offset after the newest record, by partition; empty where the log has not heard of the topic."""
 
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> Iterator[Record]:
-        """Give the records with ``start <= offset < stop``, outside any group, in order."""
+        """Return the records with ``start <= offset < stop``, outside any group, in order."""
 
     def waiting(self, position: Position) -> Waiting:
         """Tell what stands from `position` on, over its partitions, outside any group."""
 
     def probe(self, timeout: float) -> str:
-        """Make sure that the log answers, within about `timeout` seconds; give what that proves.
+        """Make sure that the log answers, within about `timeout` seconds; return what that proves.
 
         Raises
         ------

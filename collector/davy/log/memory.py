@@ -51,7 +51,7 @@ class MemoryLog:
 
     @classmethod
     def named(cls, name: str) -> MemoryLog:
-        """Give the one log of this name in this process; the empty name is a name too."""
+        """Return the one log of this name in this process; the empty name is a name too."""
         with cls._naming:
             return cls._named.setdefault(name, cls(name))
 
@@ -81,7 +81,7 @@ class MemoryLog:
             self._grown.release()
 
     def fetch(self, offsets: Mapping[str, int], max_records: int, timeout: float) -> list[Record]:
-        """Give the next records of topics from their offsets, in the order of the appends; wait for the first."""
+        """Return the next records of topics from their offsets, in the order of the appends; wait for the first."""
         with self._grown:
             self._grown.wait_for(lambda: any(self._tail(*place) for place in offsets.items()), timeout)
             found = [record for place in offsets.items() for record in self._tail(*place, max_records)]
@@ -106,7 +106,7 @@ class MemoryLog:
             self._groups.setdefault(group, {}).update(position)
 
     def identity(self, topic: str) -> str:
-        """Give the name of this log, one for all topics."""
+        """Return the name of this log, one for all topics."""
         del topic
         return self._identity
 
@@ -123,7 +123,7 @@ class MemoryLog:
             return {(topic, 0): records[-1].offset + 1 if records else self._next}
 
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> Iterator[Record]:
-        """Give the records with ``start <= offset < stop``, outside any group, in order."""
+        """Return the records with ``start <= offset < stop``, outside any group, in order."""
         while partition == 0 and (stop is None or start < stop):
             with self._grown:
                 page = self._tail(topic, start, 64)
@@ -153,7 +153,7 @@ class MemoryLog:
         return ""
 
     def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
-        """Delete the oldest records by age and by size; give their number."""
+        """Delete the oldest records by age and by size; return their number."""
         with self._grown:
             records = sorted((r for records in self._topics.values() for r in records), key=_OFFSET)
             size, stop = sum(len(record.value) for record in records), 0

@@ -131,7 +131,7 @@ class SqliteLog:
             )
 
     def fetch(self, offsets: Mapping[str, int], max_records: int, timeout: float) -> list[Record]:
-        """Give the next records of topics from their offsets, in the order of the appends; wait for the first."""
+        """Return the next records of topics from their offsets, in the order of the appends; wait for the first."""
         deadline, wait = time.monotonic() + timeout, _FIRST_WAIT
         while True:
             found = self._next(offsets, max_records)
@@ -171,7 +171,7 @@ class SqliteLog:
         return self._database.replaced
 
     def identity(self, topic: str) -> str:
-        """Give the name of this file, one for all topics."""
+        """Return the name of this file, one for all topics."""
         del topic
         with self._database.reading() as connection:
             return str(_scalar(connection, "SELECT name FROM identity"))
@@ -189,7 +189,7 @@ class SqliteLog:
             return {(topic, 0): int(_scalar(connection, query, topic))}
 
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> Iterator[Record]:
-        """Give the records with ``start <= offset < stop``, outside any group, in order."""
+        """Return the records with ``start <= offset < stop``, outside any group, in order."""
         last = 2**63 - 1 if stop is None else stop - 1
         while partition == 0:
             with self._database.reading() as connection:
@@ -217,7 +217,7 @@ class SqliteLog:
         return self._database.damage(seconds)
 
     def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
-        """Delete the oldest records by age and by size; give their number."""
+        """Delete the oldest records by age and by size; return their number."""
         self._database.refuse_damaged()
         with self._database.reading() as connection:
             stop = max(_first_young(connection, before), _first_within(connection, max_bytes))
@@ -295,7 +295,7 @@ def _between(connection: sqlite3.Connection, topic: str, first: int, last: int, 
 
 
 def _first_young(connection: sqlite3.Connection, before: int | None) -> int:
-    """Give the first offset that age lets stay: records go in order, so one with a clock ahead keeps the rest."""
+    """Return the first offset that age lets stay: records go in order, so one with a clock ahead keeps the rest."""
     if before is None:
         return 0
     query = f"SELECT coalesce((SELECT offset FROM records WHERE at >= ? ORDER BY offset LIMIT 1), {_NEXT})"
@@ -303,7 +303,7 @@ def _first_young(connection: sqlite3.Connection, before: int | None) -> int:
 
 
 def _first_within(connection: sqlite3.Connection, max_bytes: int | None) -> int:
-    """Give the first offset that size lets stay."""
+    """Return the first offset that size lets stay."""
     if max_bytes is None:
         return 0
     query = f"""

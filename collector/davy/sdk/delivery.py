@@ -52,7 +52,7 @@ class Delivery:
         self._again = again
 
     def deliver(self, parcels: Sequence[Parcel]) -> str:
-        """See parcels stored; give why some of them were put back, empty when none was."""
+        """See parcels stored; return why some of them were put back, empty when none was."""
         parcel = parcels[0]
         try:
             for parcel in parcels:

@@ -96,7 +96,7 @@ class Spool(ForkSafe):
             return True
 
     def adopt(self) -> tuple[list[Entry], int]:
-        """Take over what dead processes left; give the records, and how many inferences were cut off with torn ends."""
+        """Take over what dead processes left; return the records, and how many inferences were lost with torn ends."""
         entries, torn = list[Entry](), 0
         with self._lock:
             if self._closed:

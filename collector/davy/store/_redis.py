@@ -102,7 +102,7 @@ def parse(url: str) -> Address:
 
 
 def connect(address: Address) -> Redis | RedisCluster:
-    """Give a client; a server that is part of a cluster gets one that follows the keys.
+    """Return a client; a server that is part of a cluster gets one that follows the keys.
 
     No client tries a command again on its own: whether the first one was carried out is not known, and another writer
     may have been at it since. Who called goes on from what the store says.

@@ -22,7 +22,7 @@ class Lease:
 
 
 def first_fence() -> int:
-    """Give a number that no other store begins with: a right held in a store that was lost is not held in a new one."""
+    """Return a number that no other store begins with: a right of a store that was lost is not held in a new one."""
     return secrets.randbits(48)
 
 
@@ -61,13 +61,13 @@ class Store(Protocol):
     url: str
 
     def get(self, collection: str, key: str) -> bytes | None:
-        """Give a record, or None."""
+        """Return a record, or None."""
 
     def get_many(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give those of the records `keys` that are there; a record that is changed meanwhile may be either."""
+        """Return those of the records `keys` that are there; a record that is changed meanwhile may be either."""
 
     def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
-        """Give every record of a collection, sorted by key."""
+        """Return every record of a collection, sorted by key."""
 
     def count(self, collection: str) -> int:
         """How many records a collection has."""
@@ -93,7 +93,7 @@ class Store(Protocol):
         """Give a right back; harmless when it is lost already."""
 
     def probe(self, timeout: float) -> str:
-        """Write something small, within about `timeout` seconds; give what that proves.
+        """Write something small, within about `timeout` seconds; return what that proves.
 
         Raises
         ------

@@ -49,23 +49,23 @@ class MemoryStore:
 
     @classmethod
     def named(cls, name: str) -> MemoryStore:
-        """Give the one store of this name in this process; the empty name is a name too."""
+        """Return the one store of this name in this process; the empty name is a name too."""
         with cls._naming:
             return cls._named.setdefault(name, cls(name))
 
     def get(self, collection: str, key: str) -> bytes | None:
-        """Give a record, or None."""
+        """Return a record, or None."""
         with self._lock:
             return self._collections.get(collection, {}).get(key)
 
     def get_many(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give those of the records `keys` that are there."""
+        """Return those of the records `keys` that are there."""
         with self._lock:
             records = self._collections.get(collection, {})
             return {key: records[key] for key in keys if key in records}
 
     def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
-        """Give every record of a collection, sorted by key, as they were when the first was asked for."""
+        """Return every record of a collection, sorted by key, as they were when the first was asked for."""
         with self._lock:
             found = sorted(self._collections.get(collection, {}).items())
         yield from found

@@ -112,12 +112,12 @@ class RedisStore:
                 raise StoreError("store", self.url, remedy)
 
     def get(self, collection: str, key: str) -> bytes | None:
-        """Give a record, or None."""
+        """Return a record, or None."""
         with failures(self._address):
             return cast("bytes | None", self._client.hget(self._records(collection), key))
 
     def get_many(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give those of the records `keys` that are there, read a page at a time."""
+        """Return those of the records `keys` that are there, read a page at a time."""
         found: dict[str, bytes] = {}
         for start in range(0, len(keys), _PAGE):
             page = keys[start : start + _PAGE]
@@ -127,7 +127,7 @@ class RedisStore:
         return found
 
     def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
-        """Give every record of a collection, sorted by key.
+        """Return every record of a collection, sorted by key.
 
         Records are read a page at a time: one that stands all the while comes once, one that is written meanwhile may
         come or not.
@@ -229,7 +229,7 @@ class RedisStore:
         self._client.close()
 
     def _server(self) -> Redis:
-        """Give a client of the one server that holds the namespace."""
+        """Return a client of the one server that holds the namespace."""
         if not isinstance(self._client, RedisCluster):
             return self._client
         node = self._client.get_node_from_key(f"{self._prefix}:layout")  # type: ignore[no-untyped-call]

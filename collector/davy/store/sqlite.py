@@ -74,14 +74,14 @@ class SqliteStore:
         )
 
     def get(self, collection: str, key: str) -> bytes | None:
-        """Give a record, or None."""
+        """Return a record, or None."""
         query = "SELECT value FROM records WHERE collection = ? AND key = ?"
         with self._database.reading() as connection:
             row = connection.execute(query, (collection, key)).fetchone()
         return None if row is None else row[0]
 
     def get_many(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give those of the records `keys` that are there, read a page at a time."""
+        """Return those of the records `keys` that are there, read a page at a time."""
         query = "SELECT key, value FROM records WHERE collection = ? AND key IN ({})"
         found: dict[str, bytes] = {}
         for start in range(0, len(keys), _PAGE):
@@ -92,7 +92,7 @@ class SqliteStore:
         return found
 
     def items(self, collection: str) -> Iterator[tuple[str, bytes]]:
-        """Give every record of a collection, sorted by key.
+        """Return every record of a collection, sorted by key.
 
         Records are read a page at a time, so no lock is held between them: one that stands all the while comes
         once, one that is written meanwhile may come or not.

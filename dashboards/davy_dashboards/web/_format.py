@@ -15,7 +15,7 @@ _LEAST_SHARE: Final = 0.001
 
 
 def finite(value: float | None) -> float | None:
-    """Give a number, None where there is none."""
+    """Return a number, None where there is none."""
     return value if value is not None and math.isfinite(value) else None
 
 

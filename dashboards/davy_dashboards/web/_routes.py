@@ -58,7 +58,7 @@ def _environment() -> Environment:
 
 
 def _plain(value: Any) -> Any:
-    """Give what JSON can carry: bytes as hexadecimal, numbers that are not finite as null."""
+    """Return what JSON can carry: bytes as hexadecimal, numbers that are not finite as null."""
     match value:
         case dict():
             return {str(key): _plain(item) for key, item in value.items()}

@@ -160,7 +160,7 @@ class StatusReader:
         self._seen: dict[str, tuple[int, int]] = {}
 
     def read(self) -> Status:
-        """Give the status; the one read before while that is fresh, or while log and store do not answer.
+        """Return the status; the one read before while that is fresh, or while log and store do not answer.
 
         Raises
         ------

@@ -6,7 +6,7 @@ from math import log, sqrt
 
 
 def clopper_pearson(hits: int, total: int, error: float) -> float:
-    """Give the upper bound of a probability after `hits` in `total` trials, missed with probability `error`.
+    """Return the upper bound of a probability after `hits` in `total` trials, missed with probability `error`.
 
     References
     ----------
@@ -23,7 +23,7 @@ def clopper_pearson(hits: int, total: int, error: float) -> float:
 
 
 def empirical_bernstein(mean: float, variance: float, total: int, error: float) -> float:
-    """Give the upper bound of a mean of values in [0, 1], missed with probability `error`; at most 1.
+    """Return the upper bound of a mean of values in [0, 1], missed with probability `error`; at most 1.
 
     `variance` is the unbiased sample variance of `total` values.
 

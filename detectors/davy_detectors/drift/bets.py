@@ -108,7 +108,7 @@ def _divergence(share: float, bound: float) -> float:
 
 
 def _null(score: Score, bins: Bins, error: float, tolerance: float) -> tuple[float, float, float]:
-    """Give the reference mean of a score, the upper bound of its true mean, and its standard deviation."""
+    """Return the reference mean of a score, the upper bound of its true mean, and its standard deviation."""
     counts = np.where(score.neutral, 0, bins.counts)
     total = int(counts.sum())
     if total == 0:

@@ -95,7 +95,7 @@ class ScoreDictionaryDetector:
         return count(self._reference.monitored(batch), steps, total, self._width)
 
     def test(self, counts: Counts, sizes: Sequence[int]) -> list[Alarm]:
-        """Take in steps of `sizes` inferences, counts of shape ``(steps, streams, bins)``; give alarms in order."""
+        """Take in steps of `sizes` inferences, counts of shape ``(steps, streams, bins)``; return alarms in order."""
         alarms = []
         for start in range(0, len(sizes), BLOCK):
             block = counts[start : start + BLOCK]
@@ -110,13 +110,13 @@ class ScoreDictionaryDetector:
         return alarms
 
     def reading(self) -> Reading:
-        """Give the evidence over the threshold: the average, and each stream's."""
+        """Return the evidence over the threshold: the average, and each stream's."""
         ratios = self._statistics() / self._threshold
         by_name = zip(self._bets, ratios.tolist(), strict=True)
         return Reading(ratio=float(ratios.mean()), features=dict(by_name))
 
     def sample_scores(self, batch: Batch, alarm: Alarm) -> Floats:
-        """Give what each inference pays the winning bets of the guilty features, shape ``(n,)``.
+        """Return what each inference pays the winning bets of the guilty features, shape ``(n,)``.
 
         A log-likelihood ratio of "after the change" against "like the reference". Needs nothing but the alarm, so it
         also answers for one raised before a restart.
@@ -143,7 +143,7 @@ class ScoreDictionaryDetector:
         return scores
 
     def to_bytes(self) -> bytes:
-        """Give the state: evidence, and how many inferences were tested."""
+        """Return the state: evidence, and how many inferences were tested."""
         return dump_any(
             {
                 "v": _VERSION,

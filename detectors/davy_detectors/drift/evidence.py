@@ -76,7 +76,7 @@ class Evidence:
         return list(zip(shaped, sums[:, :, None, :], strict=True))
 
     def step(self, payoffs: Singles, sums: Singles, size: int) -> float:
-        """Take in one prepared step of `size` inferences; give the sum over the streams of their statistics."""
+        """Take in one prepared step of `size` inferences; return the sum over the streams of their statistics."""
         evidence, ages, totals = self._parts
         evidence += size
         ages += evidence * size
@@ -85,7 +85,7 @@ class Evidence:
         return float(np.vdot(self._prior, evidence))
 
     def statistics(self) -> Floats:
-        """Give the statistic of every stream, shape ``(streams,)``."""
+        """Return the statistic of every stream, shape ``(streams,)``."""
         weighted: Floats = (self._prior * self._sums[0]).sum(axis=(1, 2), dtype=np.float64)
         return weighted
 
@@ -113,7 +113,7 @@ class Evidence:
         self._sums[:] = 0.0
 
     def dump(self) -> Mapping[str, Any]:
-        """Give the evidence."""
+        """Return the evidence."""
         return {"sums": self._sums.copy()}
 
     def load(self, state: Mapping[str, Any]) -> None:

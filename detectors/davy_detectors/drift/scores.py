@@ -48,7 +48,7 @@ class Score:
 
 
 def dictionary(bins: Bins) -> list[Score]:
-    """Give the scores of a stream.
+    """Return the scores of a stream.
 
     A number has 14: the Wilcoxon score up and down (location), the squared distance of the rank from the middle and
     its complement (scale), the top and bottom 1 % and 5 %, six half-lines at the quartiles and the median; and

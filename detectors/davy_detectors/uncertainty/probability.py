@@ -41,7 +41,7 @@ class ProbabilityScorer(ABC):
         return np.full(len(batch), np.nan) if batch.sureness is None else self.of_places(batch.sureness)
 
     def dump(self) -> Mapping[str, object]:
-        """Give nothing: there is no fitted state."""
+        """Return nothing: there is no fitted state."""
         return {}
 
     @classmethod

@@ -43,7 +43,7 @@ def lease(model: str) -> str:
 
 
 def build(runtime: Runtime, model: str, *, suite_share: float = 0.0) -> Path:
-    """Write a version with every labelled candidate of a model; give its directory.
+    """Write a version with every labelled candidate of a model; return its directory.
 
     Without a new answer since the last version that version is given and nothing is written.
 
@@ -107,7 +107,7 @@ def _build(runtime: Runtime, model: str, suite_share: float) -> Path:
 
 
 def _labelled(runtime: Runtime, model: str) -> list[_Row]:
-    """Give the candidates about which one answer counts and says what is right."""
+    """Return the candidates about which one answer counts and says what is right."""
     rows = []
     judge = Judge(runtime.store, runtime.settings.mine.last_word)
     for _, data in runtime.store.items(CANDIDATES):
@@ -166,7 +166,7 @@ def _fields(inference: Inference) -> dict[str, Any]:
 
 
 def summary(manifest: Mapping[str, Any], path: Path) -> bytes:
-    """Give what the store keeps of a version."""
+    """Return what the store keeps of a version."""
     kept = ("model", "version", "number", "content", "parent", "created_at")
     return dump_any(
         {

@@ -81,7 +81,7 @@ def content_hash(manifest: Mapping[str, Any]) -> str:
 
 
 def hash_of(data: bytes) -> str:
-    """Give the BLAKE2b-256 in hexadecimal, the hash of the blob store."""
+    """Return the BLAKE2b-256 in hexadecimal, the hash of the blob store."""
     return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 
@@ -128,7 +128,7 @@ def rewrite(path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes])
 
 
 def strays(path: Path, manifest: Mapping[str, Any]) -> list[Path]:
-    """Give the files in a version that its manifest does not name."""
+    """Return the files in a version that its manifest does not name."""
     return sorted(file for file in path.iterdir() if file.name not in {MANIFEST, *manifest["files"]})
 
 

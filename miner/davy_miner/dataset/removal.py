@@ -46,7 +46,7 @@ def models(root: Path | None) -> set[str]:
 
 
 def tagged(root: Path | None, name: str, text: str) -> Iterator[bytes]:
-    """Give the ids of rows that carry a tag whose value reads `text`; raises DatasetError on a damaged version."""
+    """Return the ids of rows that carry a tag whose value reads `text`; raises DatasetError on a damaged version."""
     for path in places(root):
         arrays = load(path).arrays
         column = arrays.get(f"tags.{name}")
@@ -56,7 +56,7 @@ def tagged(root: Path | None, name: str, text: str) -> Iterator[bytes]:
 
 
 def traces(root: Path | None, ids: Ids, runtime: Runtime) -> Iterator[Trace]:
-    """Give the versions with rows of `ids`, those that cannot be read, and what a killed build left."""
+    """Return the versions with rows of `ids`, those that cannot be read, and what a killed build left."""
     for path in places(root):
         if _holds(path, ids):
             name = frozenset({f"{path.parent.name}/{path.name}"})

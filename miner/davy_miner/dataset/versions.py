@@ -14,7 +14,7 @@ from davy_miner.dataset.files import read_manifest
 
 
 def directory(runtime: Runtime) -> Path:
-    """Give the directory of all versions: ``mine.datasets``, else beside the store.
+    """Return the directory of all versions: ``mine.datasets``, else beside the store.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def directory(runtime: Runtime) -> Path:
 
 
 def model_directory(root: Path, model: str) -> Path:
-    """Give the directory of a model's versions.
+    """Return the directory of a model's versions.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def model_directory(root: Path, model: str) -> Path:
 
 
 def versions(root: Path, model: str | None = None) -> list[tuple[Path, dict[str, Any]]]:
-    """Give every version with its manifest, by model and number.
+    """Return every version with its manifest, by model and number.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def versions(root: Path, model: str | None = None) -> list[tuple[Path, dict[str,
 
 
 def places(root: Path | None, model: str | None = None) -> list[Path]:
-    """Give the directory of every version, sorted; none where there is no root."""
+    """Return the directory of every version, sorted; none where there is no root."""
     if root is None:
         return []
     parents = [model_directory(root, model)] if model else root.glob("*")
@@ -70,7 +70,7 @@ def places(root: Path | None, model: str | None = None) -> list[Path]:
 
 
 def find(root: Path, version: str) -> tuple[Path, dict[str, Any]]:
-    """Give one version by its id, or by ``model/id`` where two models have the same id.
+    """Return one version by its id, or by ``model/id`` where two models have the same id.
 
     Raises
     ------

@@ -61,7 +61,7 @@ class LabelStudio:
         self._puller = Puller(runtime, self._tool)
 
     def push(self) -> int:
-        """Bring every candidate that is selected to a task of its own, exactly one; give the number of new tasks.
+        """Bring every candidate that is selected to a task of its own, exactly one; return the number of new tasks.
 
         Returns early, leaving the rest to the next call, when the fate of a batch is unknown. It reads and writes
         candidates in transactions of its own: call it while none is being put together.
@@ -85,7 +85,7 @@ class LabelStudio:
         return None
 
     def pull(self, batch: Batch) -> list[Label]:
-        """Give the answers since the last transaction: new, edited, skipped and withdrawn, also with their task.
+        """Return the answers since the last transaction: new, edited, skipped and withdrawn, also with their task.
 
         The progress is added to `batch`: when its transaction fails, the same labels come again. `Label.answer` is
         the name of the class as text; None for a skip, an "unclear" and a withdrawn answer.
@@ -98,7 +98,7 @@ class LabelStudio:
         return self._puller.pull(batch)
 
     def project(self, model: str) -> int:
-        """Give the id of the model's project; make it when there is none.
+        """Return the id of the model's project; make it when there is none.
 
         Raises
         ------

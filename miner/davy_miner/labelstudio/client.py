@@ -56,7 +56,7 @@ class SdkTool:
         self._options = {"max_retries": 0, "timeout": timeout}
 
     def projects(self, marker: str) -> list[int]:
-        """Give the ids of the projects whose description contains `marker`, oldest first."""
+        """Return the ids of the projects whose description contains `marker`, oldest first."""
         found: list[int] = []
         page = 1
         while True:
@@ -104,7 +104,7 @@ class SdkTool:
         )
 
     def find_tasks(self, project: int, candidates: Sequence[str]) -> list[Task]:
-        """Give every task of these candidates, by id; nothing when the project is gone."""
+        """Return every task of these candidates, by id; nothing when the project is gone."""
         found: list[Task] = []
         for start in range(0, len(candidates), PAGE):
             names = list(candidates[start : start + PAGE])
@@ -119,7 +119,7 @@ class SdkTool:
         return found
 
     def changed_tasks(self, project: int, since: int, page: int) -> list[Task]:
-        """Give a page of the tasks changed at `since` (nanoseconds) or later, oldest change first."""
+        """Return a page of the tasks changed at `since` (nanoseconds) or later, oldest change first."""
         moment = (_EPOCH + timedelta(microseconds=since // 1000)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         query = _query("updated_at", "greater_or_equal", "Datetime", moment, order="updated_at")
         return self._tasks(project, query, page)

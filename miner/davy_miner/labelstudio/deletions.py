@@ -45,7 +45,7 @@ class Deletions:
         self._round: deque[_Open] = deque()
 
     def look(self) -> list[Candidate]:
-        """Give candidates whose task is gone, of the next tasks in turn, with a dozen requests at most.
+        """Return candidates whose task is gone, of the next tasks in turn, with a dozen requests at most.
 
         Raises
         ------

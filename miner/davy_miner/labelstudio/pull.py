@@ -74,7 +74,7 @@ class Puller:
         return labels
 
     def _changed(self, project: int, since: int) -> Iterator[Task]:
-        """Give every task changed since then.
+        """Return every task changed since then.
 
         A task changed while its project is read moves to the end and all others move up by one, so pages by number
         would skip some. Every page starts at the last time seen; only a page of one single time is followed by its
@@ -155,7 +155,7 @@ def _keep(batch: Batch, key: str, known: _Seen) -> None:
 
 
 def _changed(task: Task, before: Mapping[str, int]) -> list[Annotation]:
-    """Give the annotations that are new or were edited, oldest first."""
+    """Return the annotations that are new or were edited, oldest first."""
     changed = [one for one in task.annotations if before.get(str(one.id)) != one.updated_at]
     return sorted(changed, key=lambda one: (one.updated_at, one.id))
 

@@ -240,7 +240,7 @@ class Pusher:
         return True
 
     def _settled(self, project: int, keys: Sequence[str], renew: Callable[[], Lease]) -> list[Candidate]:
-        """Adopt what exists; give back to "selected", and return, what certainly does not."""
+        """Adopt what exists; return back to "selected", and return, what certainly does not."""
         found = self._adopt(project, keys, renew)
         settle = self._runtime.settings.labelstudio.settle_seconds * 1e9
         batch, again = Batch(), list[Candidate]()
@@ -328,7 +328,7 @@ class Pusher:
         )
 
     def _adopt(self, project: int, keys: Sequence[str], renew: Callable[[], Lease]) -> set[str]:
-        """Look the candidates' tasks up and confirm them; give the candidates that have one."""
+        """Look the candidates' tasks up and confirm them; return the candidates that have one."""
         tasks: defaultdict[str, list[Task]] = defaultdict(list)
         wanted = set(keys)
         for task in self._tool.find_tasks(project, keys):
@@ -352,7 +352,7 @@ class Pusher:
         return set(tasks)
 
     def _confirm(self, batch: Batch, key: str, project: int, task: int) -> list[Candidate]:
-        """Write the task down; give the candidate when it had none before."""
+        """Write the task down; return the candidate when it had none before."""
         sent = sent_in(self._runtime.store, key) or Sent(project, self._runtime.clock())
         put_sent(batch, key, replace(sent, task=task))
         candidate = candidate_in(self._runtime.store, key)

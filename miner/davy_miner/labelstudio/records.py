@@ -46,7 +46,7 @@ class Sent:
 
 
 def candidate_in(store: Store, key: str) -> Candidate | None:
-    """Give a candidate as the store has it now."""
+    """Return a candidate as the store has it now."""
     data = store.get(CANDIDATES, key)
     return None if data is None else load(Candidate, data)
 
@@ -57,7 +57,7 @@ def put_candidate(batch: Batch, candidate: Candidate) -> None:
 
 
 def sent_in(store: Store, key: str) -> Sent | None:
-    """Give the record of a candidate that was sent."""
+    """Return the record of a candidate that was sent."""
     data = store.get(TASKS, key)
     return None if data is None else load(Sent, data)
 
@@ -68,7 +68,7 @@ def put_sent(batch: Batch, key: str, sent: Sent) -> None:
 
 
 def project_in(store: Store, key: str) -> dict[str, int] | None:
-    """Give the record of a project: its ``id``, or 0 and when it was asked for (``at``)."""
+    """Return the record of a project: its ``id``, or 0 and when it was asked for (``at``)."""
     data = store.get(PROJECTS, _PROJECT + key)
     return None if data is None else load_any(data)
 
@@ -84,7 +84,7 @@ def push_lease(project: int) -> str:
 
 
 def projects_in(store: Store) -> Iterator[int]:
-    """Give the id of every project Davy has made or found."""
+    """Return the id of every project Davy has made or found."""
     for key, data in store.items(PROJECTS):
         if key.startswith(_PROJECT) and (project := load_any(data)["id"]):
             yield project

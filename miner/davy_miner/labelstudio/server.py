@@ -71,7 +71,7 @@ class LocalLabelStudio:
         return Path(self._command()).is_file()
 
     def prepare(self) -> Path:
-        """Make the empty database unless there is one; give its path."""
+        """Make the empty database unless there is one; return its path."""
         kept = self._environment / "prepared" / _DATABASE
         if kept.is_file():
             return kept

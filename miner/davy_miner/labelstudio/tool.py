@@ -54,7 +54,7 @@ class Tool(Protocol):
     """
 
     def projects(self, marker: str) -> list[int]:
-        """Give the ids of the projects whose description contains `marker`, oldest first."""
+        """Return the ids of the projects whose description contains `marker`, oldest first."""
 
     def has_project(self, project: int) -> bool:
         """Whether a project is still there."""
@@ -72,10 +72,10 @@ class Tool(Protocol):
         """Add tasks, all or none."""
 
     def find_tasks(self, project: int, candidates: Sequence[str]) -> list[Task]:
-        """Give every task of these candidates, by id; nothing when the project is gone."""
+        """Return every task of these candidates, by id; nothing when the project is gone."""
 
     def changed_tasks(self, project: int, since: int, page: int) -> list[Task]:
-        """Give a page of the tasks changed at `since` (nanoseconds) or later, oldest change first."""
+        """Return a page of the tasks changed at `since` (nanoseconds) or later, oldest change first."""
 
     def has_task(self, task: int) -> bool:
         """Whether a task is still there."""

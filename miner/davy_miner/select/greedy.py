@@ -29,7 +29,7 @@ _INCIDENT_VOTE: Final = 0.125
 
 
 def evidence(scores: Mapping[str, float], draws: Sequence[Draw]) -> float:
-    """Give one candidate's evidence by itself, which decides who leaves a full pool.
+    """Return one candidate's evidence by itself, which decides who leaves a full pool.
 
     It is Fisher's statistic of its reference ranks plus twice its incident's log-likelihood ratio.
 
@@ -43,13 +43,13 @@ def evidence(scores: Mapping[str, float], draws: Sequence[Draw]) -> float:
 
 
 def incident_evidence(draws: Sequence[Draw]) -> float:
-    """Give how strongly a candidate speaks for an incident, a log-likelihood ratio; 0 when for none."""
+    """Return how strongly a candidate speaks for an incident, a log-likelihood ratio; 0 when for none."""
     found = (draw.score for draw in draws if draw.arm.startswith(_INCIDENT))
     return max((score for score in found if math.isfinite(score)), default=0.0)
 
 
 def fisher(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """Give the combined evidence of every candidate of a pool, shape ``(n,)``; greater is more suspicious.
+    """Return the combined evidence of every candidate of a pool, shape ``(n,)``; greater is more suspicious.
 
     A score a candidate does not have counts as middling. With fewer than 20 control samples the whole pool stands in
     for them.
@@ -75,7 +75,7 @@ def _surprise(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _votes(surprise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give each score its weight, sum 1: rows of the inverse correlation matrix summed, none negative.
+    """Return the weight of each score, sum 1: rows of the inverse correlation matrix summed, none negative.
 
     A ridge keeps scores that are all but copies from cancelling one another.
     """

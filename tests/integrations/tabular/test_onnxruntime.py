@@ -104,7 +104,7 @@ def test_what_the_session_raises_passes(session: onnxruntime.InferenceSession) -
 
 
 def built(nodes: list[onnx.NodeProto], outputs: dict[str, list[int | str]]) -> onnxruntime.InferenceSession:
-    """Give a session of four features, and of what nodes make of them."""
+    """Return a session of four features, and of what nodes make of them."""
     graph = helper.make_graph(
         nodes,
         "net",

@@ -80,11 +80,11 @@ class Address:
         )
 
     def topic(self, name: str) -> str:
-        """Give what the cluster calls a topic of Davy's."""
+        """Return what the cluster calls a topic of Davy's."""
         return self.prefix + name
 
     def plain(self, topic: str) -> str:
-        """Give what Davy calls a topic of the cluster's."""
+        """Return what Davy calls a topic of the cluster's."""
         return topic.removeprefix(self.prefix)
 
     def owns(self, topic: str) -> bool:
@@ -92,7 +92,7 @@ class Address:
         return topic.startswith(f"{self.prefix}davy.")
 
     def group(self, name: str) -> str:
-        """Give what the cluster calls a group of Davy's."""
+        """Return what the cluster calls a group of Davy's."""
         return f"{self.prefix}davy.{name}"
 
     @property

@@ -49,7 +49,7 @@ class ClusterConsumer:
             raise
 
     def poll(self, *, max_records: int = 500, timeout: float = 1.0) -> list[Record]:
-        """Give the next records, at once when there are any, else after at most `timeout` seconds."""
+        """Return the next records, at once when there are any, else after at most `timeout` seconds."""
         self._refuse_when_closed()
         if time.monotonic() >= self._look_at:
             self._refuse_another()
@@ -121,7 +121,7 @@ class ClusterConsumer:
         }
 
     def _look(self) -> dict[str, str]:
-        """Give the ids of the topics; offsets of a topic that was made anew stand for other records."""
+        """Return the ids of the topics; offsets of a topic that was made anew stand for other records."""
         self._look_at = time.monotonic() + _LOOK_SECONDS
         return {name: topic.id for name, topic in self._admin.topics(self._topics).items()}
 

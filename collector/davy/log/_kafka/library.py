@@ -61,16 +61,16 @@ class Admin(Protocol):
         """How many brokers the cluster has."""
 
     def topics(self, names: Sequence[str] | None = None) -> dict[str, Topic]:
-        """Give the topics of these names that are there, or all of Davy's; a topic is there when it has leaders."""
+        """Return the topics of these names that are there, or all of Davy's; a topic is there when it has leaders."""
 
     def settings_of(self, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
-        """Give the settings in force of topics that are there."""
+        """Return the settings in force of topics that are there."""
 
     def create(self, names: Sequence[str], partitions: int, copies: int, settings: Mapping[str, str]) -> None:
         """Create topics, `copies` -1 as the cluster likes; those that are there already are left alone."""
 
     def offsets(self, partitions: Sequence[Partition], at: int) -> dict[Partition, int]:
-        """Give the first offset of a time in milliseconds or later, if any, or that of `OLDEST` or `NEWEST`."""
+        """Return the first offset of a time in milliseconds or later, if any, or that of `OLDEST` or `NEWEST`."""
 
     def delete(self, before: Mapping[Partition, int]) -> None:
         """Delete the records before an offset."""
@@ -96,7 +96,7 @@ class Member(Protocol):
         """Become a member; at `timeout` give up waiting, and become one in a later poll."""
 
     def poll(self, max_records: int, timeout: float) -> list[Record]:
-        """Give the next records, as soon as there are any."""
+        """Return the next records, as soon as there are any."""
 
     def seek(self, position: Position) -> None:
         """Go on from there."""
@@ -105,10 +105,10 @@ class Member(Protocol):
         """Keep the position; left out when the group is changing."""
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Give what the group committed last, where it did."""
+        """Return what the group committed last, where it did."""
 
     def end(self, partition: Partition) -> int:
-        """Give the end of a partition as the brokers' last answer told it, 0 before the first."""
+        """Return the end of a partition as the brokers' last answer told it, 0 before the first."""
 
     def close(self) -> None:
         """Leave the group."""
@@ -118,7 +118,7 @@ class Reader(Protocol):
     """Reads outside any group; used by one thread at a time."""
 
     def read(self, partition: Partition, start: int, stop: int) -> Iterator[Record]:
-        """Give the records with ``start <= offset < stop``, or from the oldest one kept."""
+        """Return the records with ``start <= offset < stop``, or from the oldest one kept."""
 
     def close(self) -> None:
         """Let go of everything."""
@@ -139,7 +139,7 @@ class Library:
 
 
 def failure(address: Address, code: int, text: str) -> LogError:
-    """Give the error for what a library reports: `code` as in Kafka's protocol, else anything, and its own words."""
+    """Return the error for what a library reports: `code` as in Kafka's protocol, else anything, and its own words."""
     if code == TOO_LARGE:
         remedy = "is larger than the topic's max.message.bytes: raise that, or lower DAVY_KAFKA_MESSAGE_BYTES"
         return Refused("message", address.shown, remedy)
@@ -150,5 +150,5 @@ def failure(address: Address, code: int, text: str) -> LogError:
 
 
 def left(deadline: float) -> float:
-    """Give the seconds until a monotonic time, none when it has passed."""
+    """Return the seconds until a monotonic time, none when it has passed."""
     return max(0.0, deadline - time.monotonic())

@@ -45,7 +45,7 @@ class ClusterLog:
         return ClusterConsumer(self._library, self._admin(), self._address, topics, group, assigned)
 
     def identity(self, topic: str) -> str:
-        """Give the id of a topic, which is another after it was deleted and made again."""
+        """Return the id of a topic, which is another after it was deleted and made again."""
         found = self._admin().topics([topic]).get(topic)
         return "" if found is None else found.id
 
@@ -58,7 +58,7 @@ class ClusterLog:
         return self._admin().offsets(self._partitions([topic]), NEWEST)
 
     def read(self, topic: str, partition: int, start: int, stop: int | None = None) -> Iterator[Record]:
-        """Give the records with ``start <= offset < stop``, outside any group, in order."""
+        """Return the records with ``start <= offset < stop``, outside any group, in order."""
         place = (topic, partition)
         if place not in self._partitions([topic]):
             return
@@ -94,7 +94,7 @@ class ClusterLog:
         return ""
 
     def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
-        """Delete the oldest records by age, and by an estimate of size (see docs/kafka.md); give their number."""
+        """Delete the oldest records by age, and by an estimate of size (see docs/kafka.md); return their number."""
         admin = self._admin()
         places = self._partitions(None)
         starts, ends = admin.offsets(places, OLDEST), admin.offsets(places, NEWEST)

@@ -9,7 +9,7 @@ from davy.log.base import Message, Record
 
 
 def headers_of(message: Message) -> list[tuple[str, str | bytes | None]]:
-    """Give the headers of a message; values may be text that no UTF-8 holds, names may not."""
+    """Return the headers of a message; values may be text that no UTF-8 holds, names may not."""
     return [(name, text.encode("utf-8", "surrogatepass")) for name, text in message.headers.items()]
 
 

@@ -17,7 +17,7 @@ _STRETCHES: Final = 64
 def older_than(
     admin: Admin, starts: Mapping[Partition, int], ends: Mapping[Partition, int], before: int
 ) -> dict[Partition, int]:
-    """Give the first offset of each partition that was appended at or after `before`, nanoseconds since the epoch."""
+    """Return the first offset of each partition that was appended at or after `before`, nanoseconds since the epoch."""
     found = admin.offsets(list(starts), -(-before // 10**6))
     return {place: found.get(place, end) for place, end in ends.items()}
 
@@ -25,7 +25,7 @@ def older_than(
 def beyond(
     reader: Reader, starts: Mapping[Partition, int], ends: Mapping[Partition, int], max_bytes: int
 ) -> dict[Partition, int]:
-    """Give the first offset of each partition that stays when values may take `max_bytes` together.
+    """Return the first offset of each partition that stays when values may take `max_bytes` together.
 
     A cluster tells the bytes of its files, which hold deleted records for a while and values compressed; so sizes are
     read. Of a partition of up to 64 records each is looked at, and the answer is exact; of a larger one a record a

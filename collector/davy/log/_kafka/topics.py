@@ -28,7 +28,7 @@ class Finding:
 
 
 def largest_record(address: Address) -> int:
-    """Give the bytes of the largest record with everything around it."""
+    """Return the bytes of the largest record with everything around it."""
     return address.settings.message_bytes + _ROOM
 
 

@@ -109,7 +109,7 @@ class Admin:
 
 
 def _id(topic: Mapping[str, Any]) -> str:
-    """Give the id of a topic as 32 digits, empty from a cluster that knows none."""
+    """Return the id of a topic as 32 digits, empty from a cluster that knows none."""
     found = str(topic.get("topic_id") or "").replace("-", "")
     return found if found.strip("0") else ""
 

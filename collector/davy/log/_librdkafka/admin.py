@@ -96,7 +96,7 @@ class Admin(Holder[AdminClient]):
         """It ends when nobody refers to it."""
 
     def _topic(self, future: Future[Any]) -> Topic | None:
-        """Give a topic, none when it is not there or without a leader yet."""
+        """Return a topic, none when it is not there or without a leader yet."""
         found = self._result(future, KafkaError.UNKNOWN_TOPIC_OR_PART)
         if found is None or not found.partitions or any(one.leader is None for one in found.partitions):
             return None
@@ -106,7 +106,7 @@ class Admin(Holder[AdminClient]):
         return Topic(len(found.partitions), copies, f"{bits:032x}" if bits else "")
 
     def _results(self, ask: Callable[[], Mapping[TopicPartition, Future[Any]]]) -> dict[TopicPartition, Any]:
-        """Give the answers of partitions; asked again while their leaders change, which the library leaves to us."""
+        """Return the answers of partitions; asked again while their leaders change, which the library leaves to us."""
         deadline = time.monotonic() + self._timeout
         while True:
             told = ask()

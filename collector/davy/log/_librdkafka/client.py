@@ -62,14 +62,14 @@ class Holder(Generic[H]):
             raise self._failure(error.args[0]) from error
 
     def _failure(self, error: KafkaError) -> LogError:
-        """Give the error for what was told, or for what was heard before: a wrong login shows as time that ran out."""
+        """Return the error for what was told, or was heard before: a wrong login shows as time that ran out."""
         for heard in self._heard:
             if heard.code() == KafkaError._AUTHENTICATION:
                 return failure(self._address, _WRONG_LOGIN, heard.str())
         return failure(self._address, error.code(), f"{error.name()}: {error.str()}")
 
     def _records(self, found: Iterable[Any]) -> list[Record]:
-        """Give the records among messages; of the errors those that the library does not mend by itself are raised."""
+        """Return the records among messages; raise the errors that the library does not mend by itself."""
         records = []
         for one in found:
             error = one.error()

@@ -77,7 +77,7 @@ def _take_over(
 def _without(
     module: Any, is_ours: Callable[[Any], bool], take: Callable[[Any], Sequence[tuple[str, Any]]]
 ) -> Iterator[dict[Any, list[Any]]]:
-    """Take the hooks that watch from a module and those in it; give them by module.
+    """Take the hooks that watch from a module and those in it; return them by module.
 
     The dictionaries are exchanged whole, so that a call in another thread goes on with the one it has.
     """
