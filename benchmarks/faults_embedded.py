@@ -1,6 +1,6 @@
-"""Davy and an app on one directory, broken: what was counted, and how soon what Davy says of itself was right.
+"""Davy and an app, on files or on Kafka and Redis, broken: what was counted, and how soon what Davy says was right.
 
-It runs tests/faults/test_clocks_and_logs.py and tests/faults/test_embedded.py, three rounds beside each other.
+It runs tests/faults/test_clocks_and_logs.py and tests/faults/test_truth.py, three rounds beside each other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TIMES: Final = (
 def run() -> dict[str, Any]:
     """Run the tests; return for every fault in how many rounds every check held, and what was seen in these."""
     before = kept(NAME)
-    suites = {"counts": "test_clocks_and_logs.py", "truth": "test_embedded.py"}
+    suites = {"counts": "test_clocks_and_logs.py", "truth": "test_truth.py"}
     return {
         suite: {
             **before.get(suite, {}),

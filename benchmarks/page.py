@@ -183,11 +183,11 @@ def faults(found: dict[str, Any]) -> str:
 
 
 _COUNTS = (
-    "`davy up` and an app that captures 300 inferences a second, on one directory and by one clock. It jumps while "
-    "inferences flow, and is set right again before 30 % of them begin to drift by four standard deviations; or log, "
-    "store or directory go away under the two, or while `davy up` is down. After each round everything captured is "
-    "counted once, but for what went with a file that somebody took away, which is told by number. Sums are over all "
-    "rounds, times are median (worst)."
+    "`davy up` and an app that captures 300 inferences a second, by one clock and on one directory, or on services: a "
+    "Kafka and a Redis. The clock jumps while inferences flow, and is set right again before 30 % of them begin to "
+    "drift by four standard deviations; or log, store or directory go away under the two, or while `davy up` is down. "
+    "After each round everything captured is counted once, but for what went with a file that somebody took away, "
+    "which is told by number. Sums are over all rounds, times are median (worst)."
 )
 _TRUTH = (
     "The same, or a gateway, a detect and a mine process where one of them is stopped or killed. Times are from the "

@@ -164,6 +164,16 @@ class Embedded:
         (self.folder / "pause").unlink()
         wait_until(lambda: not (self.folder / "paused").exists(), "the app to go on", seconds=60)
 
+    def lose_store(self) -> None:
+        """Remove the files of the store."""
+        for path in self.directory.glob("store.db*"):
+            path.unlink()
+
+    def lose_log(self) -> None:
+        """Move the files of the log away."""
+        for path in self.directory.glob("log.db*"):
+            path.rename(self.folder / path.name)
+
     def drift(self) -> None:
         """Let inferences differ from now on."""
         (self.folder / "drift").touch()
@@ -190,7 +200,7 @@ class Embedded:
         wait_until(lambda: self.counted() == exactly, f"{exactly} to be counted", seconds=90)
 
     def stored(self) -> list[str]:
-        """Return the number of every inference of the app in the log."""
+        """Return the number of every inference of the app in the log, in one partition."""
         with self.opened() as runtime:
             records = runtime.log.read(INFERENCES, 0, runtime.log.start(INFERENCES)[INFERENCES, 0])
             own = [decode(record.value) for record in records if record.key == MODEL]

@@ -1,0 +1,215 @@
+"""Davy broken in ways that only what it does can tell: it says what is wrong, and when it is over."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from damage import damage_structure
+from embedded import Embedded
+from fake_labelstudio import FakeLabelStudio
+from kafka_server import Cluster, needs_brokers
+from on_services import OnServices
+from redis_server import LOCAL, RedisServer
+from rounds import ROUNDS, write_down
+from services import freeze
+from truth import Fault, Mend, struck
+
+from davy.demo.processes import wait_until
+
+UP_WEDGED = {"up": ("wedging", "{wedge}", "davy", "up")}
+APART = {name: ("davy", "run", name) for name in ("gateway", "detect", "mine")}
+TEN_MINUTES = 600.0
+
+_POISON = """
+import davy
+for number in range(600):
+    davy.capture("other:1", {"x": number / 600}, {"probs": [0.4, 0.6]})
+assert davy.flush(60)
+"""
+_REFUSED = "Davy other:1 · tabular-classification"
+
+
+def fill_disk(world: Embedded, rng: random.Random) -> Mend:
+    """Take every byte of the data directory's own disk."""
+    filler = world.directory / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                file.write(rng.randbytes(2**16))
+                file.flush()
+        except OSError:
+            pass
+    return filler.unlink
+
+
+def damage_store(world: Embedded, rng: random.Random) -> Mend:
+    """Flip 60 bytes of the store."""
+    return damage_structure(world.directory / "store.db", seed=rng.randrange(1000))
+
+
+def lock_store(world: Embedded, rng: random.Random) -> Mend:
+    """Hold the store's lock."""
+    connection = sqlite3.connect(world.directory / "store.db", timeout=30, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection.close
+
+
+def wedge_plugin(world: Embedded, rng: random.Random) -> Mend:
+    """Let a plug-in of detection not return."""
+    world.wedge.touch()
+    return world.wedge.unlink
+
+
+def stop_process(world: Embedded, rng: random.Random) -> Mend:
+    """Stop the process that detects from running."""
+    freeze(world.processes["detect"].pid)
+    return lambda: world.signal("detect", signal.SIGCONT)
+
+
+def kill_process(world: Embedded, rng: random.Random) -> Mend:
+    """Kill the process that detects."""
+    world.processes["detect"].kill()
+    world.processes["detect"].wait()
+    return lambda: world.start("detect")
+
+
+def hang_redis(world: Embedded, rng: random.Random) -> Mend:
+    """Let Redis answer nothing, with its connections open."""
+    assert isinstance(world, OnServices)
+    world.redis.pause()
+    return world.redis.resume
+
+
+def kill_redis(world: Embedded, rng: random.Random) -> Mend:
+    """Kill Redis, which then has what its append-only file holds."""
+    assert isinstance(world, OnServices)
+    world.redis.kill()
+    return world.redis.start
+
+
+def hang_broker(world: Embedded, rng: random.Random) -> Mend:
+    """Let the broker answer nothing, with its connections open."""
+    assert isinstance(world, OnServices)
+    process = world.cluster.brokers[0].process
+    freeze(process)
+    return lambda: os.kill(process, signal.SIGCONT)
+
+
+def break_labelling(world: Embedded, rng: random.Random) -> Mend:
+    """Let Label Studio answer everything with an error."""
+    fake = world.labelling
+    assert fake is not None
+    fake.broken = True
+    return lambda: setattr(fake, "broken", False)
+
+
+def poison_labelling(world: Embedded, rng: random.Random) -> Mend:
+    """Let another model give answers of which Label Studio refuses every form."""
+    fake = world.labelling
+    assert fake is not None
+    fake.refuse_titles.add(_REFUSED)
+    subprocess.run([sys.executable, "-c", _POISON], env=world.env, check=True, timeout=60)
+    before = len(fake.tasks)
+
+    def mend() -> None:
+        wait_until(lambda: len(fake.tasks) > before, "tasks of the first model to be made meanwhile")
+        fake.refuse_titles.clear()
+
+    return mend
+
+
+ON_FILES = {
+    "disk of the data directory full": Fault(fill_disk, {"disk"}, disk_bytes=64 * 2**20),
+    "store damaged": Fault(damage_store, {"store", "store file"}),
+    "store locked": Fault(lock_store, {"store"}, lasts=True),
+    "plug-in that never returns": Fault(wedge_plugin, {"role detect"}, UP_WEDGED),
+    "detect stopped": Fault(stop_process, {"role detect"}, APART, "gateway", 200),
+    "detect killed": Fault(kill_process, {"role detect"}, APART, "gateway", 200),
+    "labelling answers errors": Fault(
+        break_labelling, {"labelling: pushing tasks", "labelling: reading labels"}, labelling=True
+    ),
+    "labelling poisoned": Fault(poison_labelling, {"labelling: models"}, labelling=True),
+}
+ON_SERVICES = {
+    "redis hangs": Fault(hang_redis, {"store"}),
+    "redis killed": Fault(kill_redis, {"store"}),
+    "broker hangs": Fault(hang_broker, {"log"}),
+    "plug-in that never returns, on services": Fault(wedge_plugin, {"role detect"}, UP_WEDGED),
+    "detect stopped, on services": Fault(stop_process, {"role detect"}, APART, "gateway", 200),
+    "detect killed, on services": Fault(kill_process, {"role detect"}, APART, "gateway", 200),
+    "labelling poisoned, on services": Fault(poison_labelling, {"labelling: models"}, labelling=True),
+}
+
+
+@contextmanager
+def disk_of(size: int, place: Path) -> Iterator[None]:
+    """Put a directory on a disk of its own with this many bytes, unless that is 0."""
+    if not size:
+        yield
+        return
+    place.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "davy-test", str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"a disk of its own cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@contextmanager
+def world_of(fault: Fault, folder: Path, cluster: Cluster | None) -> Iterator[Embedded]:
+    """Let the processes of a fault's deployment be ready to begin: over files, or a broker and a Redis of its own."""
+    with ExitStack() as stack:
+        stack.enter_context(disk_of(fault.disk_bytes, folder / "davy"))
+        more: dict[str, Any] = {}
+        if fault.labelling:
+            more["labelling"] = stack.enter_context(FakeLabelStudio())
+        roles = {
+            name: [part.format(wedge=folder / "wedge") for part in parts]
+            for name, parts in fault.roles.items()
+        }
+        if cluster is None:
+            yield stack.enter_context(Embedded(folder, roles, **more))
+            return
+        redis = stack.enter_context(RedisServer(folder / "redis", appendonly="yes"))
+        yield stack.enter_context(OnServices(folder, roles, cluster=cluster, redis=redis, **more))
+
+
+@pytest.mark.timeout(300 + TEN_MINUTES)
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("name", ON_FILES)
+def test_what_davy_says_of_itself_is_right_within_half_a_minute(
+    name: str, number: int, tmp_path: Path
+) -> None:
+    fault = ON_FILES[name]
+    with world_of(fault, tmp_path, None) as world:
+        lasting = TEN_MINUTES if fault.lasts and number % 10 == 9 else 0.0
+        write_down(name, struck(fault, world, random.Random(f"{name} {number}"), lasting))
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[*needs_brokers(), *LOCAL]) for name in ON_SERVICES]
+)
+def test_it_is_right_on_kafka_and_redis(
+    name: str, number: int, kafka_broker: Cluster, tmp_path: Path
+) -> None:
+    fault = ON_SERVICES[name]
+    with world_of(fault, tmp_path, kafka_broker) as world:
+        write_down(name, struck(fault, world, random.Random(f"{name} {number}")))
