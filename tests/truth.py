@@ -88,7 +88,8 @@ def risen(world: Embedded, name: str) -> None:
 
 def quiet(world: Embedded) -> dict[str, str]:
     """Return what is said where all is well: a small disk is a warning, and so is one of another role's process."""
-    return {"disk": "warning"} if os.statvfs(world.directory).f_blocks * 4096 < 2**30 else {}
+    place = world.directory if world.directory.exists() else world.folder
+    return {"disk": "warning"} if os.statvfs(place).f_blocks * 4096 < 2**30 else {}
 
 
 def ledger(world: Embedded) -> dict[str, Any]:
