@@ -106,6 +106,8 @@ class Embedded:
             self.env["DAVY_LABELSTUDIO_URL"] = labelling.url
             self.env["DAVY_LABELSTUDIO_API_KEY"] = labelling.refresh_token
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        # Made once: that takes longer than a request. No connection outlives its request, as processes come and go.
+        self._http = httpx.Client(verify=False, headers={"Connection": "close"})
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +116,7 @@ class Embedded:
         for process in self.processes.values():
             process.kill()
             process.wait()
+        self._http.close()
 
     def begin(self) -> None:
         """Start every process of Davy, and the app."""
@@ -226,14 +229,14 @@ class Embedded:
     def readyz(self, name: str) -> tuple[int, dict[str, str]]:
         """Return the status of /readyz, 0 for no answer, and the state of what it says is not well."""
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self._ports[name]}/readyz", timeout=5)
+            answer = self._http.get(f"http://127.0.0.1:{self._ports[name]}/readyz", timeout=5)
         except httpx.TransportError:
             return 0, {}
         return answer.status_code, {one["what"]: one["state"] for one in answer.json()["findings"]}
 
     def metric(self, name: str, series: str) -> float:
         """Return the value of a series, NaN where it is not shown."""
-        text = httpx.get(f"http://127.0.0.1:{self._ports[name]}/metrics", timeout=10).text
+        text = self._http.get(f"http://127.0.0.1:{self._ports[name]}/metrics", timeout=10).text
         found = (line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(series))
         return float(next(found, "nan"))
 

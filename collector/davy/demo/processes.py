@@ -10,11 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 
 from davy.errors import DavyError
+
+_SHORTEST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.3
 
 
 class Process:
@@ -75,12 +78,13 @@ def davy_command(*arguments: str, env: Mapping[str, str]) -> Any:
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
-    """Ask every 50 ms until `condition` holds; raises DavyError after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Ask until `condition` holds, ever more rarely up to every 0.3 s; raises DavyError after `seconds`."""
+    deadline, pause = time.monotonic() + seconds, _SHORTEST_PAUSE
     while not condition():
         if time.monotonic() > deadline:
             raise DavyError("waited for", what, f"did not happen within {seconds:g} s")
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(1.3 * pause, _LONGEST_PAUSE)
 
 
 def free_port() -> int:
