@@ -74,7 +74,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         group = _group(item)
         if group:
             item.add_marker(pytest.mark.xdist_group(group))
-        places[item] = (order.index(group), item.get_closest_marker("fast") is not None)
+        # Whoever must be alone waits until all others have ended what they are at, thus comes when few are left.
+        places[item] = (_alone(item), order.index(group), item.get_closest_marker("fast") is not None)
     items.sort(key=lambda item: places[item])
 
 

@@ -59,6 +59,7 @@ def burning(call: Callable[..., Any], fuse: Fuse) -> Callable[..., Any]:
     return run
 
 
+@pytest.mark.timeout(300)
 def test_a_death_at_any_step_is_made_good_by_the_next_run(
     tmp_path: Path, fake: FakeLabelStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:

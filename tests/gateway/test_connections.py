@@ -128,6 +128,7 @@ def test_ten_thousand_half_open_connections_keep_nobody_out(tmp_path: Path) -> N
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.alone
 def test_thousands_of_connections_that_drip_leave_memory_flat_and_a_client_served(tmp_path: Path) -> None:
     with gateway(tmp_path, connections=100, read_seconds=2) as server, ExitStack() as held:
         client = HTTPConnection("127.0.0.1", server.port, timeout=10)

@@ -19,6 +19,7 @@ from sdk_rig import balanced
 from services import freeze
 
 import davy
+from davy.demo.processes import wait_until
 
 pytestmark = [
     pytest.mark.alone,
@@ -180,6 +181,5 @@ def test_the_log_says_why_a_sink_cannot_be_used(
     with sink() as url:
         davy.init(url)
         davy.capture("m:1", {"x": 1.0}, {})
-        davy.flush(0.5)
+        wait_until(lambda: reason in caplog.text, "the log to say why")
         davy.shutdown()
-    assert reason in caplog.text

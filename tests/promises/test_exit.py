@@ -15,6 +15,8 @@ from davy.codec import decode
 from davy.event import FEEDBACK, INFERENCES
 from davy.log import open_log
 
+pytestmark = pytest.mark.alone
+
 NOISE_SECONDS = 0.25
 """What a process of this size takes to end varies by so much on a busy machine."""
 
