@@ -205,7 +205,8 @@ class Embedded:
     def stored(self) -> list[str]:
         """Return the number of every inference of the app in the log, in one partition."""
         with self.opened() as runtime:
-            records = runtime.log.read(INFERENCES, 0, runtime.log.start(INFERENCES)[INFERENCES, 0])
+            start = runtime.log.start(INFERENCES).get((INFERENCES, 0))  # none where its topic was deleted
+            records = [] if start is None else runtime.log.read(INFERENCES, 0, start)
             own = [decode(record.value) for record in records if record.key == MODEL]
         return [number for envelope in own for number in envelope["tags", "n"].values.tolist()]
 

@@ -47,7 +47,10 @@ def clock(seconds: float, *, restart: bool = False) -> Fault:
         noticed = time.monotonic() - begun
         captured = world.stop()
         world.wait_counted(captured["captured"])
-        assert world.said("has been set back to") == (seconds != 0)
+        by_the_app = not isinstance(
+            world, OnServices
+        )  # else the broker's clock tells when a record was appended
+        assert world.said("has been set back to") == (by_the_app and seconds != 0)
         return {"captured": captured["captured"], "counted": world.counted(), "seconds_to_incident": noticed}
 
     return strike

@@ -76,7 +76,7 @@ ROWS: Final = {
     "Flask": Row("web", ["praise", "complaint"]),
     "Django": Row("web"),
     "Ray Serve": Row("serving"),
-    "BentoML": Row("serving", ["small", "large"]),
+    "BentoML": Row("serving", ["large", "small"]),
     "LitServe": Row("serving"),
     "Gateway, `/v1/inferences`": Row(GATEWAY, FRUITS),
     "Gateway, KServe V1": Row(GATEWAY, NUMBERS),

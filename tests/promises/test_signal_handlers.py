@@ -56,6 +56,8 @@ def test_a_handler_captures_while_its_thread_captures(tmp_path: Path) -> None:
 HANDLERS = {
     "interrupt": ("SIGINT", "signal.default_int_handler", "KeyboardInterrupt"),
     "exit": ("SIGUSR1", "lambda number, frame: sys.exit(3)", "SystemExit"),
+    "whatever it is given": ("SIGUSR1", "lambda *_: sys.exit(3)", "SystemExit"),
+    "the rest of it": ("SIGUSR1", "lambda number, *rest, code=3: sys.exit(code)", "SystemExit"),
     "once": ("SIGUSR1", "once", "SystemExit"),
 }
 ENDED = """

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from inspect import CO_VARARGS
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final
@@ -78,8 +79,12 @@ def _is_of_a_value(error: BaseException) -> bool:
 
 def _handles_signal(frame: FrameType) -> bool:
     """Whether a function was called as a signal handler is: with the number and the frame that was interrupted."""
-    code = frame.f_code
-    given = [frame.f_locals.get(name) for name in code.co_varnames[: code.co_argcount][-2:]]
+    code, values = frame.f_code, frame.f_locals
+    given = [values.get(name) for name in code.co_varnames[: code.co_argcount]]
+    if code.co_flags & CO_VARARGS:
+        more = values.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
+        given += more if isinstance(more, tuple) else ()
+    given = given[-2:]
     return len(given) == 2 and isinstance(given[0], int) and isinstance(given[1], FrameType)
 
 
