@@ -183,17 +183,17 @@ def faults(found: dict[str, Any]) -> str:
 
 
 _COUNTS = (
-    "`davy up` and an app that captures 300 inferences a second, by one clock and on one directory, or on services: a "
-    "Kafka and a Redis. The clock jumps while inferences flow, and is set right again before 30 % of them begin to "
-    "drift by four standard deviations; or log, store or directory go away under the two, or while `davy up` is down. "
-    "After each round everything captured is counted once, but for what went with a file that somebody took away, "
-    "which is told by number. Sums are over all rounds, times are median (worst)."
+    "`davy up` and an app that captures some 300 inferences a second, by one clock and on one directory, or on "
+    "services: a Kafka and a Redis. The clock jumps while inferences flow, and is set right again before 30 % of them "
+    "begin to drift by four standard deviations; or log, store or directory go away under the two, or while `davy up` "
+    "is down. After each round everything captured is counted once, but for what went with a file that somebody took "
+    "away, which is told by number. Sums are over all rounds, times are median (worst)."
 )
 _TRUTH = (
-    "The same, or a gateway, a detect and a mine process where one of them is stopped or killed. Times are from the "
-    "fault until /readyz says what is wrong, from then until `davy doctor` does (which takes a second or two, and "
-    "longer while Label Studio answers errors), and the same after the repair; more than 30 s fails the round. Every "
-    "tenth round with a locked store lasts ten minutes."
+    "The same at 100 a second, or a gateway, a detect and a mine process where one of them is stopped or killed. Times "
+    "are from the fault until /readyz says what is wrong, from then until `davy doctor` does (which takes a second or "
+    "two, and longer while Label Studio answers errors), and the same after the repair; more than 30 s fails the "
+    "round. Every tenth round with a locked store lasts ten minutes."
 )
 
 

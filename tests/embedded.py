@@ -48,14 +48,14 @@ while not (folder / "stop").exists():
         x, p = rng.gauss(0, 1) + 4.0 * (drifting and rng.random() < 0.3), rng.random()
         davy.capture("{MODEL}", {{"x": x, "y": rng.random()}}, {{"probs": [p, 1 - p]}}, tags={{"n": str(number)}})
         number += 1
-    time.sleep(0.03)
+    time.sleep(float(sys.argv[3]))
 davy.flush(60)
 (folder / "stats").write_text(json.dumps(davy.stats()))
 """
 
 
 class Embedded:
-    """Processes of Davy over one directory, and an app that captures 300 inferences a second, by one clock.
+    """Processes of Davy over one directory, and an app that captures, ten inferences at a time, by one clock.
 
     Every process may die at any time and be started again.
 
@@ -65,8 +65,8 @@ class Embedded:
         Where everything lies; `directory`, in it, is Davy's.
     roles
         The arguments of Davy's processes, by name.
-    seed
-        Of what the app captures.
+    seed, pause
+        Of what the app captures, and the seconds between two tens.
     labelling
         Where candidates go.
     settings
@@ -79,6 +79,7 @@ class Embedded:
         roles: Mapping[str, Sequence[str]] = UP,
         *,
         seed: int = 5,
+        pause: float = 0.03,
         labelling: FakeLabelStudio | None = None,
         **settings: str,
     ) -> None:
@@ -87,7 +88,7 @@ class Embedded:
         self.wedge = folder / "wedge"
         self._clock = folder / "clock"
         self.jump(0.0)
-        self._roles, self._seed = roles, seed
+        self._roles, self._app = roles, (str(seed), str(pause))
         self._ports = {name: free_port() for name in roles}
         self.env = {
             **{key: value for key, value in os.environ.items() if not key.startswith("DAVY_")},
@@ -124,7 +125,7 @@ class Embedded:
             self.start(name)
         app = self.folder / "app.py"
         app.write_text(_APP)
-        self._run("app", "-f", str(app), str(self.folder), str(self._seed))
+        self._run("app", "-f", str(app), str(self.folder), *self._app)
 
     def start(self, name: str = "up") -> None:
         """Start a process of Davy."""

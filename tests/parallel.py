@@ -21,6 +21,12 @@ _SERVICES = {
 }
 """The group of the tests that need a service, the slowest first, so that no process is left with one at the end. A test
 that needs several is in the group of the first."""
+_KAFKA = {
+    "librdkafka": "librdkafka",
+    "tests/faults/": "processes on kafka",
+    "tests/loop/": "processes on kafka",
+}
+"""What the name of a test that needs Kafka may hold, and the group it is in then: too many for one process."""
 _TURNS = pytest.StashKey["_Turns"]()
 _FOLDER = pytest.StashKey[TemporaryDirectory[str]]()
 
@@ -68,7 +74,7 @@ class _Turns:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if _TURNS not in config.stash:
         return
-    order = [*dict.fromkeys(_SERVICES.values()), "librdkafka", ""]
+    order = [*_SERVICES.values(), *_KAFKA.values(), ""]
     places = {}
     for item in items:
         group = _group(item)
@@ -119,7 +125,8 @@ def _group(item: pytest.Item) -> str:
     if "shared_kafka_cluster" in getattr(item, "fixturenames", ()):
         needed.add("cluster")
     group = next((group for service, group in _SERVICES.items() if service in needed), "")
-    return "librdkafka" if group == "kafka" and "librdkafka" in item.nodeid else group
+    kafkas = (own for part, own in _KAFKA.items() if part in item.nodeid)
+    return next(kafkas, group) if group == "kafka" else group
 
 
 def _alone(item: pytest.Item) -> bool:

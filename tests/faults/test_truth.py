@@ -177,7 +177,7 @@ def world_of(fault: Fault, folder: Path, cluster: Cluster | None) -> Iterator[Em
     """Let the processes of a fault's deployment be ready to begin: over files, or a broker and a Redis of its own."""
     with ExitStack() as stack:
         stack.enter_context(disk_of(fault.disk_bytes, folder / "davy"))
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"pause": 0.1}
         if fault.labelling:
             more["labelling"] = stack.enter_context(FakeLabelStudio())
         roles = {
