@@ -206,13 +206,16 @@ def _import(
     file: Annotated[
         Path, typer.Argument(help='Lines of {"candidate": …, "answer": …, "verdict": …, "annotator": …}.')
     ],
+    allow_new: Annotated[
+        bool, typer.Option("--allow-new", help="Take in classes that the model never named.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Bring in labels from a file, all or none; an answer of null skips the candidate."""
     from davy_miner.imports import import_labels
 
     with open_runtime(make=False) as runtime:
-        count = import_labels(runtime, file)
+        count = import_labels(runtime, file, allow_new=allow_new)
     console.show_one({"file": str(file), "labels": count}, title="import", as_json=as_json)
 
 

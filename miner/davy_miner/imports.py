@@ -17,6 +17,7 @@ from davy.runtime import Runtime
 from davy.store import Store
 from davy_miner.candidates import COLLECTION as CANDIDATES
 from davy_miner.candidates import Candidate
+from davy_miner.classes import Classes
 from davy_miner.decision import as_said, standing, verdict_named
 from davy_miner.labels import COLLECTION, Revisions, answer_of
 
@@ -26,19 +27,31 @@ _DEEP: Final = 32
 _TEXTS: Final = ("candidate", "annotator", "verdict", "note")
 
 
-def import_labels(runtime: Runtime, file: Path) -> int:
+def import_labels(runtime: Runtime, file: Path, *, allow_new: bool = False) -> int:
     """Append the labels of a file to the topic of labels; return how many are new.
 
     A line that says what its annotator says already changes nothing. An answer of null without a verdict skips the
     candidate. One candidate may have a line for each annotator.
+
+    Parameters
+    ----------
+    runtime
+        Log and store.
+    file
+        JSON Lines.
+    allow_new
+        Take in classes that the model never named and nobody answered with.
 
     Raises
     ------
     LabelError
         Names the line and the field; nothing was imported.
     """
+    classes = None if allow_new else Classes(runtime.store)
     messages = [
-        Message(LABELS, label.model, dump(label)) for label in _labels(runtime, file) if label is not None
+        Message(LABELS, label.model, dump(label))
+        for label in _labels(runtime, file, classes)
+        if label is not None
     ]
     producer = runtime.log.producer()
     try:
@@ -48,7 +61,7 @@ def import_labels(runtime: Runtime, file: Path) -> int:
     return len(messages)
 
 
-def _labels(runtime: Runtime, file: Path) -> Iterator[Label | None]:
+def _labels(runtime: Runtime, file: Path, classes: Classes | None) -> Iterator[Label | None]:
     seen: dict[tuple[str, str], int] = {}
     newest: dict[str, int] = {}
     for number, text in enumerate(_lines(file), start=1):
@@ -63,6 +76,8 @@ def _labels(runtime: Runtime, file: Path) -> Iterator[Label | None]:
             raise LabelError(f"{where}: candidate", candidate.id, remedy)
         seen[said_by] = number
         label = _label(runtime, where, candidate, fields)
+        if label is not None and classes is not None:
+            classes.require(where, candidate, label.answer)
         if label is not None:  # several lines about one candidate are one revision after the other
             newest[candidate.id] = max(label.revision, newest.get(candidate.id, 0) + 1)
             yield replace(label, revision=newest[candidate.id])

@@ -61,7 +61,7 @@ def test_from_flags_to_a_dataset_by_commands_alone(miner: Runtime, tmp_path: Pat
     lines = [{"candidate": one["id"], "answer": str(one["answer"]), "annotator": "ann"} for one in chosen]
     lines[0]["answer"] = "other"
     file.write_text("\n".join(map(json.dumps, lines)))
-    assert call(commands.labels, "import", str(file))["labels"] == 10
+    assert call(commands.labels, "import", str(file), "--allow-new")["labels"] == 10
     done = threading.Event()
     while len(call(commands.candidates, "--state", "labelled")) < 10:
         done.wait(0.02)

@@ -222,11 +222,11 @@ def test_agreement_is_told_for_each_annotator() -> None:
     assert agreement(runtime.store, "other:1") == []
 
 
-def imported(runtime: Runtime, file: Path, *lines: dict[str, Any]) -> list[Label]:
+def imported(runtime: Runtime, file: Path, *lines: dict[str, Any], allow_new: bool = True) -> list[Label]:
     """Import lines; what was appended to the topic."""
     file.write_text("\n".join(json.dumps({"candidate": CANDIDATE.id, **line}) for line in lines))
     before = runtime.log.end(LABELS)
-    import_labels(runtime, file)
+    import_labels(runtime, file, allow_new=allow_new)
     found = []
     for (topic, partition), offset in before.items():
         found += [load(Label, record.value) for record in runtime.log.read(topic, partition, offset)]
@@ -306,7 +306,56 @@ def test_a_file_as_editors_write_it_is_read(tmp_path: Path) -> None:
     file = tmp_path / "labels.jsonl"
     line = json.dumps({"candidate": CANDIDATE.id, "answer": "5", "note": "a\u2028b"}, ensure_ascii=False)
     file.write_bytes(f"{line}\r\n".encode("utf-8-sig"))
-    assert import_labels(runtime, file) == 1
+    assert import_labels(runtime, file, allow_new=True) == 1
+
+
+ANSWERS = {
+    "one class": ({"label": "cat"}, "dog", "cot", "cow"),
+    "named columns": ({"probs": [0.9, 0.1], "class_names": ["cat", "dog"]}, "dog", "Dog", "cow"),
+    "numbers": ({"label": 3}, "3.0", 4, "5"),
+    "several": ({"classes": ["cat", "dog"]}, ["dog"], ["dog", "cow"], ["cow"]),
+    "boxes": (
+        {"boxes": [[0.0, 0.0, 1.0, 1.0]], "labels": ["cat"]},
+        [{"box": [0.0, 0.0, 2.0, 2.0], "label": "cat"}],
+        [{"box": [0.0, 0.0, 2.0, 2.0], "label": "cart"}],
+        [{"box": [0.0, 0.0, 2.0, 2.0], "label": "cow"}],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_a_class_nobody_knows_is_brought_in_only_when_told_to(kind: str, tmp_path: Path) -> None:
+    outputs, known, new, other = ANSWERS[kind]
+    runtime, file = make_runtime(), tmp_path / "labels.jsonl"
+    flags = [make_flag(number, outputs=outputs) for number in (3, 4)]
+    if kind == "one class":
+        flags[1] = make_flag(4, outputs={"label": "dog"})
+    send(runtime, *flags)
+    run(runtime)
+    assert len(imported(runtime, file, {"answer": known, "verdict": "wrong"}, allow_new=False)) == 1
+    for answer in (new, other):
+        with pytest.raises(
+            LabelError, match=r"line 1: answer: .* is no class of digits:1, .*known are .*--allow-new"
+        ):
+            imported(runtime, file, {"answer": answer}, allow_new=False)
+    assert len(imported(runtime, file, {"answer": new}, allow_new=True)) == 1
+    assert len(imported(runtime, file, {"answer": new, "annotator": "ann"}, allow_new=False)) == 1
+
+
+def test_a_class_of_a_name_nearly_known_is_asked_after(tmp_path: Path) -> None:
+    runtime = make_runtime()
+    send(runtime, make_flag(3, outputs={"label": "cat"}))
+    run(runtime)
+    with pytest.raises(LabelError, match="did you mean cat"):
+        imported(runtime, tmp_path / "labels.jsonl", {"answer": "cats"}, allow_new=False)
+
+
+@pytest.mark.parametrize("outputs", [{"value": 3.5}, {"text": "a b"}])
+def test_numbers_and_texts_have_no_classes(outputs: dict[str, Any], tmp_path: Path) -> None:
+    runtime, answer = make_runtime(), 7.25 if "value" in outputs else "anything"
+    send(runtime, make_flag(3, outputs=outputs))
+    run(runtime)
+    assert len(imported(runtime, tmp_path / "labels.jsonl", {"answer": answer}, allow_new=False)) == 1
 
 
 def test_the_rule_is_checked_when_it_is_set() -> None:

@@ -1,0 +1,66 @@
+"""The classes of a model: those that its outputs name, that it answered with, and that people answered with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from davy.codec import load
+from davy.errors import LabelError
+from davy.existing import meant
+from davy.outputs.values import key
+from davy.store import Store
+from davy_miner.candidates import COLLECTION as CANDIDATES
+from davy_miner.candidates import Candidate
+from davy_miner.labels import COLLECTION, Revisions, answer_of
+
+_MOST_SHOWN = 10
+
+
+class Classes:
+    """Knows the classes of models by what is in the store, as they were when a model was first asked for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, dict[str, str]] = {}
+
+    def require(self, where: str, candidate: Candidate, answer: Any) -> None:
+        """Raise LabelError where an answer to a candidate names a class that its model has not.
+
+        Answers that name no classes, as numbers and free text, always pass.
+        """
+        own = answer_of(candidate)
+        if own is None or own.form not in {"choice", "choices", "boxes", "entities"}:
+            return
+        told = set(map(key, own.class_names))
+        for name in _named(answer):
+            if key(name) not in told and key(name) not in self._of(candidate.model):
+                known = list(self._of(candidate.model).values())
+                shown = ", ".join(known[:_MOST_SHOWN]) + (", …" if len(known) > _MOST_SHOWN else "")
+                remedy = f"is no class of {candidate.model}, {meant(name, known)}known are {shown}"
+                raise LabelError(f"{where}: answer", name, f"{remedy}; --allow-new brings in new ones")
+
+    def _of(self, model: str) -> dict[str, str]:
+        if model not in self._known:
+            self._known[model] = {key(name): name for name in self._seen(model)}
+        return self._known[model]
+
+    def _seen(self, model: str) -> Iterator[str]:
+        for _, data in self._store.items(CANDIDATES):
+            candidate = load(Candidate, data)
+            if candidate.model != model:
+                continue
+            own = answer_of(candidate)
+            if own is not None:
+                yield from own.class_names
+                yield from _named(own.value)
+            for label in Revisions.from_bytes(self._store.get(COLLECTION, candidate.id)).labels:
+                yield from _named(label.answer)
+
+
+def _named(answer: Any) -> Iterator[str]:
+    """Return the classes that an answer names: itself, those of a list, or the ``label`` of boxes and spans."""
+    for one in answer if isinstance(answer, list) else [answer]:
+        name = one.get("label") if isinstance(one, dict) else one
+        if isinstance(name, (str, int, float, bool)):
+            yield str(name)
