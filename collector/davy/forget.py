@@ -61,14 +61,20 @@ def _name_and_value(tag: str) -> Sequence[str]:
 
 
 def _show(outcome: Outcome, *, as_json: bool, title: str) -> None:
-    if as_json:
-        console.show_one(outcome.counts, title=title, as_json=True)
-    else:
-        console.show(
-            [{"what": kind, title: count} for kind, count in outcome.counts.items()], title="davy forget"
-        )
+    until = None
     if outcome.stays_until is not None:
         until = datetime.fromtimestamp(outcome.stays_until / 1e9, UTC).isoformat(timespec="minutes")
+    hidden = outcome.hidden_counts
+    if as_json:
+        found = {**outcome.counts, "hidden": hidden, "hidden_until": until}
+        console.show_one(found, title=title, as_json=True)
+    else:
+        rows: list[dict[str, object]] = [
+            {"what": kind, title: count, **({"hidden": hidden[kind]} if until else {})}
+            for kind, count in outcome.counts.items()
+        ]
+        console.show(rows, title="davy forget")
+    if until is not None:
         console.warn(
             f"davy: the log cannot erase: nothing reads it any more, its bytes go by {until} (log.keep_hours)"
         )

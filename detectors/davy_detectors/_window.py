@@ -27,6 +27,7 @@ class Window:
     """
 
     exclusive = False
+    erases = False
 
     def __init__(
         self,
@@ -97,10 +98,8 @@ class Window:
         del before, max_bytes
         return 0
 
-    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> bool:
+    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> None:
         """Change nothing."""
-        del topic, partition, values
-        return False
 
     def close(self, *, timeout: float = 5.0) -> None:
         """Leave the log open: it is somebody else's."""

@@ -48,10 +48,9 @@ class IncidentKeeper:
         del ids
         return iter(())
 
-    def _remove(self, key: str, ids: Ids) -> bool:
+    def _remove(self, key: str, ids: Ids) -> None:
         data = self._store.get(COLLECTION, key)
         if data is not None:
             incident = load(Incident, data)
             samples = [sample for sample in incident.samples if sample not in ids]
             self._store.apply(Batch().put(COLLECTION, key, dump(replace(incident, samples=samples))))
-        return True

@@ -92,12 +92,11 @@ class MinerKeeper:
             key: {kind: frozenset(names) for kind, names in things.items()} for key, things in found.items()
         }
 
-    def _remove(self, key: str) -> bool:
+    def _remove(self, key: str) -> None:
         batch = Batch()
         for collection in _OF_A_CANDIDATE:
             batch.delete(collection, key)
         self._store.apply(batch)
-        return True
 
     def _tasks(self, removed: frozenset[str]) -> Iterator[Trace]:
         """Return the tasks of candidates that go now, and of those that went without their task."""

@@ -36,14 +36,15 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ForgetWorl
 class CannotErase:
     """A log that keeps what it holds, as a broker does."""
 
+    erases = False
+
     def __init__(self, world: ForgetWorld) -> None:
         self._log = world.log
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._log, name)
 
-    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> bool:
-        return False
+    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> None: ...
 
 
 def test_nothing_of_it_is_found_anywhere_and_all_of_the_others_is(world: ForgetWorld) -> None:
@@ -164,6 +165,12 @@ def test_a_log_that_cannot_erase_says_until_when_and_nobody_reads_it_there(world
         "log davy.alerts", "log davy.labels", "log davy.feedback",
     }  # fmt: skip
     assert outcome.counts["payloads"] == 1  # the log refers to it, but nobody reads that
+    hidden = {**dict.fromkeys(KINDS, 0), "inferences": 1, "labels": 1, "flags": 3, "feedback": 1}
+    assert outcome.hidden_counts == hidden
+    assert outcome.counts["inferences"] == 0
+    for again in (Forgetting(runtime).preview(frozenset({GONE.id})), world.forget(GONE, runtime=runtime)):
+        assert (again.counts, again.hidden_counts) == (dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0))
+        assert again.stays_until is None
     hiding = HidingLog(log, world.store)  # type: ignore[arg-type]
     for topic in (INFERENCES, FLAGS, "davy.alerts", "davy.labels", "davy.feedback", "davy.flags.dlq"):
         shown = b"".join(record.value for record in hiding.read(topic, 0, 0))

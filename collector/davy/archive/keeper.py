@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from davy.archive.spans import COLLECTION
 from davy.errors import SettingError
@@ -53,7 +53,7 @@ class ArchiveKeeper:
         return open_place(self._url)
 
 
-def _ask_where() -> bool:
+def _ask_where() -> NoReturn:
     remedy = (
         "this log has an archive: set DAVY_ARCHIVE_URL as for `davy run archive`, and run the command again"
     )

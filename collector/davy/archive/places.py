@@ -29,8 +29,8 @@ class Place(Protocol):
     def remove(self, path: str) -> None:
         """Remove a file; harmless when it is gone. Raises ArchiveError when it stays."""
 
-    def tidy(self) -> bool:
-        """Remove what killed processes left unfinished, while nobody writes; True."""
+    def tidy(self) -> None:
+        """Remove what killed processes left unfinished, while nobody writes."""
 
 
 class Directory:
@@ -76,13 +76,12 @@ class Directory:
         except OSError as error:
             raise self._out_of_reach(self._root / path, error) from error
 
-    def tidy(self) -> bool:
+    def tidy(self) -> None:
         """Unlink files that were to be renamed."""
         try:
             remove_abandoned(self._unfinished, now=math.inf)
         except OSError as error:
             raise self._out_of_reach(self._unfinished, error) from error
-        return True
 
     @staticmethod
     def _out_of_reach(path: Path, error: OSError) -> ArchiveError:
@@ -156,9 +155,8 @@ class Bucket:
         except OSError as error:
             raise self._out_of_reach(path, "deleted", error) from error
 
-    def tidy(self) -> bool:
+    def tidy(self) -> None:
         """Do nothing: an object that is not whole is not there."""
-        return True
 
     def _out_of_reach(self, path: str, verb: str, error: OSError) -> ArchiveError:
         remedy = f"cannot be {verb}: is the bucket there, and may this user do so? ({error})"

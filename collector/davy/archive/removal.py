@@ -46,7 +46,7 @@ def traces(place: Place, ids: Ids) -> Iterator[Trace]:
                 yield Trace(things, remove, _payloads(gone))
 
 
-def _remove(place: Place, path: str, shelf: Shelf, wanted: Any) -> bool:
+def _remove(place: Place, path: str, shelf: Shelf, wanted: Any) -> None:
     found = _split(place, path, shelf, wanted)
     if found is not None:
         _, kept = found
@@ -54,7 +54,6 @@ def _remove(place: Place, path: str, shelf: Shelf, wanted: Any) -> bool:
             place.put(path, to_parquet(kept, model=model_of(kept)))
         else:
             place.remove(path)
-    return True
 
 
 def _split(place: Place, path: str, shelf: Shelf, wanted: Any) -> tuple[Any, Any] | None:

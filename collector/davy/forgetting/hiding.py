@@ -25,7 +25,7 @@ class HidingLog:
     """
 
     def __init__(self, log: Log, store: Store) -> None:
-        self.url, self.exclusive = log.url, log.exclusive
+        self.url, self.exclusive, self.erases = log.url, log.exclusive, log.erases
         self._log = log
         self._names = Names(store)
         self.producer, self.start, self.end = log.producer, log.start, log.end

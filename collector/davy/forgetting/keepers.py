@@ -21,15 +21,17 @@ class Trace:
     things
         What it is, by kind, under names that are the same wherever a thing is found.
     remove
-        Removes it; harmless when it is gone already. False says that it cannot be removed before retention does.
-        Raises DavyError with a remedy.
+        Removes it; harmless when it is gone already. Raises DavyError with a remedy.
     payloads
         Hashes of payloads it refers to.
+    stays
+        Whether its bytes stay until retention removes them, and only nobody is shown them any more.
     """
 
     things: Mapping[str, frozenset[str]]
-    remove: Callable[[], bool]
+    remove: Callable[[], object]
     payloads: frozenset[str] = frozenset()
+    stays: bool = False
 
 
 class Keeper(Protocol):

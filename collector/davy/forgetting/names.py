@@ -47,6 +47,10 @@ class Names:
         stored = self._store.items(COLLECTION)
         return frozenset(bytes.fromhex(key) for key, data in stored if not load_any(data)["done"])
 
+    def finished(self) -> frozenset[bytes]:
+        """Return the ids of which nothing is left that anybody is shown."""
+        return frozenset(self.current() - self.unfinished())
+
     def payloads(self) -> frozenset[str]:
         """Return the hashes of the payloads the unfinished ids referred to."""
         stored = self._store.get(STATE, _PAYLOADS)

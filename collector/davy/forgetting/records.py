@@ -10,7 +10,7 @@ from typing import Any, Final
 from davy.codec import dump_any, load_any, references
 from davy.event import INFERENCES
 from davy.forgetting.keepers import Trace
-from davy.forgetting.names import Ids
+from davy.forgetting.names import Ids, Names
 from davy.forgetting.strip import SOURCES, Stripped, strip, tagged
 from davy.log import Record
 from davy.runtime import Runtime
@@ -27,6 +27,7 @@ class LogKeeper:
     def __init__(self, runtime: Runtime) -> None:
         self._log = runtime.log
         self._store = runtime.store
+        self._names = Names(runtime.store)
 
     def leases(self) -> Sequence[str]:
         """Name the leases under which outboxes are written: those of roles, and rights by their own name."""
@@ -34,18 +35,20 @@ class LogKeeper:
         return [name if name.startswith("model/") else f"role/{name}" for name in names]
 
     def tagged(self, name: str, text: str) -> Iterator[bytes]:
-        """Return the ids of the inferences of the log that carry a tag."""
+        """Return the ids of the inferences of the log that carry a tag, without those that are hidden for good."""
+        hidden = self._hidden()
         for record in self._records():
-            yield from tagged(record.topic, record.value, name, text)
+            yield from (id for id in tagged(record.topic, record.value, name, text) if id not in hidden)
 
     def traces(self, ids: Ids) -> Iterator[Trace]:
         """Return the records that hold something of `ids`, some at a time, and then the outboxes that do."""
+        stays, shown = not self._log.erases, ids - self._hidden()
         for topic, partition in self._partitions():
-            found = self._found(topic, partition, ids)
+            found = self._found(topic, partition, shown)
             while page := list(islice(found, _PAGE)):
                 offsets = [record.offset for record, _ in page]
                 remove = partial(self._erase, topic, partition, offsets, ids)
-                yield _trace([stripped for _, stripped in page], remove)
+                yield _trace([stripped for _, stripped in page], remove, stays=stays)
         yield Trace({}, self._make_sure)
         for role, data in self._store.items(OUTBOX):
             held = [stripped for message in load_any(data) if (stripped := _strip(message, ids))]
@@ -59,6 +62,10 @@ class LogKeeper:
         for _, data in self._store.items(OUTBOX):
             for topic, _, value, _ in load_any(data):
                 yield from _references(topic, value, ids)
+
+    def _hidden(self) -> frozenset[bytes]:
+        """Return the forgotten ids that only retention can do more about: those in a log that cannot erase."""
+        return frozenset() if self._log.erases else self._names.finished()
 
     def _partitions(self) -> Iterator[tuple[str, int]]:
         for topic in SOURCES:
@@ -74,21 +81,20 @@ class LogKeeper:
             if stripped is not None:
                 yield record, stripped
 
-    def _erase(self, topic: str, partition: int, offsets: Sequence[int], ids: Ids) -> bool:
+    def _erase(self, topic: str, partition: int, offsets: Sequence[int], ids: Ids) -> None:
         values = {}
         for offset in offsets:
             for record in self._log.read(topic, partition, offset, offset + 1):
                 stripped = strip(topic, record.value, ids)
                 if stripped is not None:
                     values[offset] = stripped.value
-        return self._log.erase(topic, partition, values)
+        self._log.erase(topic, partition, values)
 
-    def _make_sure(self) -> bool:
+    def _make_sure(self) -> None:
         """Finish what an earlier run replaced without living to see it gone."""
         self._log.erase(INFERENCES, 0, {})
-        return True
 
-    def _empty(self, role: str, ids: Ids) -> bool:
+    def _empty(self, role: str, ids: Ids) -> None:
         stored = self._store.get(OUTBOX, role)
         kept = []
         for message in load_any(stored) if stored else ():
@@ -98,14 +104,13 @@ class LogKeeper:
             if message[2]:
                 kept.append(message)
         self._store.apply(Batch().put(OUTBOX, role, dump_any(kept)))
-        return True
 
 
-def _trace(found: Sequence[Stripped], remove: partial[bool]) -> Trace:
+def _trace(found: Sequence[Stripped], remove: partial[None], *, stays: bool = False) -> Trace:
     things: dict[str, frozenset[str]] = {}
     for one in found:
         things[one.kind] = things.get(one.kind, frozenset()) | one.names
-    return Trace(things, remove, frozenset().union(*(one.payloads for one in found)))
+    return Trace(things, remove, frozenset().union(*(one.payloads for one in found)), stays)
 
 
 def _strip(message: Sequence[Any], ids: Ids) -> Stripped | None:

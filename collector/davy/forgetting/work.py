@@ -30,6 +30,8 @@ class Outcome:
     ----------
     things
         Names by kind.
+    hidden
+        Names by kind of what a log that cannot erase still has, and nobody is shown any more.
     problems
         What could not be removed, each with its remedy: the same command, run again, goes on from there.
     stays_until
@@ -38,19 +40,28 @@ class Outcome:
     """
 
     things: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    hidden: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     problems: list[str] = field(default_factory=list)
     stays_until: int | None = None
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many things of every kind."""
-        return {kind: len(self.things.get(kind, ())) for kind in KINDS}
+        """How many things of every kind are gone."""
+        return {kind: len(self.things[kind] - self.hidden[kind]) for kind in KINDS}
 
-    def add(self, traces: Iterable[Trace]) -> None:
-        """Count what traces stand for."""
+    @property
+    def hidden_counts(self) -> dict[str, int]:
+        """How many things of every kind are hidden."""
+        return {kind: len(self.hidden[kind]) for kind in KINDS}
+
+    def add(self, traces: Iterable[Trace], stays_until: int) -> None:
+        """Count what traces stand for; `stays_until` is when retention has removed what stays."""
         for trace in traces:
+            counted = self.hidden if trace.stays else self.things
             for kind, names in trace.things.items():
-                self.things[kind] |= names
+                counted[kind] |= names
+            if trace.stays:
+                self.stays_until = stays_until
 
 
 class Forgetting:
@@ -90,7 +101,7 @@ class Forgetting:
         ids = ids | self.unfinished
         traces = self._traces(ids)
         outcome = Outcome()
-        outcome.add(traces)
+        outcome.add(traces, self._retained_until())
         outcome.things["payloads"] |= self._unshared(self._payloads(traces), ids)
         return outcome
 
@@ -126,15 +137,14 @@ class Forgetting:
 
     def _remove(self, trace: Trace, outcome: Outcome) -> None:
         try:
-            gone = trace.remove()
+            trace.remove()
         except DavyError as error:
             outcome.problems.append(str(error))
-            return
-        if gone:
-            outcome.add([trace])
         else:
-            keep = self._runtime.settings.log.keep_hours
-            outcome.stays_until = self._runtime.clock() + int(keep * _HOUR)
+            outcome.add([trace], self._retained_until())
+
+    def _retained_until(self) -> int:
+        return self._runtime.clock() + int(self._runtime.settings.log.keep_hours * _HOUR)
 
     def _remove_payloads(self, ids: Ids, outcome: Outcome) -> None:
         for hash in sorted(self._unshared(self._names.payloads(), ids)):

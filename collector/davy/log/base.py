@@ -129,11 +129,13 @@ It is called by the thread that opens or polls the consumer, before the first re
 class Log(Protocol):
     """One log, by URL; `url` is without its password.
 
-    `exclusive` says whether a partition is given to one consumer of a group at a time; else each is given all.
+    `exclusive` says whether a partition is given to one consumer of a group at a time; else each is given all. `erases`
+    says whether it can change what it holds; else retention removes it in time.
     """
 
     url: str
     exclusive: bool
+    erases: bool
 
     def producer(self) -> Producer:
         """Open a producer; may be used by one thread at a time."""
@@ -193,17 +195,12 @@ class Log(Protocol):
             does not know sizes estimates them.
         """
 
-    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> bool:
-        """Replace the values of records, by offset, such that the old bytes are gone from the medium.
+    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> None:
+        """Replace the values of records, by offset, such that the old bytes are gone from the medium, if it `erases`.
 
         Everything else of a record stays, and so does the order. A record of which nothing is left gets an empty value;
         readers pass over it. An offset that is not kept is passed over too. Without values it only makes sure that
         nothing of what was replaced before is left.
-
-        Returns
-        -------
-        bool
-            False when this log cannot change what it holds: nothing was changed, and retention removes it in time.
 
         Raises
         ------

@@ -37,6 +37,7 @@ class MemoryLog:
     """
 
     exclusive = False
+    erases = True
     _named: Final[dict[str, MemoryLog]] = {}
     _naming: Final = threading.Lock()
 
@@ -167,14 +168,13 @@ class MemoryLog:
                 self._topics[topic] = kept[self._index(topic, records[stop - 1].offset + 1) if stop else 0 :]
         return stop
 
-    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> bool:
+    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> None:
         """Replace the values of records, by offset."""
         with self._grown:
             records = self._topics.get(topic, []) if partition == 0 else []
             for index, record in enumerate(records):
                 if record.offset in values:
                     records[index] = replace(record, value=bytes(values[record.offset]))
-        return True
 
     def close(self) -> None:
         """Leave the records to whoever else opened this name."""

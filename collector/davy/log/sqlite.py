@@ -85,6 +85,7 @@ class SqliteLog:
     """
 
     exclusive = False
+    erases = True
 
     def __init__(
         self,
@@ -228,7 +229,7 @@ class SqliteLog:
             self._database.checkpoint()
         return deleted
 
-    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> bool:
+    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> None:
         """Replace the values of records, by offset, and leave nothing of the old ones in the files.
 
         A value is overwritten in its place, filled up with zeros: if it took less room, SQLite would move records that
@@ -240,7 +241,6 @@ class SqliteLog:
                 for offset, value in values.items():
                     _overwrite(connection, topic, offset, value)
         self._database.scrub()
-        return True
 
     def close(self) -> None:
         """Let go of everything; calling it twice is harmless."""

@@ -78,7 +78,7 @@ def _gone(manifest: Any, ids: Ids) -> list[int]:
     return [row for row, one in enumerate(manifest["rows"]) if bytes.fromhex(one["inference_id"]) in ids]
 
 
-def _remove(path: Path, ids: Ids, runtime: Runtime) -> bool:
+def _remove(path: Path, ids: Ids, runtime: Runtime) -> None:
     found = load(path)
     manifest, gone = dict(found.manifest), _gone(found.manifest, ids)
     if gone:
@@ -98,14 +98,12 @@ def _remove(path: Path, ids: Ids, runtime: Runtime) -> bool:
     key = f"{manifest['model']}/{manifest['version']}"
     runtime.store.apply(Batch().put(COLLECTION, key, summary(manifest, path)))
     tidy(path, manifest)
-    return True
 
 
-def _discard(path: Path) -> bool:
+def _discard(path: Path) -> None:
     try:
         shutil.rmtree(path)
     except FileNotFoundError:
         pass
     except OSError as error:
         raise DatasetError("dataset directory", str(path), f"cannot be removed: {error.strerror}") from error
-    return True

@@ -11,7 +11,7 @@ from davy_miner.labelstudio.client import SdkTool
 from davy_miner.labelstudio.records import TASKS, projects_in, sent_in
 
 
-def remove_tasks(runtime: Runtime, candidates: Sequence[str]) -> bool:
+def remove_tasks(runtime: Runtime, candidates: Sequence[str]) -> None:
     """Delete every task of some candidates, also one that came to light twice, and then the record that it was sent.
 
     That record is what another run finds the tasks by, so it goes last.
@@ -42,4 +42,3 @@ def remove_tasks(runtime: Runtime, candidates: Sequence[str]) -> bool:
     if young:
         remedy = f"may still become tasks in Label Studio; try again in {settings.settle_seconds:g} s"
         raise LabelError("candidates", young, remedy)
-    return True

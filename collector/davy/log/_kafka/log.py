@@ -27,6 +27,7 @@ class ClusterLog:
     """
 
     exclusive = True
+    erases = False
 
     def __init__(self, library: Library, url: str, settings: Settings | None = None) -> None:
         self._library = library
@@ -107,10 +108,8 @@ class ClusterLog:
             admin.delete(gone)
         return sum(offset - starts[place] for place, offset in gone.items())
 
-    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> bool:
+    def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> None:
         """Change nothing: a broker's records stay as they are until retention removes them."""
-        del topic, partition, values
-        return False
 
     def look_over(self) -> list[Finding]:
         """Say what is wrong with the topics and what to do."""
