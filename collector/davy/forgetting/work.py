@@ -111,7 +111,7 @@ class Forgetting:
         outcome = Outcome()
         if not ids:
             return outcome
-        self._names.add(ids, at=self._runtime.clock())
+        self._names.add(ids - self._names.finished(), at=self._runtime.clock())
         try:
             leases = sorted({name for room in self._rooms for name in room.leases()})
             with standing_aside(self._runtime, leases, self._patience) as check:
