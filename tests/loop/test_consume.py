@@ -16,7 +16,8 @@ from streams import ADAPTERS, SECOND, Clock, bury, make_runtime, read, sample
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings
 from davy.consume import Loop
-from davy.errors import DecodeError, StoreError
+from davy.consume.failures import Failures
+from davy.errors import DecodeError, LeaseLost, StoreError
 from davy.event import INFERENCES, LABELS, dead_letters
 from davy.health.progress import Progress
 from davy.log import Message, Record
@@ -224,6 +225,28 @@ def test_a_defect_of_the_role_is_counted_and_logged_once_and_the_thread_goes_on(
     assert state(runtime) == {"sum": 2**RECORDS - 1, "records": RECORDS}
     assert sample(runtime, "davy_role_errors_total", error="RuntimeError", role="sum") == 2
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "traced"),
+    [
+        (LeaseLost("lease", "role/sum", "another process took over; nothing was written"), "INFO", False),
+        (StoreError("store", "redis://here", "does not answer"), "ERROR", False),
+        (ZeroDivisionError("division by zero"), "ERROR", True),
+    ],
+)
+def test_a_failure_is_one_line_and_only_what_nobody_foresaw_has_a_traceback(
+    error: Exception, level: str, traced: bool, runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = Failures(runtime, "sum")
+    with caplog.at_level(logging.INFO, logger="davy.consume"):
+        for _ in range(3):
+            failures.count(error, "goes on from the stored position")
+    (record,) = caplog.records
+    assert (record.levelname, bool(record.exc_info)) == (level, traced)
+    assert record.getMessage() == f"sum: goes on from the stored position: {type(error).__name__}: {error}"
+    assert "\n" not in record.getMessage()
+    assert sample(runtime, "davy_role_errors_total", role="sum", error=type(error).__name__) == 3
 
 
 def test_two_processes_never_work_on_one_role_together_and_the_second_takes_over(runtime: Runtime) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from davy import metrics
 from davy.dead_letters import is_letter, letter_of, without_bytes
-from davy.errors import Refused
+from davy.errors import DavyError, LeaseLost, Refused
 from davy.forgetting import asked_aside
 from davy.log import Message
 from davy.runtime import Runtime
@@ -27,11 +27,17 @@ class Failures:
         self._reasons: set[str] = set()
 
     def count(self, error: BaseException, what: str) -> None:
-        """Count a failure and, when its reason is new, log `what` happened with its traceback."""
+        """Count a failure and, when its reason is new, log in one line `what` happened.
+
+        Only what nobody foresaw has a traceback. That another process took over is no failure of either.
+        """
         kind = type(error).__name__
         self._meter.add(metrics.ROLE_ERRORS, role=self.role, error=kind)
-        level = logging.ERROR if self.is_news(f"{kind}: {error}") else logging.DEBUG
-        _logger.log(level, "%s: %s", self.role, what, exc_info=error)
+        level = logging.INFO if isinstance(error, LeaseLost) else logging.ERROR
+        if not self.is_news(f"{kind}: {error}"):
+            level = logging.DEBUG
+        trace = None if isinstance(error, DavyError) else error
+        _logger.log(level, "%s: %s: %s: %s", self.role, what, kind, error, exc_info=trace)
 
     def set_aside(self, message: Message, error: Exception, what: str, *, failed: int = 1) -> Message:
         """Return the dead letter of a message that has `failed` so often; when its reason is new, log `what` it was."""
