@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from davy.event import Array
 from davy.fields import column
 from davy.fields.detections import several
-from davy.fields.losses import BATCH_AS_ROW, NO_INPUTS, NO_ROWS
+from davy.fields.losses import BATCH_AS_ROW, INPUTS_FAILED, NO_INPUTS, NO_ROWS
 from davy.sdk.calls.batches import (
     Habits,
     as_columns,
@@ -19,9 +19,12 @@ from davy.sdk.calls.batches import (
     is_table_of,
     looked_at,
     only_row,
+    repeated,
     rows_of,
     without_labels,
 )
+from davy.sdk.calls.choosing import choose
+from davy.sdk.calls.making import Maker
 from davy.sdk.calls.opening import Leaves, has_parts, open_answer, open_arguments
 from davy.sdk.calls.signatures import Binder
 from davy.sdk.calls.single import Single, inputs_of_one, is_batch
@@ -97,8 +100,8 @@ class Watch:
         self._asked_of_one = options.batched is False  # the app has said so, and need not be told
         self._single = Single(lists=not self._asked_of_one)
         self._habits = {"inputs": Habits(), "outputs": Habits()}
-        self._transform = inputs if callable(inputs) else None
-        self._chosen = None if inputs is None or callable(inputs) else list(inputs)
+        self._transform = Maker(inputs, model) if callable(inputs) else None
+        self._chosen = None if inputs is None or callable(inputs) else chosen_names(inputs)
         self._columns = self._chosen if columns is None else columns
         self._output = options.output or output
         self._classes = classes
@@ -234,9 +237,23 @@ class Watch:
         except Exception:  # noqa: BLE001 - as above; that of an argument is raised again
             found = self.inputs_alone(args, kwargs, rows)
             self._lose("outputs", rows, self._output or "value", "unreadable")
-        if not found[0] and self._transform is None and (kwargs or len(args) > self._binder.skipped):
-            client.misread(self.model, NO_INPUTS, rows or 1)
+        self._count_nothing(client, found[0], args, kwargs, rows)
         return found
+
+    def _count_nothing(
+        self,
+        client: Client,
+        inputs: Mapping[str, Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        rows: int | None,
+    ) -> None:
+        """Count a call that was given something of which nothing is recorded; not where the app wanted that."""
+        if self._transform is not None:
+            if self._transform.has_failed():
+                client.misread(self.model, INPUTS_FAILED, rows or 1)
+        elif not inputs and self._chosen != [] and (kwargs or len(args) > self._binder.skipped):
+            client.misread(self.model, NO_INPUTS, rows or 1)
 
     def _lose(self, section: str, rows: int | None, name: str, reason: str) -> None:
         """Count a member of a call that is no field of its inferences."""
@@ -277,13 +294,8 @@ class Watch:
         if story.ended != EXHAUSTED:
             outputs["ended"] = story.ended
         inputs = self._input_fields(story.args, story.kwargs)
-        if (
-            not inputs
-            and self._transform is None
-            and (story.kwargs or len(story.args) > self._binder.skipped)
-        ):
-            (HOME.client or HOME.begin()).misread(self.model, NO_INPUTS)
-        return inputs, outputs, None
+        self._count_nothing(HOME.client or HOME.begin(), inputs, story.args, story.kwargs, None)
+        return inputs, outputs, outputs.pop("embedding", None)
 
     def _shortcut(
         self,
@@ -294,7 +306,9 @@ class Watch:
         read: tuple[Fields, Fields, Any],
     ) -> Shortcut | None:
         """Return the short way for calls like one that was read so; None for those of which each is counted."""
-        if self._looks_batched(args, kwargs, result):
+        if self._transform is not None or self._looks_batched(args, kwargs, result):
+            return None
+        if not read[0] and (args or kwargs):
             return None
         binder, scope = self._binder, CURRENT.get()
         call = Called(
@@ -415,7 +429,9 @@ class Watch:
         if rows is None and not self._batched:
             return self._input_fields(args, kwargs), {}, None
         inputs = self.of_rows(
-            "inputs", open_arguments(self.arguments(args, kwargs), self.holders["chosen"]), rows
+            "inputs",
+            open_arguments(self.arguments(args, kwargs, self._columns), self.holders["chosen"]),
+            rows,
         )
         found = Columns(input_columns(inputs, self._columns, self.holders["tables"]), {})
         return only_row(found) if rows is None else found
@@ -430,7 +446,7 @@ class Watch:
         """Read the fields of a call whose first axis is the inferences."""
         result = without_labels(result)
         rows = self._size(args, kwargs, result)
-        given = without_labels(dict(self.arguments(args, kwargs)))
+        given = without_labels(dict(self.arguments(args, kwargs, self._columns)))
         inputs = self.of_rows("inputs", open_arguments(given, self.holders["chosen"]), rows)
         outputs, embedding = self._answers(result, rows)
         return Columns(input_columns(inputs, self._columns, self.holders["tables"]), outputs, embedding)
@@ -452,6 +468,8 @@ class Watch:
         """Return the columns of the inputs or outputs of a call; what belongs to no single inference is counted."""
         lose = functools.partial(self._lose, section, rows)
         habits = self._habits[section]
+        if section == "inputs" and self._transform is not None and rows is not None:
+            leaves = repeated(leaves, rows)
         apart = len(habits.apart)
         found = rows_of(leaves, rows, lose, habits, answers=section == "outputs")
         if len(habits.apart) > apart:
@@ -467,15 +485,34 @@ class Watch:
     def _judge_rows(self, answers: Array) -> str:
         return self._judge_output("", answers)
 
-    def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the arguments to capture by name."""
+    def arguments(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], columns: Sequence[str] | None = None
+    ) -> Mapping[str, Any]:
+        """Return the arguments to capture by name; `columns` are the names of a matrix's, where it is a batch."""
         if self._transform is not None:
             return self._transform(*args, **kwargs)
         found = self._binder.bind_data(args, kwargs)
-        chosen = {name: found[name] for name in self._chosen or () if name in found}
-        return chosen or found
+        return found if self._chosen is None else choose(found, self._chosen, columns)
+
+    def inputs_of(
+        self,
+        asked: Mapping[str, Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        rows: int | None = None,
+    ) -> Mapping[str, Any]:
+        """Return the inputs to capture of a call, of `rows` of them, that an integration has read as `asked`."""
+        if self._transform is not None:
+            made = self._transform(*args, **kwargs)
+            return made if rows is None else repeated(made, rows)
+        return asked if self._chosen is None else choose(asked, self._chosen)
 
 
 def one_or_many(size: int | None) -> int | None:
     """Return what `Watch.rows` says of a call of so many inferences: None of one, `NOBODY` of an empty batch."""
     return None if size is None or size == 1 else size or NOBODY
+
+
+def chosen_names(inputs: Sequence[str] | str) -> list[str]:
+    """Return the names that the app gave as ``inputs``, one or several."""
+    return [inputs] if isinstance(inputs, str) else list(inputs)
