@@ -84,9 +84,10 @@ def watch(
         makes one inference a call when not given; a call that looks like several is counted as ``batch_as_row``, unless
         it is False.
     inputs
-        Names of the arguments to capture, or a function from the arguments to a mapping of fields; for a matrix
-        the names of its columns. All arguments by default; a mapping, row or record among them becomes its
-        items, with the name of the argument before theirs when there are several such arguments.
+        Names of the arguments to capture, or of items and columns of theirs: an allow-list; or a function from the
+        arguments to a mapping of fields; for a matrix the names of its columns. All arguments by default; a mapping,
+        row or record among them becomes its items, with the name of the argument before theirs when there are several
+        such arguments.
     output
         Name of the output, for a model that answers with one array or number: ``"logits"``, ``"probs"``, ``"value"``.
         Told by its values when not given; logits look like any numbers.

@@ -13,13 +13,20 @@ import numpy as np
 from davy.fields.plain import key_text
 from davy.sdk.calls.opening import Leaves, is_list, open_arguments
 from davy.sdk.calls.tensors import is_array, shape_of
-from davy.sdk.fields import is_failed, record_fields
+from davy.sdk.fields import Inputs, is_failed, record_fields
+
+
+def chosen_names(inputs: Inputs | str) -> list[str] | None:
+    """Return the names that the app gave as ``inputs``, one or several; None where it gave none."""
+    if inputs is None or callable(inputs):
+        return None
+    return [inputs] if isinstance(inputs, str) else list(inputs)
 
 
 def choose(
-    arguments: Mapping[str, Any], names: Collection[str], columns: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Return the arguments that are named, and of others the items and columns that are.
+    arguments: Mapping[str, Any], names: Collection[str] | None, columns: Sequence[str] | None = None
+) -> Mapping[str, Any]:
+    """Return the arguments that are named, and of others the items and columns that are; all without `names`.
 
     An item may be named with its argument before it or without; `columns` are the names of a matrix's, if it has any.
 
@@ -28,6 +35,8 @@ def choose(
     >>> choose({"user": {"age": 3, "ssn": 7}, "scale": 2.0}, ["age"]), choose({"age": 3}, ["agee"])
     ({'user': {'age': 3}}, {})
     """
+    if names is None:
+        return arguments
     found: dict[str, Any] = {}
     for name, value in arguments.items():
         part = value if _is_named(name, names) else _part(name, value, names, columns)
