@@ -28,8 +28,9 @@ _ROUNDINGS: Final = 4
 """How many steps of 16 bits a sum of probabilities may be off: a softmax in bfloat16 adds up in bfloat16."""
 _LOWER: Final = 0 if sys.byteorder == "little" else 1
 _NO_NAME: Final = re.compile(r"output_\d+")
-_NAMES: Final = (str, bytes, Enum, date, UUID)
 """What the parts of a tuple are called."""
+_NAMES: Final = (str, bytes, Enum, date, UUID)
+"""What stands for a class where it is an answer."""
 _GRAINS: Final = (0.1, 0.01, 0.001, 1 / 255, 1 / 256, 1 / 127, 1 / 128)
 """Steps that answers are rounded or quantised to."""
 
