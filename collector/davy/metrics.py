@@ -28,8 +28,8 @@ DROP_REASONS: Final = (
 )  # fmt: skip
 """Why the SDK counts an inference of a model instead of sending it."""
 INCOMPLETE_REASONS: Final = (
-    "batch_as_row", "no_inputs", "no_rows", "payload_failed", "payload_refused", "shadow_dropped", "shadow_failed",
-    "stream_cut", "stream_dropped",
+    "batch_as_row", "inputs_failed", "no_inputs", "no_rows", "payload_failed", "payload_refused", "shadow_dropped",
+    "shadow_failed", "stream_cut", "stream_dropped",
 )  # fmt: skip
 """Why a call is recorded in part; `davy.fields.losses` says what to do about each."""
 

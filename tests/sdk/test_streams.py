@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import functools
 import gc
 import inspect
+import io
+import itertools
+import pickle
 import threading
 import types
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -348,10 +353,45 @@ def test_an_iterator_of_a_library_is_followed(own_client: str) -> None:
     assert told(own_client)[1]["value"].tolist() == [2.0, 1.0, 0.0]
 
 
-def test_a_built_in_iterator_is_the_very_object_and_the_inputs_are_kept(own_client: str) -> None:
-    for given in (iter([1, 2]), map(float, [1]), zip([1], [2], strict=True)):
-        assert davy.watch(lambda x, given=given: given, "s:1", inputs=["x"])(3) is given
-        assert last(own_client).inputs == {"x": 3}
+BUILT_IN: Mapping[str, Callable[[], Any]] = {
+    "map": lambda: map(float, [1, 2]),
+    "filter": lambda: filter(None, [1.0, 2.0]),
+    "zip": lambda: zip([1.0, 2.0], [3.0, 4.0], strict=True),
+    "enumerate": lambda: enumerate([1.0, 2.0]),
+    "of a list": lambda: iter([1.0, 2.0]),
+    "reversed": lambda: reversed([2.0, 1.0]),
+    "of a mapping": lambda: iter({1.0: "a", 2.0: "b"}),
+    "of a range": lambda: iter(range(1, 3)),
+    "chain": lambda: itertools.chain([1.0], [2.0]),
+    "tee": lambda: itertools.tee([1.0, 2.0])[0],
+    "islice": lambda: itertools.islice([1.0, 2.0, 3.0], 2),
+    "called": lambda: iter(functools.partial(next, iter([1.0, 2.0]), 0.0), 0.0),
+}
+
+
+@pytest.mark.parametrize("make", BUILT_IN.values(), ids=BUILT_IN)
+def test_a_built_in_iterator_is_a_stream(make: Callable[[], Any], own_client: str) -> None:
+    found = davy.watch(lambda x: make(), "s:1")(3)
+    kind: Any = type(make())
+    assert isinstance(found, kind)
+    pieces = [*make()]
+    assert [*found] == pieces
+    inputs, outputs = told(own_client)
+    assert (inputs, {*outputs}) == ({"x": 3}, {"value"})
+    assert np.array_equal(np.asarray(outputs["value"]), np.asarray(pieces))
+
+
+def test_a_copy_of_an_iterator_is_one_of_its_own(own_client: str) -> None:
+    found = davy.watch(lambda x: iter([1, 2, 3]), "s:1")(3)
+    next(found)
+    assert [*copy.copy(found)] == [*pickle.loads(pickle.dumps(found))] == [*found] == [2, 3]
+    assert told(own_client)[1]["value"].tolist() == [1, 2, 3]
+
+
+def test_a_file_is_the_very_object(own_client: str) -> None:
+    file = io.StringIO("a")
+    assert davy.watch(lambda x: file, "s:1")(3) is file
+    assert last(own_client).inputs == {"x": 3}
 
 
 def test_what_is_kept_of_a_stream_is_bounded_and_the_cut_is_counted(own_client: str) -> None:

@@ -31,10 +31,14 @@ REMEDIES: Final[Mapping[str, str]] = {
 
 
 NO_INPUTS: Final = "no_inputs"
+INPUTS_FAILED: Final = "inputs_failed"
 NO_ROWS: Final = "no_rows"
 BATCH_AS_ROW: Final = "batch_as_row"
 INCOMPLETE: Final[Mapping[str, str]] = {
-    NO_INPUTS: "recorded without inputs: nothing of its arguments can be read; give inputs=function",
+    NO_INPUTS: "recorded without inputs: nothing of its arguments can be read, or inputs=[…] names nothing of them; "
+    "give the names that they have, or inputs=function",
+    INPUTS_FAILED: "recorded without inputs: the function given as inputs= raised, or gave no mapping; its log (logger "
+    "davy) says which",
     NO_ROWS: "read as no inference; call it with lists or arrays, and not with what the app reads later",
     BATCH_AS_ROW: "recorded as one inference though the answer shares its first axis with an argument; watch with "
     "batched=True, or with batched=False where it is one; a model whose batch is the second axis of its answer is read "

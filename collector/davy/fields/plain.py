@@ -23,6 +23,7 @@ from davy.errors import InvalidInference
 from davy.event import Array, BlobRef, Summary
 from davy.fields.arrays import TENSORS, foreign_array, library_of, numeric, unmasked
 from davy.fields.missing import is_marker, is_missing
+from davy.fields.plumbing import is_plumbing, is_response
 from davy.fields.times import moment_text, moment_texts, seconds, spans
 
 T = TypeVar("T")
@@ -303,7 +304,10 @@ def _converter(value: Any) -> Converter:
     """Find the converter of a type and remember it."""
     exact = type(value)
     # By the type, never by the value: `isinstance` asks for `__class__`, which a proxy may refuse to tell.
-    found = next((convert for kind, convert in _BASES if issubclass(exact, kind)), None)
+    served = is_plumbing(value) or is_response(value)
+    found = (
+        _refuse if served else next((convert for kind, convert in _BASES if issubclass(exact, kind)), None)
+    )
     if found is None:
         found = _NAMED.get(known_name(exact))
     if found is None:

@@ -25,6 +25,7 @@ _CALLED: Final = frozenset({"asgi", "wsgi.version"})
 """Keys of the mappings that ASGI and WSGI call an application with."""
 _KINDS: Final = 4_096
 _found: dict[type, bool] = {}
+_responses: dict[type, bool] = {}
 
 
 def is_plumbing(value: Any) -> bool:
@@ -58,8 +59,47 @@ def _is_of_a_server(value: Any, kind: type) -> bool:
         return False
     if any(f"{base.__module__}.".startswith(f"{module}.") for base in kind.__mro__ for module in _MODULES):
         return True
+    names = _names(value, kind)
+    return "headers" in names and not names.isdisjoint(_BESIDE_HEADERS) and names.isdisjoint(_ANSWERS)
+
+
+def _names(value: Any, kind: type) -> set[str]:
+    """Return the names that an object has, without looking behind any."""
     names = {name for base in kind.__mro__ for name in vars(base)}
     if not issubclass(kind, Mapping):
         held = getattr(value, "__dict__", None)
         names.update(held if type(held) is dict else ())
-    return "headers" in names and not names.isdisjoint(_BESIDE_HEADERS) and names.isdisjoint(_ANSWERS)
+    return names
+
+
+def is_response(value: Any) -> bool:
+    """Return whether a value is what a server answers, or a client was answered, as HTTP has it.
+
+    It belongs to the server as a request does: its parts are no fields, and its body is not read.
+
+    Examples
+    --------
+    >>> class Response:
+    ...     headers = {}
+    ...     status = 200
+    >>> is_response(Response()), is_response({"headers": {}, "status": 200})
+    (True, False)
+    """
+    kind = type(value)
+    found = _responses.get(kind)
+    if found is None:
+        try:
+            found = _is_answer(value, kind)
+        except Exception:  # noqa: BLE001 - as above
+            found = False
+        if len(_responses) >= _KINDS:
+            _responses.clear()
+        _responses[kind] = found
+    return found
+
+
+def _is_answer(value: Any, kind: type) -> bool:
+    if kind.__module__ == "builtins" or any(hasattr(kind, name) for name in _DECLARED):
+        return False
+    names = _names(value, kind)
+    return "headers" in names and not names.isdisjoint(_ANSWERS)

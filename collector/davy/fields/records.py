@@ -13,8 +13,9 @@ import numpy as np
 from davy.event import BlobRef, Summary
 from davy.fields.detections import detections
 from davy.fields.messages import is_message, message_fields
+from davy.fields.parameters import parameters
 from davy.fields.plain import VALUES, known_name, named
-from davy.fields.plumbing import is_plumbing
+from davy.fields.plumbing import is_plumbing, is_response
 
 _NEVER: Final = frozenset(
     {
@@ -45,9 +46,10 @@ def record(value: Any) -> dict[str, Any] | None:
     """Return the parts of an object by name; None for what has no named parts.
 
     A mapping, a dataclass, a named tuple, a model of pydantic, a class of attrs or a struct of msgspec, a message of
-    protobuf, a row of pandas or of a structured array give their fields. Of any other object the public attributes that
-    it holds itself count; properties are never called. What belongs to the server, as a request does, has none. A
-    mapping of more than 4,096 items is one value: nobody looks into it here.
+    protobuf, a row of pandas or of a structured array give their fields, a distribution of PyTorch its parameters. Of
+    any other object the public attributes that it holds itself count; properties are never called. What belongs to the
+    server, as a request or a response does, has none. A mapping of more than 4,096 items is one value: nobody looks
+    into it here.
 
     Examples
     --------
@@ -55,7 +57,7 @@ def record(value: Any) -> dict[str, Any] | None:
     ({'age': 4, '7': 'x'}, None, np.int32(1))
     """
     kind = type(value)
-    if kind in _NEVER or is_plumbing(value):
+    if kind in _NEVER or is_plumbing(value) or is_response(value):
         return None
     if issubclass(kind, Mapping):
         return _items(value)
@@ -67,6 +69,8 @@ def record(value: Any) -> dict[str, Any] | None:
         return None
     if is_message(kind):
         return message_fields(value)
+    if (known := parameters(value, kind)) is not None:
+        return known
     if is_dataclass(value):
         return _attributes(value, (field.name for field in fields(value)))
     if str(kind.__module__).partition(".")[0] == "pandas":

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, TypeVar, overload
 
 from davy.event import Inference
-from davy.sdk.callables import portable, watched
+from davy.sdk.callables import portable, unwatched, watched
 from davy.sdk.guard import Guard, goes_on, warn
 from davy.sdk.home import HOME
 from davy.sdk.integrations import watch_by_integration, watch_function
@@ -84,9 +84,10 @@ def watch(
         makes one inference a call when not given; a call that looks like several is counted as ``batch_as_row``, unless
         it is False.
     inputs
-        Names of the arguments to capture, or a function from the arguments to a mapping of fields; for a matrix
-        the names of its columns. All arguments by default; a mapping, row or record among them becomes its
-        items, with the name of the argument before theirs when there are several such arguments.
+        Names of the arguments to capture, or of items and columns of theirs: an allow-list; or a function from the
+        arguments to a mapping of fields; for a matrix the names of its columns. All arguments by default; a mapping,
+        row or record among them becomes its items, with the name of the argument before theirs when there are several
+        such arguments.
     output
         Name of the output, for a model that answers with one array or number: ``"logits"``, ``"probs"``, ``"value"``.
         Told by its values when not given; logits look like any numbers.
@@ -319,10 +320,12 @@ def shutdown(timeout: float | None = None) -> None:
 
 def _watch_function(target: Any, model: str, options: Options) -> Any:
     call = watch_function(target, model, options).wrap(target)
-    return watched(target, call, partial(portable, _watch_function, target, model, options))
+    reduced = partial(portable, _watch_function, target, model, options)
+    return watched(target, call, reduced, model, lambda other: _watch_function(other, model, options))
 
 
 def _watch(target: Any, model: str, options: Options) -> Any:
+    target = unwatched(target, model)
     if isinstance(target, (staticmethod, classmethod)):
         return type(target)(_watch(target.__func__, model, options))
     if inspect.isroutine(target) or isinstance(target, partial):

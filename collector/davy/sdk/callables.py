@@ -11,7 +11,7 @@ import operator
 import pickle
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MethodType
 from typing import Any, Final, TypeAlias
 
@@ -25,7 +25,16 @@ Reduced: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 """What makes something anew in another process, and what it is given."""
 
 
-class Watched:
+class StandIn:
+    """Stands for what is under watch, ``_davy_target``, for a model, ``_davy_model``.
+
+    ``_davy_again`` watches something else in the same way.
+    """
+
+    __slots__ = ()
+
+
+class Watched(StandIn):
     """Stands in for a callable whose calls are captured.
 
     Attributes are read from and written to the callable; ``__wrapped__``, where it has none, is the callable. Pickled,
@@ -39,15 +48,26 @@ class Watched:
         What does as the callable and captures.
     reduced
         Returns how it is made in another process.
+    model
+        Whose calls are captured.
+    again
+        Watches another callable as this one is watched.
     """
 
     # Python looks for `__call__` in the class and finds the slot, which holds what to call: no frame comes in between.
-    __slots__ = ("__call__", "__weakref__", "_davy_reduced", "_davy_target")
+    __slots__ = ("__call__", "__weakref__", "_davy_again", "_davy_model", "_davy_reduced", "_davy_target")
 
     def __init__(
-        self, target: Callable[..., Any], call: Callable[..., Any], reduced: Callable[[], Reduced]
+        self,
+        target: Callable[..., Any],
+        call: Callable[..., Any],
+        reduced: Callable[[], Reduced],
+        model: str,
+        again: Callable[[Any], Any],
     ) -> None:
         set_own = object.__setattr__
+        set_own(self, "_davy_model", model)
+        set_own(self, "_davy_again", again)
         set_own(self, "_davy_target", target)
         set_own(self, "__call__", call)
         set_own(self, "_davy_reduced", reduced)
@@ -84,10 +104,37 @@ class Watched:
         return name if _is_found(self, name) else self._davy_reduced()
 
 
-def watched(target: Callable[..., Any], call: Callable[..., Any], reduced: Callable[[], Reduced]) -> Any:
-    """Return a stand-in for a callable that `call` is called instead of, and that `reduced` makes elsewhere."""
+def watched(target: Callable[..., Any], *given: Any) -> Any:
+    """Return a stand-in for a callable; `given` are the other parameters of `Watched`."""
     kind: type = type(target)
-    return _class_for(kind)(target, call, reduced)
+    return _class_for(kind)(target, *given)
+
+
+def unwatched(target: Any, model: str) -> Any:
+    """Return what is to be watched for a model without the stand-ins that capture for it already.
+
+    Watched again under the same name, as when a cell of a notebook runs again, a call is one inference all the same.
+    What captures it for other models stays.
+    """
+    kind = type(target)
+    if kind in {MethodType, partial}:
+        held = target.__func__ if kind is MethodType else target.func
+        inner = unwatched(held, model)
+        if inner is held:
+            return target
+        return MethodType(inner, target.__self__) if kind is MethodType else _partial_of(inner, target)
+    if not issubclass(kind, Watched) and not issubclass(kind, StandIn):
+        return target
+    read = object.__getattribute__
+    held = read(target, "_davy_target")
+    inner = unwatched(held, model)
+    if read(target, "_davy_model") == model:
+        return inner
+    return target if inner is held else read(target, "_davy_again")(inner)
+
+
+def _partial_of(function: Any, like: Any) -> Any:
+    return partial(function, *like.args, **like.keywords)
 
 
 @lru_cache(maxsize=256)
@@ -98,7 +145,7 @@ def _class_for(kind: type) -> type[Watched]:
     def told(self: Any) -> type:
         """Return the class of the callable, but to who takes functions apart to pickle their code."""
         asks = sys._getframe(1).f_globals.get("__name__", "")
-        return type(self) if _TAKES_APART in asks else kind
+        return type(self) if _TAKES_APART in asks else self._davy_target.__class__
 
     body: dict[str, Any] = {
         "__slots__": (),

@@ -130,6 +130,8 @@ def output_fields(
         return _with_probs(found, name, judge), found.pop("embedding", None)
     if is_array(result):
         result = as_array(result)
+    if name == "embedding":
+        return {}, result
     if name is not None:
         return {name: result}, None
     if _frame(result) is not None:
@@ -245,6 +247,8 @@ def output_columns(
     if type(result) is list and any(map(is_failed, result)):
         result = [None if is_failed(each) else each for each in result]
     array = _array(result)
+    if name == "embedding":
+        return {}, array
     if name is None:
         name = judge(array)
         array = named(name, array, rows=True)

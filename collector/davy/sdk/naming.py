@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping
+from datetime import date
+from enum import Enum
 from typing import Any, Final
+from uuid import UUID
 
 import numpy as np
 
@@ -25,8 +28,9 @@ _ROUNDINGS: Final = 4
 """How many steps of 16 bits a sum of probabilities may be off: a softmax in bfloat16 adds up in bfloat16."""
 _LOWER: Final = 0 if sys.byteorder == "little" else 1
 _NO_NAME: Final = re.compile(r"output_\d+")
-_NO_NAMES: Final = (list, tuple, dict, int, float, np.number, np.bool_)
 """What the parts of a tuple are called."""
+_NAMES: Final = (str, bytes, Enum, date, UUID)
+"""What stands for a class where it is an answer."""
 _GRAINS: Final = (0.1, 0.01, 0.001, 1 / 255, 1 / 256, 1 / 127, 1 / 128)
 """Steps that answers are rounded or quantised to."""
 
@@ -116,11 +120,11 @@ def named(name: str, answer: Any, *, rows: bool = False) -> Any:
 
 
 def _are_names(array: Array) -> bool:
-    """Whether values of text or any kind are no numbers, and no arrays, lists or mappings of an inference each."""
+    """Whether values are text, or what stands for one: a member of an enumeration, a day."""
     if array.dtype != object:
         return array.dtype.kind == "U"
     first = next((each for each in array if each is not None), None)
-    return not (first is None or is_array(first) or issubclass(type(first), _NO_NAMES))
+    return issubclass(type(first), _NAMES)
 
 
 def canonical(

@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import MethodType
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from davy.sdk.callables import portable, watched
+from davy.sdk.callables import StandIn, portable, unwatched, watched
 from davy.sdk.guard import Guard
 from davy.sdk.options import Options
 from davy.sdk.predicting import PredictorWatch
@@ -37,7 +37,7 @@ class _Given(NamedTuple):
     plan: Plan
 
 
-class WatchedObject:
+class WatchedObject(StandIn):
     """Stands in for an object some of whose methods are captured as a plan says.
 
     Attributes are read from and written to the object; ``isinstance`` sees its class; operators and other special
@@ -50,6 +50,14 @@ class WatchedObject:
         object.__setattr__(self, "_davy_target", target)
         object.__setattr__(self, "_davy_given", _Given(model, options, plan))
         object.__setattr__(self, "_davy_watches", {})
+
+    @property
+    def _davy_model(self) -> str:
+        model: str = self._davy_given.model
+        return model
+
+    def _davy_again(self, target: Any) -> Any:
+        return watch_object(target, *self._davy_given)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._davy_target, name)
@@ -149,15 +157,26 @@ def _watched(proxy: Any, name: str, method: Callable[..., Any]) -> Callable[...,
         found: _Watched | None = proxy._davy_watches.get(name)
         if found is not None and found.method is method:
             return found.wrapped
+        target, given = proxy._davy_target, proxy._davy_given
+        own = unwatched(method, given.model)  # decorated in the class, say
         if found is None:
-            model, options, plan = proxy._davy_given
-            watch = plan[name](proxy._davy_target, method, model, options.for_method(name))
+            watch = given.plan[name](target, own, given.model, given.options.for_method(name))
         else:
             watch = found.watch
-        target, given = proxy._davy_target, proxy._davy_given
-        wrapped: Callable[..., Any] = watched(
-            method, watch.wrap(method), lambda: (getattr, (watch_object(target, *given), name))
-        )
+        wrapped = _method(target, given, name, own, watch)
         proxy._davy_watches[name] = _Watched(watch, method, wrapped)
         return wrapped
     return method
+
+
+def _method(
+    target: Any, given: _Given, name: str, method: Callable[..., Any], watch: Watch
+) -> Callable[..., Any]:
+    found: Callable[..., Any] = watched(
+        method,
+        watch.wrap(method),
+        lambda: (getattr, (watch_object(target, *given), name)),
+        given.model,
+        lambda other: _method(target, given, name, other, watch),
+    )
+    return found

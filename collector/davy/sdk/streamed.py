@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -39,6 +40,15 @@ class _Streamed:
 
     def __dir__(self) -> list[str]:
         return dir(self._davy_target)
+
+    def __copy__(self) -> Any:
+        return copy.copy(self._davy_target)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self._davy_target, memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._davy_target.__reduce_ex__(protocol)
 
 
 def _iter(self: Any) -> Any:

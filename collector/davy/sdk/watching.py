@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from davy.event import Array
 from davy.fields import column
 from davy.fields.detections import several
-from davy.fields.losses import BATCH_AS_ROW, NO_INPUTS, NO_ROWS
+from davy.fields.losses import BATCH_AS_ROW, INPUTS_FAILED, NO_INPUTS, NO_ROWS
 from davy.sdk.calls.batches import (
     Habits,
     as_columns,
@@ -19,9 +19,12 @@ from davy.sdk.calls.batches import (
     is_table_of,
     looked_at,
     only_row,
+    repeated,
     rows_of,
     without_labels,
 )
+from davy.sdk.calls.choosing import choose, chosen_names
+from davy.sdk.calls.making import Maker
 from davy.sdk.calls.opening import Leaves, has_parts, open_answer, open_arguments
 from davy.sdk.calls.signatures import Binder
 from davy.sdk.calls.single import Single, inputs_of_one, is_batch
@@ -90,15 +93,14 @@ class Watch:
         output: str | None = None,
         classes: Any = None,
     ) -> None:
-        inputs = options.inputs
         self.model = model
         self._binder = Binder(function)
         self._batched = batched or bool(options.batched)
         self._asked_of_one = options.batched is False  # the app has said so, and need not be told
         self._single = Single(lists=not self._asked_of_one)
         self._habits = {"inputs": Habits(), "outputs": Habits()}
-        self._transform = inputs if callable(inputs) else None
-        self._chosen = None if inputs is None or callable(inputs) else list(inputs)
+        self._transform = Maker(options.inputs, model) if callable(options.inputs) else None
+        self._chosen = chosen_names(options.inputs)
         self._columns = self._chosen if columns is None else columns
         self._output = options.output or output
         self._classes = classes
@@ -106,6 +108,7 @@ class Watch:
         self._described: Any = None
         self._short = Shortcuts()
         self._places = Places(self._judge_output)
+        self._judge_rows = functools.partial(self._judge_output, "")
         self.holders = {name: Holders(self._unlearn) for name in ("given", "chosen", "tables", "answers")}
         self._beside: Callable[[], Any] | None = None
         self._follows = type(self).rows is Watch.rows  # an integration knows what its framework answers
@@ -191,7 +194,7 @@ class Watch:
             return  # sampled out, or no inference
         self._describe(client)
         seen: list[Any] = []
-        reading = functools.partial(self._read, client, rows, args, kwargs, result, seen)
+        reading = functools.partial(self._read, rows, args, kwargs, result, seen)
         if self._shadow is not None:
             try:
                 found = Reading(rows, low, reading(), latency_ms, at or time.time_ns())
@@ -220,7 +223,6 @@ class Watch:
 
     def _read(
         self,
-        client: Client,
         rows: int | None,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
@@ -234,9 +236,18 @@ class Watch:
         except Exception:  # noqa: BLE001 - as above; that of an argument is raised again
             found = self.inputs_alone(args, kwargs, rows)
             self._lose("outputs", rows, self._output or "value", "unreadable")
-        if not found[0] and self._transform is None and (kwargs or len(args) > self._binder.skipped):
-            client.misread(self.model, NO_INPUTS, rows or 1)
+        self._count_nothing(found[0], args, kwargs, rows)
         return found
+
+    def _count_nothing(
+        self, inputs: Mapping[str, Any], args: Sequence[Any], kwargs: Mapping[str, Any], rows: int | None
+    ) -> None:
+        """Count a call that was given something of which nothing is recorded; not where the app wanted that."""
+        failed = self._transform is not None and self._transform.has_failed()
+        asked = not inputs and self._transform is None and self._chosen != []
+        if failed or (asked and (kwargs or len(args) > self._binder.skipped)):
+            reason = INPUTS_FAILED if failed else NO_INPUTS
+            (HOME.client or HOME.begin()).misread(self.model, reason, rows or 1)
 
     def _lose(self, section: str, rows: int | None, name: str, reason: str) -> None:
         """Count a member of a call that is no field of its inferences."""
@@ -277,13 +288,8 @@ class Watch:
         if story.ended != EXHAUSTED:
             outputs["ended"] = story.ended
         inputs = self._input_fields(story.args, story.kwargs)
-        if (
-            not inputs
-            and self._transform is None
-            and (story.kwargs or len(story.args) > self._binder.skipped)
-        ):
-            (HOME.client or HOME.begin()).misread(self.model, NO_INPUTS)
-        return inputs, outputs, None
+        self._count_nothing(inputs, story.args, story.kwargs, None)
+        return inputs, outputs, outputs.pop("embedding", None)
 
     def _shortcut(
         self,
@@ -294,7 +300,8 @@ class Watch:
         read: tuple[Fields, Fields, Any],
     ) -> Shortcut | None:
         """Return the short way for calls like one that was read so; None for those of which each is counted."""
-        if self._looks_batched(args, kwargs, result):
+        nothing = not read[0] and (args or kwargs)
+        if self._transform is not None or nothing or self._looks_batched(args, kwargs, result):
             return None
         binder, scope = self._binder, CURRENT.get()
         call = Called(
@@ -415,7 +422,9 @@ class Watch:
         if rows is None and not self._batched:
             return self._input_fields(args, kwargs), {}, None
         inputs = self.of_rows(
-            "inputs", open_arguments(self.arguments(args, kwargs), self.holders["chosen"]), rows
+            "inputs",
+            open_arguments(self.arguments(args, kwargs, self._columns), self.holders["chosen"]),
+            rows,
         )
         found = Columns(input_columns(inputs, self._columns, self.holders["tables"]), {})
         return only_row(found) if rows is None else found
@@ -430,7 +439,7 @@ class Watch:
         """Read the fields of a call whose first axis is the inferences."""
         result = without_labels(result)
         rows = self._size(args, kwargs, result)
-        given = without_labels(dict(self.arguments(args, kwargs)))
+        given = without_labels(dict(self.arguments(args, kwargs, self._columns)))
         inputs = self.of_rows("inputs", open_arguments(given, self.holders["chosen"]), rows)
         outputs, embedding = self._answers(result, rows)
         return Columns(input_columns(inputs, self._columns, self.holders["tables"]), outputs, embedding)
@@ -448,10 +457,12 @@ class Watch:
             outputs = self._places.named(outputs)
         return outputs, embedding
 
-    def of_rows(self, section: str, leaves: Leaves, rows: int | None) -> Leaves:
+    def of_rows(self, section: str, leaves: Mapping[str, Any], rows: int | None) -> Leaves:
         """Return the columns of the inputs or outputs of a call; what belongs to no single inference is counted."""
         lose = functools.partial(self._lose, section, rows)
         habits = self._habits[section]
+        if section == "inputs" and self._transform is not None:
+            leaves = repeated(leaves, rows)
         apart = len(habits.apart)
         found = rows_of(leaves, rows, lose, habits, answers=section == "outputs")
         if len(habits.apart) > apart:
@@ -464,16 +475,24 @@ class Watch:
     def _judge_output(self, output: str, answers: Array) -> str:
         return (HOME.client or HOME.begin()).naming.of(self.model, output, answers, rows=True)
 
-    def _judge_rows(self, answers: Array) -> str:
-        return self._judge_output("", answers)
-
-    def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the arguments to capture by name."""
+    def arguments(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], columns: Sequence[str] | None = None
+    ) -> Mapping[str, Any]:
+        """Return the arguments to capture by name; `columns` are the names of a matrix's, where it is a batch."""
         if self._transform is not None:
             return self._transform(*args, **kwargs)
-        found = self._binder.bind_data(args, kwargs)
-        chosen = {name: found[name] for name in self._chosen or () if name in found}
-        return chosen or found
+        return choose(self._binder.bind_data(args, kwargs), self._chosen, columns)
+
+    def inputs_of(
+        self,
+        asked: Mapping[str, Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        rows: int | None = None,
+    ) -> Mapping[str, Any]:
+        """Return the inputs to capture of a call, of `rows` of them, that an integration has read as `asked`."""
+        made = None if self._transform is None else self._transform(*args, **kwargs)
+        return choose(asked, self._chosen) if made is None else repeated(made, rows)
 
 
 def one_or_many(size: int | None) -> int | None:

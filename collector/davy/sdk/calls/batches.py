@@ -260,6 +260,30 @@ def _labelled(values: Iterable[Any]) -> bool:
     )
 
 
+def repeated(fields: Mapping[str, Any], rows: int | None) -> Mapping[str, Any]:
+    """Return the fields that the app made of a batch, in which a single value holds for every inference.
+
+    With `rows` of None, of one inference, they are as they are.
+
+    Examples
+    --------
+    >>> {name: [*each] for name, each in repeated({"season": "w", "x": [1.0, 2.0]}, 2).items()}
+    {'season': ['w', 'w'], 'x': [1.0, 2.0]}
+    """
+    if rows is None:
+        return fields
+    return {
+        name: value if value is None or _has_axis(value) else objects([value] * rows)
+        for name, value in fields.items()
+    }
+
+
+def _has_axis(value: Any) -> bool:
+    if is_array(value):
+        return bool(shape_of(value))
+    return is_list(value) or _is_table(value) or issubclass(type(value), Mapping)
+
+
 def objects(values: Iterable[Any]) -> Array:
     """Return values of any kind, one an inference, as an array of objects; tensors among them as arrays."""
     rows = [as_array(each) if is_array(each) else each for each in values]

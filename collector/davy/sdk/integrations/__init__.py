@@ -12,6 +12,7 @@ by importing an integration: `matches` is asked only when the framework is in ``
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from importlib import import_module
 from typing import Any, Final
 
@@ -34,10 +35,13 @@ TABLE: Final = (
 )
 """Which module of a framework must be there for which integration to be asked."""
 _GUARD: Final = Guard("integration")
+_PARTICULAR: Final = ("embedding", "members", "tokenizer")
+"""Options that mean something for some frameworks only: those whose integration has them in ``MEANS``."""
 
 
 def watch_function(function: Any, model: str, options: Options) -> Watch:
     """Return how calls of a function are read: as a module's where it is ``forward`` of one, or a partial of either."""
+    say_meaningless(options, (), "function")
     if "torch" in sys.modules:
         with _GUARD:
             integration: Any = import_module("davy.sdk.integrations.torch")
@@ -54,10 +58,18 @@ def watch_by_integration(target: Any, model: str, options: Options) -> Any:
         with _GUARD:
             integration: Any = import_module(name)
             if integration.matches(target):
+                say_meaningless(options, getattr(integration, "MEANS", ()), type(target).__name__)
                 return integration.watch(target, model, options)
             continue
         HOME.integration_failed += 1
-    if options.embedding is not None or options.members is not None:
-        HOME.integration_failed += 1
-        warn("integration", f"embedding= and members= mean nothing for a {type(target).__name__}")
+    say_meaningless(options, (), type(target).__name__)
     return None
+
+
+def say_meaningless(options: Options, means: Collection[str], kind: str) -> None:
+    """Say and count what the app asked for that means nothing for what it watches."""
+    asked = [name for name in _PARTICULAR if getattr(options, name) is not None and name not in means]
+    if asked:
+        HOME.integration_failed += 1
+        verb = "mean" if len(asked) > 1 else "means"
+        warn("integration", f"{' and '.join(f'{name}=' for name in asked)} {verb} nothing for a {kind}")

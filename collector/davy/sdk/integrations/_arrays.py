@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from davy.event import Array
 from davy.fields.losses import BATCH_AS_ROW
 from davy.sdk.calls.batches import batch_size, is_batch_second, only_row, serves_nobody
+from davy.sdk.calls.choosing import choose_leaves
 from davy.sdk.calls.opening import Leaves, open_answer, open_arguments
 from davy.sdk.calls.tensors import is_array, on_host, shape_of
 from davy.sdk.fields import Columns, Fields, input_columns
@@ -43,8 +45,9 @@ class ArrayWatch(Watch):
         """Return those arguments that are captured, or what the app makes of them."""
         if self._transform is not None:
             return open_arguments(self._transform(*args, **kwargs), self.holders["chosen"])
-        chosen = {name: given[name] for name in self._chosen or () if name in given}
-        return chosen or given
+        if self._chosen is None:
+            return given
+        return choose_leaves(given, self._binder.bind(args, kwargs), self._chosen, self._columns)
 
     def answered(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Leaves:
         """Return the answers as the framework names them, what they hold opened."""
@@ -55,13 +58,31 @@ class ArrayWatch(Watch):
         """Return the number of inferences; None when arguments and answers share no axis."""
         return batch_size(given, answered)
 
+    def _count(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], given: Leaves, answered: Leaves
+    ) -> int | None:
+        """Return the number of inferences of a call, as the app has it: what its function makes tells it, too."""
+        made = None if self._transform is None or self._asked_of_one else self.chosen(args, kwargs, given)
+        size = batch_size(made, answered) if made is not None and self._batched else None
+        size = self.size(given, answered) if size is None else size
+        if size is None and made is not None:
+            size = batch_size(made, answered)
+        if self._asked_of_one:
+            return size if size == 1 else None  # a row may come with an axis of one
+        if size is None and self._batched:
+            lengths = Counter(
+                shape_of(each)[0] for each in answered.values() if is_array(each) and shape_of(each)
+            )
+            return max(lengths, key=lengths.__getitem__) if lengths else None
+        return size
+
     def reading(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Reading:
         """Return what a call was, read once while it is observed."""
         kept: Reading | None = getattr(self._under_way, "reading", None)
         if kept is not None and kept.result is result:
             return kept
         given, answered = self.given(args, kwargs), self.answered(args, kwargs, result)
-        found = Reading(result, given, answered, self.size(given, answered))
+        found = Reading(result, given, answered, self._count(args, kwargs, given, answered))
         if getattr(self._under_way, "observed", False):  # and what a shadow answers is not kept
             self._under_way.reading = found
         return found

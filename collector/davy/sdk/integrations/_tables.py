@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from davy.event import Array
-from davy.sdk.calls.batches import only_row
+from davy.sdk.calls.batches import only_row, repeated
 from davy.sdk.fields import Columns, Fields, input_columns, output_columns, row_count
 from davy.sdk.options import Options
 from davy.sdk.watching import NOBODY, Watch, one_or_many
@@ -28,7 +28,10 @@ class TableWatch(Watch):
     def columns(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Columns:
         rows, names = self.table(args[0] if args else kwargs["data"])
         outputs, embedding = self.answers(result)
-        return Columns(input_columns(self.arguments((rows,), {}), names), outputs, embedding)
+        given = self.arguments((rows,), {}, names)
+        if self._transform is not None:
+            given = repeated(given, row_count(result))
+        return Columns(input_columns(given, names), outputs, embedding)
 
     def table(self, data: Any) -> tuple[Any, Sequence[str] | None]:
         """Return the rows, and the names of their columns when they are known."""

@@ -49,8 +49,11 @@ class _Inferencer(Watch):
     def columns(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Columns:
         return super().columns((self._asked(args, kwargs),), {}, _records(result))
 
-    def arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-        return super().arguments(args, kwargs) if self._transform else {"inputs": args[0]}
+    def arguments(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], columns: Sequence[str] | None = None
+    ) -> Mapping[str, Any]:
+        del columns
+        return self.inputs_of({"inputs": args[0]}, args, kwargs)
 
     def _asked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return args[0] if args else kwargs.get("inputs")

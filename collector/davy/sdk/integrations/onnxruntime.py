@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from davy.sdk.fields import names_of
 from davy.sdk.integrations._arrays import ArrayWatch
 from davy.sdk.options import Options
 from davy.sdk.proxy import watch_object
+
+MEANS: Final = frozenset({"embedding"})
 
 
 def matches(target: Any) -> bool:
@@ -44,7 +46,7 @@ class _SessionWatch(ArrayWatch):
 
     def chosen(self, args: Sequence[Any], kwargs: Mapping[str, Any], given: Leaves) -> Leaves:
         if self._transform is not None:
-            return dict(self._transform(self._feed(args, kwargs)))
+            return {**self._transform(self._feed(args, kwargs))}
         return super().chosen(args, kwargs, given)
 
     def answered(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Leaves:

@@ -52,14 +52,13 @@ class _TextWatch(Watch):
         found = result
         if isinstance(asked, list):
             (asked,), found = asked, result[0]
-        inputs = _fields(asked) if self._transform is None else dict(self._transform(*args, **kwargs))
+        inputs = self.inputs_of(_fields(asked), args, kwargs)
         outputs = self._answer(found)
-        return inputs, outputs, outputs.pop("embedding", None)
+        return {**inputs}, outputs, outputs.pop("embedding", None)
 
     def columns(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Columns:
-        inputs: Mapping[str, Any] = _table([_fields(each) for each in self._asked(args, kwargs)])
-        if self._transform is not None:
-            inputs = self._transform(*args, **kwargs)
+        asked = _table([_fields(each) for each in self._asked(args, kwargs)])
+        inputs = self.inputs_of(asked, args, kwargs, len(result))
         outputs = _table([self._answer(each) for each in result])
         embedding = outputs.pop("embedding", None)
         return Columns(inputs, outputs, None if embedding is None else np.stack(list(embedding)))

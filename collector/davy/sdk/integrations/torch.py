@@ -35,6 +35,7 @@ from davy.sdk.integrations.generating import Likelihoods, generates, hook_genera
 from davy.sdk.options import Options
 from davy.sdk.watching import NOBODY
 
+MEANS: Final = frozenset({"embedding", "members", "tokenizer"})
 _GUARD: Final = Guard("watch")
 _CLASSIFIER: Final = re.compile("For(Sequence|Image|Audio|Video)Classification")
 _ALTERNATIVE: Final = Guard("members")
@@ -291,7 +292,7 @@ class _Call(_ModuleWatch):
         self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, rows: int | None
     ) -> Mapping[str, Any]:
         given, answered = self.given(args, kwargs), self.answered(args, kwargs, result)
-        found = self.outputs(answered, self.size(given, answered))
+        found = self.outputs(answered, self._count(args, kwargs, given, answered))
         found.pop("embedding", None)
         return first_row(found) if rows is None else found
 

@@ -126,16 +126,13 @@ class _PipelineWatch(Watch):
         if _nested_once(result):
             result = result[0]  # one input whose answer is several, or one text that came as its words
         outputs = self._reader(result)
-        inputs = asked if self._transform is None else dict(self._transform(*args, **kwargs))
-        return inputs, outputs, outputs.pop("embedding", None)
+        inputs = self.inputs_of(asked, args, kwargs)
+        return {**inputs}, outputs, outputs.pop("embedding", None)
 
     def inputs_alone(self, args: Sequence[Any], kwargs: Mapping[str, Any], rows: int | None) -> Any:
         asked: Any = self._asked(args, kwargs, None if rows is None else [None] * rows)
-        if self._transform is not None:
-            asked = self._transform(*args, **kwargs)
-        elif isinstance(asked, list):
-            asked = _table(asked)
-        return (asked, {}, None) if rows is None else Columns(asked, {})
+        inputs = self.inputs_of(_table(asked) if isinstance(asked, list) else asked, args, kwargs, rows)
+        return (inputs, {}, None) if rows is None else Columns(inputs, {})
 
     def columns(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Columns:
         asked = self._asked(args, kwargs, result)
@@ -143,9 +140,7 @@ class _PipelineWatch(Watch):
         answers = [self._reader(each) for each in self._by_input(result, len(asked))]
         outputs = _table(answers)
         embedding = outputs.pop("embedding", None)
-        inputs: Mapping[str, Any] = _table(asked)
-        if self._transform is not None:
-            inputs = self._transform(*args, **kwargs)
+        inputs = self.inputs_of(_table(asked), args, kwargs, len(asked))
         return Columns(inputs, outputs, None if embedding is None else np.stack(list(embedding)))
 
     def _asked(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> list[Fields] | Fields:

@@ -80,13 +80,10 @@ class _Results(Watch):
         self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
     ) -> tuple[Fields, Fields, Any]:
         found = result[0] if isinstance(result, (list, tuple)) else result
-        inputs = _picture(found) if self._transform is None else dict(self._transform(*args, **kwargs))
-        return inputs, self._found(found), None
+        return {**self.inputs_of(_picture(found), args, kwargs)}, self._found(found), None
 
     def columns(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Columns:
-        inputs: Mapping[str, Any] = _table([_picture(each) for each in result])
-        if self._transform is not None:
-            inputs = self._transform(*args, **kwargs)
+        inputs = self.inputs_of(_table([_picture(each) for each in result]), args, kwargs, len(result))
         return Columns(inputs, _table([self._found(each) for each in result]))
 
     def _found(self, result: Any) -> Fields:
