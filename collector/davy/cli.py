@@ -15,8 +15,9 @@ import typer
 from typer.core import TyperGroup
 
 from davy import console
+from davy._directory import unread
 from davy.config import Settings, describe, load
-from davy.errors import DavyError, SettingError
+from davy.errors import DavyError, OutputError, SettingError
 from davy.labelstudio import LocalLabelStudio
 from davy.runner import beside_the_log, make_roles, open_runtime, require_roles, wanted
 from davy.runner import run as run_roles
@@ -59,13 +60,32 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def run_app(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code: 2 for wrong input, with one line on stderr."""
+    """Run a command; return the exit code: 2 for wrong input, with one line on stderr.
+
+    141, as a shell says of what a closed pipe ended, when whoever reads the output has gone.
+    """
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
+        with console.printing():
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except OutputError as error:
+        if isinstance(error.__cause__, BrokenPipeError):
+            return 141
+        console.warn(f"davy: {error}")
+        return 2
+
+
+def _run(given: list[str]) -> int:
+    try:
         _refuse_empty(given)
         return int(app(given or ["--help"], standalone_mode=False) or 0)
+    except OutputError:
+        raise
     except DavyError as error:
         console.warn(f"davy: {error}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        console.warn(f"davy: {error.filename}: {unread(error)}")
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except typer.TyperException as error:

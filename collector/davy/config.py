@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from davy._conversions import convert
+from davy._directory import unread
 from davy._urls import without_password
 from davy.errors import SettingError
 
@@ -449,12 +450,15 @@ def _as_given(value: Any) -> Any:
 
 
 def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
-    if not path.is_file():
-        if required:
-            raise SettingError("settings file", str(path), "the file does not exist")
-        return {}
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise SettingError("settings file", str(path), "the file does not exist") from None
+        return {}
+    except OSError as error:
+        remedy = f"{unread(error)}, or begin in another directory"
+        raise SettingError("settings file", str(path.absolute()), remedy) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError("settings file", str(path), f"is not TOML: {error}") from error
     flat: dict[str, Any] = {}
