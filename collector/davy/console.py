@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,13 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from davy.errors import OutputError
+from davy.event import UNSEEN
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-_STEERS: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
-)
+_STEERS: Final = re.compile(f"[\ud800-\udfff{UNSEEN}]")
 """Control characters, line breaks, what turns the direction of text or cannot be seen, and halves of characters."""
 
 
@@ -38,6 +38,27 @@ def printable(text: str) -> str:
     fraud:3\x1b[2J\nall is well
     """
     return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def command(*words: str, names: Sequence[str] = ()) -> str:
+    """Return a command of Davy's to suggest: whoever pastes it into a shell runs that, whatever names strangers chose.
+
+    Parameters
+    ----------
+    words
+        The command and its options.
+    names
+        Its arguments; one may begin as an option does.
+
+    Examples
+    --------
+    >>> print(command("reference", "fit", "--model", "x;reboot:1"))
+    davy reference fit --model 'x;reboot:1'
+    >>> print(command("models", "keep", names=["a:1", "-b:1"]))
+    davy models keep -- a:1 -b:1
+    """
+    marked = ["--"] if any(name.startswith("-") for name in names) else []
+    return shlex.join(["davy", *words, *marked, *names])
 
 
 @contextmanager
