@@ -113,6 +113,11 @@ class Unlisted:
     retired: Sequence[str] = ()
 
     @property
+    def beyond(self) -> int:
+        """About how many of them nobody retired: there is no room for them."""
+        return max(0, self.models - len(self.retired))
+
+    @property
     def remedy(self) -> str:
         """What to do about them."""
         remedies = []
@@ -120,7 +125,7 @@ class Unlisted:
             keep = command("models", "keep", names=self.retired[:_NAMED])
             more = f" and {len(self.retired) - _NAMED} more" if len(self.retired) > _NAMED else ""
             remedies.append(f"`{keep}`{more} takes back what is retired and still sends")
-        if self.models > len(self.retired):
+        if self.beyond:
             remedies.append("retire some with `davy models retire`, or raise DAVY_DETECT_MODELS")
         return "; ".join(remedies)
 
