@@ -18,12 +18,28 @@ from davy import console
 from davy._directory import unread
 from davy.config import Settings, describe, load
 from davy.errors import DavyError, OutputError, SettingError
+from davy.existing import meant
 from davy.labelstudio import LocalLabelStudio
 from davy.runner import beside_the_log, make_roles, open_runtime, require_roles, wanted
 from davy.runner import run as run_roles
 
 
-class _Rooms(TyperGroup):
+class _Group(TyperGroup):
+    """Commands, of which those that are not there are refused with near names."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, known = args[0], self.list_commands(ctx)
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            if name in known:
+                raise SettingError(
+                    "command", name, "something that it needs is missing: pip install 'davy[all]'"
+                )
+            listing = console.command(*([ctx.info_name] if ctx.parent else []), "--help")
+            raise SettingError("command", name, f"no such command; {meant(name, known)}`{listing}` lists all")
+        return super().resolve_command(ctx, args)
+
+
+class _Rooms(_Group):
     """The commands of this file and those of every room that is installed, each imported when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -216,7 +232,7 @@ def _points() -> Mapping[str, EntryPoint]:
 def _built(name: str, command: Any) -> Any:
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     if isinstance(command, typer.Typer):
-        alone.add_typer(command, name=name)
+        alone.add_typer(command, name=name, cls=_Group)
     else:
         alone.command(name=name)(command)
     return typer.main.get_group(alone).commands[name]
