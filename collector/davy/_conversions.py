@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from davy.errors import SettingError
@@ -14,17 +15,43 @@ def convert(key: str, value: Any, kind: type, limits: Mapping[str, Any]) -> Any:
     Raises
     ------
     SettingError
-        It cannot be read as one, or is beyond `limits` (``least``, ``most``, ``one_of``).
+        It cannot be read as one, or is beyond `limits`: ``least`` and ``most`` of a number, ``one_of`` of a text or of
+        what each of several patterns becomes, and what a text or such a pattern ``begins`` with.
     """
     converted = _CONVERTERS[kind](key, value)
-    if limits["one_of"] and converted not in limits["one_of"]:
-        raise SettingError(key, value, f"must be one of {', '.join(limits['one_of'])}")
+    if isinstance(converted, tuple):
+        for pattern, found in converted:
+            _require_one_of(f"{key}.{pattern}", found, limits["one_of"])
+            _require_section(key, pattern, limits["begins"])
+    elif isinstance(converted, str):
+        _require_one_of(key, converted, limits["one_of"])
+        if converted and limits["begins"] and not converted.startswith(limits["begins"]):
+            raise SettingError(key, converted, f"must begin with {' or '.join(limits['begins'])}")
     if kind in {int, float}:
         if not converted >= limits["least"]:
             raise SettingError(key, value, f"must be at least {limits['least']:g}")
         if not converted <= limits["most"]:
             raise SettingError(key, value, f"must be at most {limits['most']:g}")
     return converted
+
+
+def _require_one_of(key: str, value: str, accepted: tuple[str, ...]) -> None:
+    if accepted and value not in accepted:
+        raise SettingError(key, value, f"must be one of {', '.join(each or 'empty' for each in accepted)}")
+
+
+def _require_section(key: str, pattern: str, sections: tuple[str, ...]) -> None:
+    """Raise SettingError unless a pattern for fields can match one; it may end in ``@`` and one for models."""
+    if not pattern:
+        raise SettingError(key, pattern, "is empty: name fields, or * for all")
+    if sections and not any(may_match(pattern.partition("@")[0], section) for section in sections):
+        raise SettingError(key, pattern, f"must begin with one of {', '.join(sections)}, or with *")
+
+
+def may_match(pattern: str, section: str) -> bool:
+    """Whether a pattern for fields may match one of a section."""
+    head, dot, _ = pattern.partition(".")
+    return fnmatchcase(section, head) or (not dot and "*" in head and fnmatchcase(f"{section}.", head))
 
 
 def _to_bool(key: str, value: Any) -> bool:

@@ -33,6 +33,14 @@ _WAYS_OUT: Final = {
     errno.ENOTDIR: _AWAY,
     errno.EEXIST: _AWAY,
 }
+_READ: Final = "be the user it belongs to, or let this one read it"
+_WAYS_IN: Final = {
+    errno.EACCES: _READ,
+    errno.EPERM: _READ,
+    errno.EISDIR: "move it away",
+    errno.ENOTDIR: _AWAY,
+    errno.ELOOP: "links lead in a circle: mend them",
+}
 
 
 def directory_of(url: str) -> Path:
@@ -76,6 +84,19 @@ def unwritten(failure: OSError) -> str:
     'Permission denied: give this user write permission'
     """
     return f"{failure.strerror}: {_WAYS_OUT.get(failure.errno or 0, 'see that the disk is well')}"
+
+
+def unread(failure: OSError) -> str:
+    """Return why a file could not be read, and the way out that fits.
+
+    Examples
+    --------
+    >>> unread(PermissionError(13, "Permission denied"))
+    'Permission denied: be the user it belongs to, or let this one read it'
+    >>> unread(IsADirectoryError(21, "Is a directory"))
+    'Is a directory: move it away'
+    """
+    return f"{failure.strerror}: {_WAYS_IN.get(failure.errno or 0, 'see that the disk is well')}"
 
 
 def write_whole(path: Path, data: bytes, *, beside: Path) -> None:

@@ -15,14 +15,31 @@ import typer
 from typer.core import TyperGroup
 
 from davy import console
+from davy._directory import unread
 from davy.config import Settings, describe, load
-from davy.errors import DavyError, SettingError
+from davy.errors import DavyError, OutputError, SettingError
+from davy.existing import meant
 from davy.labelstudio import LocalLabelStudio
 from davy.runner import beside_the_log, make_roles, open_runtime, require_roles, wanted
 from davy.runner import run as run_roles
 
 
-class _Rooms(TyperGroup):
+class _Group(TyperGroup):
+    """Commands, of which those that are not there are refused with near names."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, known = args[0], self.list_commands(ctx)
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            if name in known:
+                raise SettingError(
+                    "command", name, "something that it needs is missing: pip install 'davy[all]'"
+                )
+            listing = console.command(*([ctx.info_name] if ctx.parent else []), "--help")
+            raise SettingError("command", name, f"no such command; {meant(name, known)}`{listing}` lists all")
+        return super().resolve_command(ctx, args)
+
+
+class _Rooms(_Group):
     """The commands of this file and those of every room that is installed, each imported when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -59,13 +76,32 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def run_app(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code: 2 for wrong input, with one line on stderr."""
+    """Run a command; return the exit code: 2 for wrong input, with one line on stderr.
+
+    141, as a shell says of what a closed pipe ended, when whoever reads the output has gone.
+    """
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
+        with console.printing():
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except OutputError as error:
+        if isinstance(error.__cause__, BrokenPipeError):
+            return 141
+        console.warn(f"davy: {error}")
+        return 2
+
+
+def _run(given: list[str]) -> int:
+    try:
         _refuse_empty(given)
         return int(app(given or ["--help"], standalone_mode=False) or 0)
+    except OutputError:
+        raise
     except DavyError as error:
         console.warn(f"davy: {error}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        console.warn(f"davy: {error.filename}: {unread(error)}")
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except typer.TyperException as error:
@@ -196,7 +232,7 @@ def _points() -> Mapping[str, EntryPoint]:
 def _built(name: str, command: Any) -> Any:
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     if isinstance(command, typer.Typer):
-        alone.add_typer(command, name=name)
+        alone.add_typer(command, name=name, cls=_Group)
     else:
         alone.command(name=name)(command)
     return typer.main.get_group(alone).commands[name]

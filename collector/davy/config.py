@@ -12,13 +12,23 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 
 from davy._conversions import convert
+from davy._directory import unread
 from davy._urls import without_password
 from davy.errors import SettingError
 
 T = TypeVar("T")
+IMAGE_FORMATS: Final = ("png", "jpeg", "webp")
+"""What images may be stored as."""
+POLICIES: Final = ("inline", "blob", "summary", "hash", "drop", *(f"blob:{name}" for name in IMAGE_FORMATS))
+"""What may become of a field that is captured."""
+SECTIONS: Final = ("inputs", "outputs", "embedding", "tags", "group", "alternatives")
+"""Parts of an inference that a rule for its fields may be about."""
+MEANINGS: Final = ("ignore", "categorical", "numeric", "text", "time")
+"""What a field may be to detection."""
+_ADDRESSES: Final = ("http://", "https://")
 
 
 def _setting(
@@ -29,8 +39,9 @@ def _setting(
     most: float = math.inf,
     secret: bool = False,
     one_of: tuple[str, ...] = (),
+    begins: tuple[str, ...] = (),
 ) -> Any:
-    limits = {"least": least, "most": most, "one_of": one_of}
+    limits = {"least": least, "most": most, "one_of": one_of, "begins": begins}
     return field(default=default, metadata={"help": text, "secret": secret, **limits})
 
 
@@ -48,9 +59,14 @@ class SdkSettings:
         16 * 2**20, "largest field put into the blob store; what is larger is summarised or dropped", least=1
     )
     fields: tuple[tuple[str, str], ...] = _setting(
-        (), "what becomes of which field, first match first: inline, blob, summary, hash or drop"
+        (),
+        "what becomes of which field, first match first: inline, blob, summary, hash or drop",
+        one_of=POLICIES,
+        begins=SECTIONS,
     )
-    oversize: str = _setting("blob", "what becomes of arrays above inline_bytes: blob or summary")
+    oversize: str = _setting(
+        "blob", "what becomes of arrays above inline_bytes: blob or summary", one_of=("blob", "summary")
+    )
     deny_tags: str = _setting(
         "password, passwd, passphrase, secret, token, jwt, api_key, apikey, access_key, secret_key, private_key,"
         " authorization, cookie, cookies, session, sessionid, credentials",
@@ -99,11 +115,19 @@ class KafkaSettings:
     message_bytes: int = _setting(
         32 * 2**20, "largest message; topics that Davy creates take it", least=1024, most=10**9
     )
-    compression: str = _setting("lz4", "how producers compress: none, gzip, lz4 or zstd")
-    security: str = _setting(
-        "", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; empty is SASL_SSL with a user, else PLAINTEXT"
+    compression: str = _setting(
+        "lz4", "how producers compress: none, gzip, lz4 or zstd", one_of=("none", "gzip", "lz4", "zstd")
     )
-    mechanism: str = _setting("PLAIN", "how the user logs in: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+    security: str = _setting(
+        "",
+        "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; empty is SASL_SSL with a user, else PLAINTEXT",
+        one_of=("", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    )
+    mechanism: str = _setting(
+        "PLAIN",
+        "how the user logs in: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+        one_of=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+    )
     user: str = _setting("", "who logs in; better than in the URL")
     password: str = _setting("", "the user's password; better than in the URL", secret=True)
     ca_file: str = _setting("", "certificates to trust, PEM; empty trusts the system's")
@@ -167,6 +191,7 @@ class DetectSettings:
         (),
         "what a field is where guessing fails, first match first: ignore, categorical, numeric, text or time; a pattern"
         " may begin with a model and a slash",
+        one_of=MEANINGS,
     )
 
 
@@ -214,7 +239,7 @@ class GatewaySettings:
     host: str = _setting("127.0.0.1", "address to listen on; anything but loopback needs an API key")
     port: int = _setting(8321, "port to listen on; 0 lets the system choose", least=0, most=65535)
     public_url: str = _setting(
-        "", "address annotators' browsers reach the gateway by; empty is host and port"
+        "", "address annotators' browsers reach the gateway by; empty is host and port", begins=_ADDRESSES
     )
     hosts: str = _setting(
         "",
@@ -284,7 +309,7 @@ class LabelStudioSettings:
 
     url: str = _setting("", "address of Label Studio; empty leaves candidates in Davy's queue")
     public_url: str = _setting(
-        "", "address people reach Label Studio by, for links; empty is the address above"
+        "", "address people reach Label Studio by, for links; empty is the address above", begins=_ADDRESSES
     )
     api_key: str = _setting("", "legacy or personal access token", secret=True)
     timeout_seconds: float = _setting(60.0, "longest wait for one call", least=1)
@@ -299,7 +324,9 @@ class ArchiveSettings:
     """Whether inferences, feedback and flags are kept as Parquet, and how large the files are."""
 
     url: str = _setting(
-        "", "where Parquet files go: file:///directory or s3://bucket/prefix; empty keeps no archive"
+        "",
+        "where Parquet files go: file:///directory or s3://bucket/prefix; empty keeps no archive",
+        begins=("file://", "s3://"),
     )
     rows: int = _setting(100_000, "rows of one partition that are written at once", least=1)
     seconds: float = _setting(
@@ -449,12 +476,15 @@ def _as_given(value: Any) -> Any:
 
 
 def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
-    if not path.is_file():
-        if required:
-            raise SettingError("settings file", str(path), "the file does not exist")
-        return {}
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise SettingError("settings file", str(path), "the file does not exist") from None
+        return {}
+    except OSError as error:
+        remedy = f"{unread(error)}, or begin in another directory"
+        raise SettingError("settings file", str(path.absolute()), remedy) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError("settings file", str(path), f"is not TOML: {error}") from error
     flat: dict[str, Any] = {}

@@ -1,27 +1,31 @@
 """What commands print: tables on a terminal, plain lines in a pipe, JSON where a program reads.
 
-All text goes through `printable`, for names and answers come from strangers.
+All text goes through `printable`, for names and answers come from strangers. What cannot be written is an
+`OutputError`, and what its encoding does not have is printed as an escape.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from davy.errors import OutputError
+from davy.event import UNSEEN
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-_STEERS: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
-)
+_STEERS: Final = re.compile(f"[\ud800-\udfff{UNSEEN}]")
 """Control characters, line breaks, what turns the direction of text or cannot be seen, and halves of characters."""
 
 
@@ -34,6 +38,92 @@ def printable(text: str) -> str:
     fraud:3\x1b[2J\nall is well
     """
     return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def command(*words: str, names: Sequence[str] = ()) -> str:
+    """Return a command of Davy's to suggest: whoever pastes it into a shell runs that, whatever names strangers chose.
+
+    Parameters
+    ----------
+    words
+        The command and its options.
+    names
+        Its arguments; one may begin as an option does.
+
+    Examples
+    --------
+    >>> print(command("reference", "fit", "--model", "x;reboot:1"))
+    davy reference fit --model 'x;reboot:1'
+    >>> print(command("models", "keep", names=["a:1", "-b:1"]))
+    davy models keep -- a:1 -b:1
+    """
+    marked = ["--"] if any(name.startswith("-") for name in names) else []
+    return shlex.join(["davy", *words, *marked, *names])
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Let what is printed inside, by anybody, arrive at the end at the latest.
+
+    Raises
+    ------
+    OutputError
+        Standard output cannot be written, or is closed.
+    """
+    given = sys.stdout
+    with ExitStack() as stack:
+        output = _Output(stack.enter_context(_closed()) if given is None else given)
+        sys.stdout = output
+        try:
+            yield
+            output.flush()
+        finally:
+            sys.stdout = given
+            with suppress(OutputError):
+                output.detach()
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output that prints what its encoding lacks as escapes, and whose failures are told from all others.
+
+    What could not be written is given up, or the interpreter would try again at its end.
+    """
+
+    def __init__(self, given: TextIO) -> None:
+        super().__init__(
+            given.buffer,
+            given.encoding,
+            "backslashreplace",
+            line_buffering=given.isatty(),
+            write_through=False,
+        )
+        self._given = given
+
+    def isatty(self) -> bool:
+        return self._given.isatty()
+
+    def write(self, text: str) -> int:
+        with self._failing():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with self._failing():
+            super().flush()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            with suppress(OSError), Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), self.fileno())
+            remedy = "cannot be written, print it elsewhere; what was done before stays so"
+            raise OutputError("standard output", error.strerror, remedy) from error
+
+
+def _closed() -> TextIO:
+    """Return a stream that cannot be written."""
+    return os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
 
 
 def show(
@@ -83,24 +173,23 @@ def say(text: str) -> None:
 
 
 def announce(text: str) -> None:
-    """Print a line for a person at once; where nothing can be printed, what was to be announced goes on without it.
-
-    What could not be written is given up, or the interpreter would try again at its end.
-    """
+    """Print a line for a person at once; where nothing can be printed, what was to be announced goes on without it."""
     try:
         say(text)
         sys.stdout.flush()
-    except OSError as error:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    except OutputError as error:
         logging.getLogger("davy.console").warning(
-            "standard output cannot be written (%s): going on without", error.strerror
+            "standard output cannot be written (%s): going on without", error.value
         )
 
 
 def warn(text: str) -> None:
-    """Print a line for a person beside what a program reads: on the error stream."""
-    sys.stderr.write(f"{printable(text)}\n")
+    """Print a line for a person beside what a program reads: on the error stream, where that takes any."""
+    if sys.stderr is None:  # it is closed
+        return
+    with suppress(OSError):
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
 
 
 class LogFormatter(logging.Formatter):
@@ -142,11 +231,10 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     Gives the function that is told how many more are done.
     """
     description = printable(description)
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         begun = time.perf_counter()
         yield lambda _: None
-        sys.stderr.write(f"{description}: {total} in {time.perf_counter() - begun:.1f} s\n")
-        sys.stderr.flush()
+        warn(f"{description}: {total} in {time.perf_counter() - begun:.1f} s")
         return
     from rich.console import Console
     from rich.progress import Progress

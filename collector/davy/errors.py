@@ -14,7 +14,8 @@
     ├── ArchiveError         a file of the archive cannot be written
     ├── ReferenceInvalid     a reference cannot be fitted, found or applied
     ├── LabelError           the labelling tool refused or answered nonsense
-    └── DatasetError         a dataset version cannot be built or read
+    ├── DatasetError         a dataset version cannot be built or read
+    └── OutputError          what a command prints cannot be written
 
 None of them leaves the SDK: there they are counted, by reason. On a server each names the field, the
 value and the remedy; the gateway answers 4xx with it, the CLI prints it on one line and exits with 2.
@@ -99,3 +100,7 @@ class LabelError(DavyError):
 
 class DatasetError(DavyError):
     """A dataset version cannot be built or read."""
+
+
+class OutputError(DavyError):
+    """What a command prints cannot be written."""

@@ -14,6 +14,12 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+
+def _escape(character: int) -> str:
+    """Return a character as any dialect of regular expressions takes it."""
+    return f"\\u{character:04x}" if character < 0x10000 else chr(character)
+
+
 VERSION: Final = 1
 
 INFERENCES: Final = "davy.inferences"
@@ -23,10 +29,20 @@ ALERTS: Final = "davy.alerts"
 LABELS: Final = "davy.labels"
 TOPICS: Final = (INFERENCES, FEEDBACK, FLAGS, ALERTS, LABELS)
 
-_NO_NAME: Final = r"\s\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
-MODEL_NAME: Final = rf"[^:{_NO_NAME}]{{1,200}}:[^{_NO_NAME}]{{1,200}}"
-"""What a model may be called, as a regular expression: ``name:version``, without spaces, control characters and what
-turns the direction of text or cannot be seen: a name stands in logs, on terminals and on pages."""
+_UNSEEN: Final = (
+    (0x0000, 0x001F), (0x007F, 0x009F), (0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x115F, 0x1160),
+    (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F), (0x2028, 0x202E), (0x2060, 0x206F), (0x2800, 0x2800),
+    (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB), (0x13430, 0x1343F),
+    (0x16FE4, 0x16FE4), (0x1BCA0, 0x1BCA3), (0x1D159, 0x1D159), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+"""Control characters, line breaks, and whatever else Unicode says nobody is to see: Default_Ignorable_Code_Point, what
+formats without being drawn (Cf), and letters and signs that are blank."""
+UNSEEN: Final = "".join(f"{_escape(first)}-{_escape(last)}" for first, last in _UNSEEN)
+"""The same as part of a character class of a regular expression."""
+MODEL_NAME: Final = rf"[^:\s{UNSEEN}]{{1,200}}:[^\s{UNSEEN}]{{1,200}}"
+"""What a model may be called, as a regular expression: ``name:version``, without spaces and what cannot be seen: a name
+stands in logs, on terminals and on pages, and two that look the same have to be one."""
+MODEL_RULE: Final = "name models name:version, without spaces, control characters and what cannot be seen"
 
 Path: TypeAlias = tuple[str, ...]
 """Where a field sits: ``("inputs", "age")``, ``("outputs", "probs")``, ``("embedding",)``,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
@@ -67,13 +67,15 @@ def require_model(name: str, store: Store, *more: str) -> str:
 def require_place(settings: Settings) -> None:
     """Raise SettingError unless Davy's directories are there; what reads makes none.
 
+    What this user may not look at counts as there: opening it says why it cannot be.
+
     Parameters
     ----------
     settings
         With the addresses of store and payloads filled in.
     """
     log = _directory("sqlite", settings.url)
-    if log is not None and not _is_davys(log):
+    if log is not None and not _is_davys(log, unseen=True):
         near = get_close_matches(log.name, [path.name for path in _neighbours(log)], n=_NEAR)
         meant = f"did you mean {' or '.join(str(log.parent / name) for name in near)}? " if near else ""
         remedy = f"holds nothing of Davy's; {meant}`davy up` or the first inference makes it"
@@ -83,7 +85,7 @@ def require_place(settings: Settings) -> None:
         ("DAVY_BLOB_URL", "file", settings.blob_url),
     ):
         directory = _directory(scheme, url)
-        if directory is not None and directory.parent != log and not directory.is_dir():
+        if directory is not None and directory.parent != log and not _is(Path.is_dir, directory, unseen=True):
             raise SettingError(variable, url, "there is no such directory; `davy up` makes it")
 
 
@@ -91,12 +93,20 @@ def _directory(scheme: str, url: str) -> Path | None:
     return directory_of(url) if url.startswith(f"{scheme}://") else None
 
 
-def _is_davys(directory: Path) -> bool:
-    return any((directory / name).is_file() for name in _FILES)
+def _is_davys(directory: Path, *, unseen: bool) -> bool:
+    return any(_is(Path.is_file, directory / name, unseen=unseen) for name in _FILES)
+
+
+def _is(kind: Callable[[Path], bool], path: Path, *, unseen: bool) -> bool:
+    """Whether a path is of a kind; `unseen` where this user may not find out."""
+    try:
+        return kind(path)
+    except OSError:
+        return unseen
 
 
 def _neighbours(directory: Path) -> list[Path]:
     try:
-        return [path for path in directory.parent.iterdir() if _is_davys(path)]
+        return [path for path in directory.parent.iterdir() if _is_davys(path, unseen=False)]
     except OSError:
         return []

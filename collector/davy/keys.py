@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,8 +35,7 @@ def _create(
     scopes = scope or ["write"]
     require_rights(project, scopes)  # before a directory is made
     with open_runtime() as runtime:
-        key, secret = KeyRing(runtime.store).create(project, scopes)
-    console.show_one({**_row(key), "key": secret}, title="key", as_json=as_json)
+        KeyRing(runtime.store).create(project, scopes, show=partial(_show, as_json))
 
 
 @keys.command("list")
@@ -69,8 +70,13 @@ def _rotate(
     from davy.gateway.keys import KeyRing
 
     with open_runtime(make=False) as runtime:
-        found, secret = KeyRing(runtime.store).rotate(key, overlap_hours=overlap_hours)
-    console.show_one({**_row(found), "key": secret}, title="key", as_json=as_json)
+        KeyRing(runtime.store).rotate(key, overlap_hours=overlap_hours, show=partial(_show, as_json))
+
+
+def _show(as_json: bool, key: Key, secret: str) -> None:
+    """Print a key that is about to be good; it has to arrive, for nobody can read it later."""
+    console.show_one({**_row(key), "key": secret}, title="key", as_json=as_json)
+    sys.stdout.flush()
 
 
 def _row(key: Key) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -80,8 +80,10 @@ class Roster:
 
     def _admit(self, asked: Collection[str], changes: Changes, gone: Mapping[str, Retirement]) -> None:
         store = self._runtime.store
-        there = store.get_many(MODELS, sorted(asked))
-        room = self._runtime.settings.detect.models - store.count(MODELS)
+        there = store.get_many(MODELS, sorted({*asked, UNLISTED}))
+        room = (
+            self._runtime.settings.detect.models - store.count(MODELS) + (UNLISTED in there)
+        )  # which is no model
         for model in sorted(asked):
             known = model in there or self._references.exists(model)
             if known or room > 0:
@@ -136,6 +138,12 @@ class Sketch:
         place = _place(name)
         return bool(self._bits[place // 8] & np.uint8(1 << place % 8))
 
+    def remove(self, names: Iterable[str]) -> None:
+        """Take names for not met, and with them the few that share a place."""
+        for name in names:
+            place = _place(name)
+            self._bits[place // 8] &= ~np.uint8(1 << place % 8)
+
     def merge(self, other: Sketch) -> None:
         """Take in what another one met."""
         self._bits |= other._bits
@@ -163,10 +171,13 @@ def get_sketch(store: Store, partition: int) -> Sketch:
 
 
 def unlisted(store: Store, now: int) -> Sketch:
-    """Return the models that were not shown by name today or yesterday; `now` is in nanoseconds."""
+    """Return the models that were not shown by name today or yesterday, and are not now; `now` is in nanoseconds."""
     found = Sketch()
     for _, data in store.items(_SKETCHES):
         one = Sketch.load(data)
         if abs(now // _DAY_NS - one.day) <= 1:
             found.merge(one)
+    if found.about:  # someone kept one since, gave it a reference, or there was room
+        gone = retired.retirements(store)
+        found.remove(model for model, _ in store.items(MODELS) if not _stays_out(gone.get(model)))
     return found

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from davy.errors import ReferenceInvalid, SettingError
+from davy.errors import ReferenceInvalid
 from davy.event import Column, Path
 from davy.fields.fitting import FieldKind, kind_of
 from davy.fields.reading import is_absent, numbers, rows_of, texts, times, vector, vectors
@@ -28,7 +28,6 @@ _SECTIONS: Final = frozenset({"inputs", "outputs", "embedding"})
 _BOX: Final = 4
 MINUTE: Final = 60.0
 DAY: Final = 86_400.0
-MEANINGS: Final = ("ignore", "categorical", "numeric", "text", "time")
 
 Rule = tuple[str, str]
 
@@ -211,18 +210,9 @@ def rules_for(model: str, pairs: Sequence[tuple[str, str]]) -> list[Rule]:
     --------
     >>> rules_for("iris:1", [("iris:*/inputs.zip", "categorical"), ("other:1/age", "text"), ("*.id", "ignore")])
     [('inputs.zip', 'categorical'), ('*.id', 'ignore')]
-
-    Raises
-    ------
-    SettingError
-        A meaning is not one of ignore, categorical, numeric, text, time.
     """
     found = []
     for pattern, meaning in pairs:
-        if meaning not in MEANINGS:
-            raise SettingError(
-                "detect.fields", f"{pattern} = {meaning}", f"give one of {', '.join(MEANINGS)}"
-            )
         of_model, _, name = pattern.rpartition("/")
         if not of_model or fnmatchcase(model, of_model):
             found.append((name, meaning))

@@ -156,7 +156,8 @@ def _show_incidents(found: Sequence[Incident], known: Sequence[KnownModel], as_j
     if tested:
         console.warn(f"tested: {_few(tested)}")
     if unwatched:
-        remedy = f"`davy reference fit --model {unwatched[0]} --from-log` says what is normal"
+        fit = console.command("reference", "fit", "--model", unwatched[0], "--from-log")
+        remedy = f"`{fit}` says what is normal"
         console.warn(f"unwatched, for they have no reference: {_few(unwatched)}; {remedy}")
 
 

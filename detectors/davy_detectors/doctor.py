@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from davy.codec import load_any
+from davy.console import command
 from davy.errors import DavyError
 from davy.fields.losses import BY_THE_APP, INCOMPLETE, REMEDIES, read_loss
 from davy.health import Check
@@ -47,7 +48,7 @@ def _unlisted(runtime: Runtime) -> Iterator[Check]:
 def _of_model(model: str, stored: bytes | None, captured: Captured) -> Iterator[Check]:
     what = f"reference of {model}"
     if stored is None:
-        yield Check(what, "warning", "none", f"davy reference fit --model {model} --from-log --last 10000")
+        yield Check(what, "warning", "none", _fit(model, "--from-log", "--last", "10000"))
         return
     try:
         reference = Reference.from_bytes(stored)
@@ -63,6 +64,10 @@ def _of_model(model: str, stored: bytes | None, captured: Captured) -> Iterator[
     yield from _unlike(model, reference, captured)
 
 
+def _fit(model: str, *more: str) -> str:
+    return command("reference", "fit", "--model", model, *more)
+
+
 def _unlike(model: str, reference: Reference, captured: Captured) -> Iterator[Check]:
     """Compare the fields of a reference with those that the newest inferences had."""
     if not captured.inferences:
@@ -73,7 +78,7 @@ def _unlike(model: str, reference: Reference, captured: Captured) -> Iterator[Ch
     reasons = (schema.reason(path) or (".".join(path), "not in the reference") for path in live - known)
     loose = {name: reason for name, reason in reasons if not reason.startswith("ignored")}
     if loose:
-        remedy = f"davy reference fit --model {model} again, or --ignore it there if it should not be watched"
+        remedy = f"{_fit(model)} again, or --ignore it there if it should not be watched"
         yield Check(f"captured of {model}, watched by nothing", "warning", _listed(loose), remedy)
     if ("outputs", "probs") in live or ("outputs", "logits") in live:
         known.discard(("outputs", "label"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from davy.codec import load_any
+from davy.console import command
 from davy.retired import Retirement, retirements
 from davy_detectors import alerts
 from davy_detectors._references import names as referenced
@@ -112,14 +113,19 @@ class Unlisted:
     retired: Sequence[str] = ()
 
     @property
+    def beyond(self) -> int:
+        """About how many of them nobody retired: there is no room for them."""
+        return max(0, self.models - len(self.retired))
+
+    @property
     def remedy(self) -> str:
         """What to do about them."""
         remedies = []
         if self.retired:
-            named = " ".join(self.retired[:_NAMED])
+            keep = command("models", "keep", names=self.retired[:_NAMED])
             more = f" and {len(self.retired) - _NAMED} more" if len(self.retired) > _NAMED else ""
-            remedies.append(f"`davy models keep {named}`{more} takes back what is retired and still sends")
-        if self.models > len(self.retired):
+            remedies.append(f"`{keep}`{more} takes back what is retired and still sends")
+        if self.beyond:
             remedies.append("retire some with `davy models retire`, or raise DAVY_DETECT_MODELS")
         return "; ".join(remedies)
 

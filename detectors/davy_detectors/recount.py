@@ -79,10 +79,12 @@ def recount(runtime: Runtime, model: str = "", *, patience: float = _PATIENCE) -
     Raises
     ------
     SettingError
-        There is no such model, or nothing was counted of it in what the log holds; no role stood aside for the former.
+        Nothing that the log holds was counted yet, or there is no such model, and no role stood aside; or nothing of it
+        was counted.
     StoreError
         A role did not stand aside.
     """
+    _require_counted(runtime)
     if model:
         require_model(model, runtime.store)
     with standing_aside(runtime, IncidentKeeper(runtime).leases(), patience) as check:
@@ -122,6 +124,16 @@ def _counted(runtime: Runtime) -> Position:
         mine = stored is not None and stored.log in {"", log}
         found[place] = stored.offset if stored is not None and mine else start
     return found
+
+
+def _require_counted(runtime: Runtime) -> None:
+    """Raise SettingError where the log holds inferences and none of them was counted: there is nothing to do again."""
+    starts, counted = runtime.log.start(INFERENCES), _counted(runtime)
+    ends = runtime.log.end(INFERENCES)
+    held = [place for place, end in ends.items() if end > starts[place]]
+    if held and all(counted[place] <= starts[place] for place in held):
+        remedy = "nothing that it holds was counted yet: start `davy up` or `davy run detect`, which count all of it"
+        raise SettingError("log", runtime.log.url, remedy)
 
 
 def _replace(store: Store, fresh: MemoryStore, model: str, oldest: int, partitions: list[int]) -> Recounted:

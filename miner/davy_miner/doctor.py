@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from davy.console import command
 from davy.health import Check
 from davy.runtime import Runtime
 from davy.store import Store
@@ -35,9 +36,8 @@ def _unlabellable(store: Store) -> Iterator[Check]:
     for one in unlabellable_in(store):
         reasons = "; ".join(f"{count} × {reason}" for reason, count in one.reasons[:_REASONS])  # noqa: RUF001
         more = f"; {len(one.reasons) - _REASONS} more reasons" if len(one.reasons) > _REASONS else ""
-        remedy = (
-            f"`davy candidates --model {one.model} --state unlabellable` lists them; mend the cause, then"
-            f" `davy candidates retry --model {one.model}`, or `davy candidates reject --model {one.model}`"
-        )
+        show = command("candidates", "--model", one.model, "--state", "unlabellable")
+        retry, reject = (command("candidates", verb, "--model", one.model) for verb in ("retry", "reject"))
+        remedy = f"`{show}` lists them; mend the cause, then `{retry}`, or `{reject}`"
         found = f"{one.count} selected candidates cannot become tasks: {reasons}{more}"
         yield Check(f"tasks of {one.model}", "warning", found, remedy)

@@ -12,11 +12,25 @@ import numpy as np
 import pytest
 from dying import Fuse, Killed, mortal
 from partitions import Cluster, answer, traffic
-from streams import BEGIN, MODEL, SECOND, bury, detect, envelopes, give_reference, make_runtime, rows, send
+from streams import (
+    BEGIN,
+    MODEL,
+    SECOND,
+    Clock,
+    bury,
+    detect,
+    envelopes,
+    give_reference,
+    make_runtime,
+    rows,
+    send,
+)
 
+from davy.cli import run_app
 from davy.config import DetectSettings
 from davy.errors import SettingError, StoreError
 from davy.event import INFERENCES
+from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_detectors.recount import Recounted, recount
@@ -106,9 +120,36 @@ def test_a_store_that_is_lost_is_filled_again_though_the_log_remembers_the_group
     assert runtime.log.consumer([INFERENCES], "detect").position()[INFERENCES, 0] > 1  # the hint
     lost = replace(runtime, store=make_runtime("memory", tmp_path, SETTINGS).store)
     give_reference(lost)
-    assert recount(lost) == []  # nothing was counted: roles count all of it anyway
+    for model in ("", MODEL, OTHER):  # the store knows no model of the log but the one with a reference
+        with pytest.raises(SettingError, match="nothing that it holds was counted yet: start `davy up`"):
+            recount(lost, model)
     detect(lost)
     assert answer(lost.store) == right
+
+
+def test_what_is_counted_of_another_log_is_not_counted_of_this_one(runtime: Runtime, tmp_path: Path) -> None:
+    replaced = replace(runtime, log=make_runtime("memory", tmp_path, SETTINGS).log)
+    assert recount(replaced) == []  # it holds nothing, which is another thing
+    send(replaced, VALUES[:1])
+    with pytest.raises(SettingError, match="was counted yet"):
+        recount(replaced)
+    detect(replaced)
+    assert [one.now for one in recount(replaced)] == [50]
+
+
+def test_the_command_tells_a_log_nobody_counted_from_one_that_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DAVY_URL", f"sqlite:///{tmp_path}")
+    with open_runtime() as opened:
+        assert run_app(["recount"]) == 0
+        assert capsys.readouterr().out == "counted again: the log holds nothing\n"
+        send(replace(opened, clock=Clock()), VALUES[:1])
+    for option in ([], ["--model", MODEL]):
+        assert run_app(["recount", *option]) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert "start `davy up`" in said.err
 
 
 def test_a_death_at_any_step_leaves_a_model_as_it_was_or_as_it_is_to_be(runtime: Runtime) -> None:

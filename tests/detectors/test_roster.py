@@ -29,7 +29,7 @@ from streams import (
 from davy import retired
 from davy.cli import run_app
 from davy.codec import load
-from davy.config import DetectSettings
+from davy.config import DetectSettings, Settings
 from davy.consume import Outbox
 from davy.event import ALERTS, Alert
 from davy.log.sqlite import SqliteLog
@@ -43,7 +43,7 @@ from davy_detectors._tally import Tally
 from davy_detectors._totals import Totals
 from davy_detectors.alerts import Incident
 from davy_detectors.doctor import checks
-from davy_detectors.models import known_models, unlisted
+from davy_detectors.models import Unlisted, known_models, unlisted
 
 pytestmark = pytest.mark.fast
 DAY = 86_400.0
@@ -350,6 +350,37 @@ def test_a_sketch_counts_names_once_and_by_day() -> None:
     assert 19_500 < Sketch.load(sketch.dump()).about < 20_500
     assert sketch.add({"m:1"}, 2 * day)
     assert sketch.about == 1
+
+
+BACK = ("keep", "reference", "room", "bound")
+
+
+@pytest.mark.parametrize("way", BACK)
+def test_a_model_that_is_shown_again_is_not_hidden_any_more(runtime: Runtime, way: str) -> None:
+    """Whatever hid it: a person who retired it, or the bound."""
+    appear(runtime, ["a:1", "b:1", "c:1"])
+    if way == "keep":
+        retire(runtime, "b:1")
+        appear(runtime, ["b:1"], first=1000)
+        assert unlisted(runtime.store, runtime.clock()) == Unlisted(1, 10, ["b:1"])
+        (told,) = [one for one in checks(runtime) if one.state == "warning" and one.what == "models"]
+        assert "davy models keep b:1" in told.remedy
+        assert "DAVY_DETECT_MODELS" not in told.remedy
+        put_back(runtime, "b:1")
+    else:
+        appear(runtime, ["d:1"], first=1000)
+        assert unlisted(runtime.store, runtime.clock()) == Unlisted(1, 10, [])
+        if way == "reference":
+            give_reference(runtime, model="d:1")
+        elif way == "room":
+            retire(runtime, "b:1")
+            appear(runtime, ["d:1"], first=2000)
+        else:
+            more = replace(runtime, settings=Settings(detect=replace(runtime.settings.detect, models=4)))
+            appear(more, ["d:1"], first=2000)
+    found = unlisted(runtime.store, runtime.clock())
+    assert (found.models, found.retired, found.remedy) == (0, [], "")
+    assert [one.what for one in checks(runtime) if one.what == "models"] == ["models"]
 
 
 class TestCommands:

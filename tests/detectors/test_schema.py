@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from davy.config import DetectSettings
-from davy.errors import ReferenceInvalid, SettingError
+from davy.errors import ReferenceInvalid
 from davy.event import BlobRef, Column
 from davy.fields.fitting import kind_of
 from davy.fields.reading import categories, clocks, numbers, texts, times, vectors
-from davy_detectors._schema import rules_for
 from davy_detectors.batch import Batch
 from davy_detectors.checks import watch
 from davy_detectors.drift import ScoreDictionaryDetector
@@ -362,8 +361,6 @@ def test_the_user_decides_where_guessing_fails() -> None:
     assert reference.unwatched == {"inputs.user_id": "ignored, as asked"}
     with pytest.raises(ReferenceInvalid, match=r"inputs\.note.*numeric"):
         fit(columns, ("note", "numeric"))
-    with pytest.raises(SettingError, match="categorical"):
-        rules_for("m:1", [("zip", "category")])
 
 
 def test_what_no_inference_ever_has_is_no_alarm_and_what_vanishes_is() -> None:

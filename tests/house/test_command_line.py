@@ -66,7 +66,9 @@ def test_help_lists_the_commands_of_every_room() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_what_announces_goes_on_where_nothing_can_be_printed() -> None:
-    code = "from davy import console; console.announce('here'); console.warn('on')"
+    code = (
+        "from davy import console\nwith console.printing():\n  console.announce('here')\n  console.warn('on')"
+    )
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", code],

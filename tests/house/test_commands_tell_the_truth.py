@@ -8,14 +8,16 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from streams import BEGIN, envelopes, id_of, rows
 
 from davy import console
-from davy.cli import run_app
+from davy.cli import app, run_app
 from davy.codec import Encoder, dump, pack
 from davy.errors import InvalidInference
 from davy.event import INFERENCES, Flag
@@ -95,6 +97,64 @@ def test_a_model_that_does_not_exist_is_refused_with_near_names(
     arguments: tuple[str, ...], told: Callable[..., str]
 ) -> None:
     assert f"no such model; did you mean {MODEL}?" in told(*arguments)
+
+
+def every_command() -> list[tuple[str, ...]]:
+    """The names of all commands, those in groups with their group."""
+    group = typer.main.get_command(app)
+    context = typer.Context(group, info_name="davy")
+    found: list[tuple[str, ...]] = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        found += [(name,), *((name, each) for each in getattr(command, "commands", ()))]
+    return found
+
+
+@pytest.mark.parametrize("names", every_command(), ids=" ".join)
+def test_a_command_that_is_misspelt_is_refused_with_near_names(
+    names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    *before, name = names
+    others = {each[-1] for each in every_command() if len(each) == len(names) and [*each[:-1]] == before}
+    swapped = {name[:-2] + name[-1] + name[-2]} if len(name) > 2 else set()
+    for wrong in {name[:-1], f"{name}s", f"x{name}", *swapped} - others:
+        assert run_app([*before, wrong, "--json"]) == 2
+        said = capsys.readouterr().err
+        listing = " ".join(["davy", *before, "--help"])
+        assert re.fullmatch(
+            rf"davy: command: '{wrong}': no such command; did you mean .*\b{name}\b.*\? `{listing}` lists all\n",
+            said,
+        )
+
+
+@pytest.mark.parametrize("names", every_command(), ids=" ".join)
+def test_a_command_is_documented_with_all_its_options_and_those_that_take_seconds_say_so(
+    names: tuple[str, ...],
+) -> None:
+    command: Any = typer.main.get_command(app)
+    for name in names:
+        command = command.get_command(typer.Context(command), name)
+    if getattr(command, "commands", {}) and not command.invoke_without_command:
+        return  # a group, which does nothing by itself
+    text = Path(__file__).parents[2].joinpath("docs/cli.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ", 1) for line in text.splitlines() if line.startswith("| `davy")]
+    (row,) = [said for shown, said in rows if f"`davy {' '.join(names)}`" in shown]
+    for option in command.params:
+        for flag in option.opts:
+            if flag.startswith("--") and flag != "--help":
+                assert f"`{flag}`" in row
+                if flag == "--wait":
+                    assert (f"`{flag}` SECONDS" in row) is not option.is_flag
+
+
+def test_a_command_whose_extra_is_missing_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "davy_detectors.recount", None)
+    assert run_app(["recount"]) == 2
+    assert "'recount': something that it needs is missing: pip install 'davy[all]'" in capsys.readouterr().err
+    assert run_app(["recont"]) == 2
+    assert "did you mean recount?" in capsys.readouterr().err
 
 
 EMPTY = (

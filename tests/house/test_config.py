@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
 
 from davy.blobs import open_blobs
+from davy.cli import run_app
 from davy.config import Settings, describe, load
 from davy.errors import SettingError
 from davy.store import open_store
@@ -49,6 +51,85 @@ def test_a_wrong_variable_is_named_with_its_value_and_a_remedy(
     with pytest.raises(SettingError, match=remedy) as caught:
         load(env={variable: value})
     assert caught.value.field.replace(".", "_").upper() in variable
+
+
+WRONG = (
+    (
+        "detect.fields",
+        {"x": "categoricl"},
+        "x=categoricl",
+        "detect.fields.x: 'categoricl': must be one of ignore, cat",
+    ),
+    ("detect.fields", {"": "text"}, "=text", "detect.fields: '': is empty"),
+    (
+        "detect.fields",
+        {"a": "text", "m:1/x": "Text"},
+        "a=text, m:1/x=Text",
+        "detect.fields.m:1/x: 'Text': must be",
+    ),
+    (
+        "sdk.fields",
+        {"inputs.x": "drp"},
+        "inputs.x=drp",
+        "sdk.fields.inputs.x: 'drp': must be one of inline, blob, ",
+    ),
+    ("sdk.fields", {"x": "drop"}, "x=drop", "sdk.fields: 'x': must begin with one of inputs, outputs"),
+    ("sdk.fields", {"x@m:*": "drop"}, "x@m:*=drop", "sdk.fields: 'x@m:*': must begin with one of inputs"),
+    ("sdk.fields", {"*.x": "blob:gif"}, "*.x=blob:gif", "sdk.fields.*.x: 'blob:gif': must be one of inline"),
+    ("sdk.oversize", "blub", "blub", "sdk.oversize: 'blub': must be one of blob, summary"),
+    ("mine.last_word", "mine", "mine", "mine.last_word: 'mine': must be one of majority"),
+    ("kafka.compression", "best", "best", "kafka.compression: 'best': must be one of none, gzip"),
+    ("kafka.security", "tls", "tls", "kafka.security: 'tls': must be one of empty, PLAINTEXT"),
+    ("kafka.mechanism", "plain", "plain", "kafka.mechanism: 'plain': must be one of PLAIN"),
+    ("archive.url", "ftp://x", "ftp://x", "archive.url: 'ftp://x': must begin with file:// or s3://"),
+    (
+        "gateway.public_url",
+        "davy.example",
+        "davy.example",
+        "gateway.public_url: 'davy.example': must begin with http",
+    ),
+    ("labelstudio.public_url", "ls:80", "ls:80", "labelstudio.public_url: 'ls:80': must begin with http"),
+)
+
+
+@pytest.mark.parametrize(("key", "value", "text", "said"), WRONG, ids=[one[2] for one in WRONG])
+def test_what_a_setting_does_not_know_is_refused_from_wherever_it_comes(
+    key: str,
+    value: str | dict[str, str],
+    text: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    section, _, name = key.partition(".")
+    inside = [f'"{found}" = "{role}"' for found, role in value.items()] if isinstance(value, dict) else []
+    lines = [f"[{key}]", *inside] if inside else [f"[{section}]", f'{name} = "{value}"']
+    file, variable = tmp_path / "davy.toml", f"DAVY_{section}_{name}".upper()
+    for command in (["doctor"], ["up"], ["doctor", "--settings"]):
+        file.write_text("\n".join(lines))
+        assert run_app(command) == 2
+        assert capsys.readouterr().err.startswith(f"davy: {said}")
+        file.unlink()
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, text)
+            assert run_app(command) == 2
+        assert capsys.readouterr().err.startswith(f"davy: {said}")
+    with pytest.raises(SettingError, match=re.escape(said)):
+        load(env={}, overrides={key: value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_setting_that_knows_only_some_values_is_among_them() -> None:
+    limited = {
+        f"{section.name}.{one.name}"
+        for section in fields(Settings())
+        if is_dataclass(getattr(Settings(), section.name))
+        for one in fields(getattr(Settings(), section.name))
+        if one.metadata["one_of"] or one.metadata["begins"]
+    }
+    assert limited == {key for key, *_ in WRONG}
 
 
 @pytest.mark.parametrize("text", ["[detect", "[detect]\nwrong = 1\n", "detect = 3\n"])

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from davy.errors import InvalidInference
-from davy.event import MODEL_NAME
+from davy.event import MODEL_NAME, MODEL_RULE
 from davy.protocols.columns import FIELDS, Columns, rows
 from davy.sdk import ids
 
@@ -76,9 +76,7 @@ def model_name(name: str, version: str) -> str:
     """
     model = name if ":" in name else f"{name}:{version or 'live'}"
     if not _MODEL.fullmatch(model):
-        raise InvalidInference(
-            "model", model[:200], "give name:version, without spaces and control characters"
-        )
+        raise InvalidInference("model", model[:200], MODEL_RULE)
     return model
 
 

@@ -79,6 +79,10 @@ def require_rights(project: str, scopes: Sequence[str]) -> None:
         raise SettingError("scope", ", ".join(wrong), f"give one or more of {', '.join(SCOPES)}")
 
 
+Show = Callable[[Key, str], object]
+"""What is given a key and its secret."""
+
+
 class KeyRing:
     """The keys in a store.
 
@@ -100,8 +104,10 @@ class KeyRing:
         found = [load(Key, data) for _, data in self._store.items(_COLLECTION)]
         return sorted(found, key=lambda key: key.made_at)
 
-    def create(self, project: str, scopes: Sequence[str]) -> tuple[Key, str]:
+    def create(self, project: str, scopes: Sequence[str], *, show: Show | None = None) -> tuple[Key, str]:
         """Make a key; return it with its secret, which is kept nowhere.
+
+        `show` is given both before the key is good, so that no key is whose secret could not be shown.
 
         Raises
         ------
@@ -112,6 +118,8 @@ class KeyRing:
         id = secrets.token_hex(6)
         secret = f"davy_{id}_{secrets.token_urlsafe(32)}"
         key = Key(id, project, tuple(sorted(set(scopes))), _hash(secret), self._clock())
+        if show is not None:
+            show(key, secret)
         self._put(key)
         return key, secret
 
@@ -125,8 +133,12 @@ class KeyRing:
         """
         return self._end(id, 0)
 
-    def rotate(self, id: str, *, overlap_hours: float = OVERLAP_HOURS) -> tuple[Key, str]:
+    def rotate(
+        self, id: str, *, overlap_hours: float = OVERLAP_HOURS, show: Show | None = None
+    ) -> tuple[Key, str]:
         """Make a key like this one and end this one, after `overlap_hours` in which both are good.
+
+        `show` is called as by `create`; when it raises, this one goes on.
 
         Raises
         ------
@@ -136,7 +148,7 @@ class KeyRing:
         old = self._find(id)
         if not old.holds(self._clock()):
             raise SettingError("key", id, "ended already; `davy keys create` makes a new one")
-        made = self.create(old.project, old.scopes)
+        made = self.create(old.project, old.scopes, show=show)
         self._end(id, overlap_hours)
         return made
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from davy.codec import Chunk, Layout, Recipe, Snapshot, dump, without
 from davy.errors import InvalidInference
-from davy.event import MODEL_NAME, Array, Feedback
+from davy.event import MODEL_NAME, MODEL_RULE, Array, Feedback
 from davy.fields import Unfit, plain
 from davy.fields.losses import INCOMPLETE, NO_INPUTS, REMEDIES, are_lost, read_loss
 from davy.sdk.claims import held
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from davy.config import Settings
 
 _MODEL: Final = re.compile(MODEL_NAME)
-_MODEL_RULE: Final = "name models 'name:version', without spaces and control characters"
 _MODELS: Final = 1024
 _NO_SCOPE: Final = Scope()
 _TEXT: Final[set[type]] = {str}
@@ -392,7 +391,7 @@ class Client:
 
     def _check(self, model: str) -> None:
         if not _MODEL.fullmatch(model):
-            raise InvalidModel("model", f"{len(model)} characters", _MODEL_RULE)
+            raise InvalidModel("model", f"{len(model)} characters", MODEL_RULE)
         if len(self._models) < _MODELS:
             self._models.add(model)
 

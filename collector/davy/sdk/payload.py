@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from davy.config import IMAGE_FORMATS
 from davy.errors import InvalidInference
 from davy.event import Array, Summary
 from davy.event import Path as FieldPath
@@ -34,7 +35,7 @@ from davy.fields.payloads import as_file, npy
 from davy.fields.places import Places, class_map, coarse, of_places, places_of
 from davy.sdk.summary import summary, thinned
 
-FORMATS: Final = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+FORMATS: Final = {name: f"image/{name}" for name in IMAGE_FORMATS}
 """What images may be encoded as, and the media types."""
 SMALLEST: Final = "smallest"
 """What is asked of payloads that no rule asks for: the smallest file that keeps every bit."""

@@ -5,18 +5,16 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from davy.errors import SettingError
+from davy._conversions import may_match
+from davy.config import SECTIONS
 from davy.event import Path
 from davy.fields.secrets import SecretNames
-from davy.sdk.payload import FORMATS
 
 if TYPE_CHECKING:
     from davy.config import SdkSettings
 
-_VERBS: Final = ("inline", "blob", "summary", "hash", "drop")
 _TELLING: Final = ("inline", "blob")
 """Verbs by which a value can be read."""
-_SECTIONS: Final = ("inputs", "outputs", "embedding", "tags", "group", "alternatives")
 _CACHED: Final = 16_384
 
 
@@ -40,11 +38,6 @@ class Rules:
     is ``alternatives.MODEL.FIELD``. What sounds like a secret is denied, however it is spelt and wherever it lies,
     unless a rule names it: one that lets everything through does not.
 
-    Raises
-    ------
-    SettingError
-        A rule names no policy there is.
-
     Examples
     --------
     >>> from davy.config import SdkSettings
@@ -66,7 +59,7 @@ class Rules:
         self.formats = frozenset(policy.format for _, _, policy in self._rules) - {""}
         self.verbs = frozenset(policy.verb for _, _, policy in self._rules)
         self.sections = frozenset(
-            section for pattern, _, _ in self._rules for section in _SECTIONS if _may_match(pattern, section)
+            section for pattern, _, _ in self._rules for section in SECTIONS if may_match(pattern, section)
         )
 
     def of(self, model: str, path: Path) -> Policy:
@@ -109,14 +102,4 @@ class Rules:
 def _rule(pattern: str, policy: str) -> tuple[str, str, Policy]:
     field, _, model = pattern.partition("@")
     verb, _, format = policy.partition(":")
-    if verb not in _VERBS or (format and (verb != "blob" or format not in FORMATS)):
-        accepted = ", ".join([*_VERBS, *(f"blob:{name}" for name in FORMATS)])
-        raise SettingError(f"sdk.fields.{pattern}", policy, f"use one of {accepted}")
-    if not any(_may_match(field, section) for section in _SECTIONS):
-        raise SettingError("sdk.fields", pattern, f"begin with one of {', '.join(_SECTIONS)}, or with *")
     return field, model or "*", Policy(verb, format)
-
-
-def _may_match(pattern: str, section: str) -> bool:
-    head, dot, _ = pattern.partition(".")
-    return fnmatchcase(section, head) or (not dot and "*" in head and fnmatchcase(f"{section}.", head))

@@ -120,8 +120,6 @@ class Shaper:
         self._limit = settings.inline_bytes
         self._most = settings.payload_bytes
         self._salt = settings.salt
-        if settings.oversize not in {"blob", "summary"}:
-            raise SettingError("sdk.oversize", settings.oversize, "use blob or summary")
         if "blob" in self._rules.verbs and not payloads:
             raise SettingError("sdk.fields", "blob", "say in blob_url where payloads go")
         self._oversize = Policy(settings.oversize if payloads else "summary")

@@ -37,8 +37,7 @@ _STATEMENTS: Final = {
 _PAGE: Final = 256
 IF_DAMAGED: Final = (
     "nothing is written to it any more; stop Davy and move store.db* aside, then restore a backup, or mend it with"
-    " `sqlite3 store.db .recover`, or start without it: the log keeps the inferences, and `davy recount` counts them"
-    " anew"
+    " `sqlite3 store.db .recover`, or start without it: the log keeps the inferences, and roles count them anew"
 )
 
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from davy.console import command
 from davy.gateway.browser import PAGE
 from davy.health import Health
 from davy.runtime import Runtime
@@ -54,6 +55,7 @@ def _environment() -> Environment:
         moment=_format.moment,
         percent=_format.percent,
     )
+    environment.globals["command"] = command
     return environment
 
 

@@ -92,8 +92,8 @@ class RoleStatus:
 class Status:
     """Everything on the page.
 
-    `unlisted` are models that are counted together, for there are too many. `findings` are those of ``/readyz``, the
-    worst first: `what`, `state`, `found` and `remedy`.
+    `unlisted` are models that are counted together, for there are too many or they are retired. `findings` are those
+    of ``/readyz``, the worst first: `what`, `state`, `found` and `remedy`.
     """
 
     at: int

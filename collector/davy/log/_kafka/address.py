@@ -16,11 +16,6 @@ _PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{0,200}")
 _SERVER: Final = re.compile(r"(?P<host>[^:\[\]]+|\[[^\]]+\])(:(?P<port>\d{1,5}))?")
 _FORM: Final = "use kafka://host1:9092,host2:9092/prefix"
 _PASSWORDS: Final = {"password", "key_password"}
-_CHOICES: Final = {
-    "security": ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
-    "mechanism": ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
-    "compression": ("none", "gzip", "lz4", "zstd"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +104,6 @@ def _server(text: str, url: str) -> str:
 
 
 def _checked(settings: KafkaSettings) -> KafkaSettings:
-    for name, choices in _CHOICES.items():
-        value = getattr(settings, name)
-        if value not in choices and not (name == "security" and not value):
-            raise SettingError(f"kafka.{name}", value, f"use one of {', '.join(choices)}")
     for name in ("ca_file", "cert_file", "key_file"):
         file = getattr(settings, name)
         if file and not os.access(file, os.R_OK):
