@@ -34,7 +34,8 @@ NO_INPUTS: Final = "no_inputs"
 NO_ROWS: Final = "no_rows"
 BATCH_AS_ROW: Final = "batch_as_row"
 INCOMPLETE: Final[Mapping[str, str]] = {
-    NO_INPUTS: "recorded without inputs: nothing of its arguments can be read; give inputs=function",
+    NO_INPUTS: "recorded without inputs: nothing of its arguments can be read; give inputs=function, or "
+    "batched=False where a call is one inference",
     NO_ROWS: "read as no inference; call it with lists or arrays, and not with what the app reads later",
     BATCH_AS_ROW: "recorded as one inference though the answer shares its first axis with an argument; watch with "
     "batched=True, or with batched=False where it is one; a model whose batch is the second axis of its answer is read "

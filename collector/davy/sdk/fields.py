@@ -284,7 +284,7 @@ def row_count(result: Any) -> int:
             return max(sizes, key=sizes.__getitem__)
     elif _one_a_target(result):
         result = result[0]
-    return len(result) if hasattr(result, "__len__") else 1
+    return len(result) if hasattr(result, "__len__") and not isinstance(result, (str, bytes)) else 1
 
 
 def _is_long(part: Any) -> bool:
