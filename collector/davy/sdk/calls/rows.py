@@ -21,24 +21,19 @@ def row_taken(value: Any, read: Mapping[str, Any], *, ragged: bool = False) -> T
     """Return how the fields `read` of a call are taken out of a record or a frame; None where a value is neither."""
     if type(value) is dict or is_array(value):
         return None
-    if type(value).__module__.partition(".")[0] == "pandas" and getattr(value, "ndim", 0) == 2:
+    if str(type(value).__module__).partition(".")[0] == "pandas" and getattr(value, "ndim", 0) == 2:
         return _of_frame(value, read)
     parts = record_fields(value)
     found = None if parts is None else taken(parts, "", read, ragged=ragged)
-    return None if found is None or found.take is None else found._replace(take=_Record(found.take))
+    inner = None if found is None else found.take
+    if found is None or inner is None:
+        return None
 
+    def take(other: Any) -> list[Any] | None:
+        parts = record_fields(other)
+        return None if parts is None else inner(parts)
 
-class _Record:
-    """Takes the fields out of another record of the same type."""
-
-    __slots__ = ("_take",)
-
-    def __init__(self, take: Any) -> None:
-        self._take = take
-
-    def __call__(self, value: Any) -> list[Any] | None:
-        parts = record_fields(value)
-        return None if parts is None else self._take(parts)
+    return found._replace(take=take)
 
 
 def _of_frame(frame: Any, read: Mapping[str, Any]) -> Taken | None:
