@@ -21,6 +21,8 @@ from statistics import median
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
+import pydantic
 
 import davy
 from benchmarks.codec import cases
@@ -42,6 +44,10 @@ TARGETS: Final = {
     "watch_30_float64_sqlite_p50_us": 5.0,
     "watch_30_float64_memory_p50_us": 5.0,
     "watch_30_float64_gateway_p50_us": 5.0,
+    "watch_frame_of_10_p50_us": 100.0,
+    "watch_frame_of_30_p50_us": 150.0,
+    "watch_pydantic_of_4_p50_us": 40.0,
+    "watch_two_texts_p50_us": 30.0,
     "many_small_dictionaries_ms": 100.0,
     "capture_768_float32_p50_us": 6.0,
     "capture_150_kb_image_p50_us": 25.0,
@@ -58,6 +64,15 @@ for i in range({count}): davy.capture("m:1", {{"x": float(i)}}, {{"value": 1.0}}
 time.sleep(0.05)
 print(time.monotonic(), flush=True)
 """
+
+
+class Applicant(pydantic.BaseModel):
+    """What a handler of FastAPI is given."""
+
+    age: int
+    income: float
+    city: str
+    member: bool
 
 
 class Nowhere:
@@ -110,6 +125,7 @@ def captures() -> dict[str, float]:
 
         together = LARGE_TOGETHER if "image" in name else 0
         found[f"capture_{name}_p50_us"], found[f"capture_{name}_p99_us"] = percentiles(work, count, together)
+    found |= single_rows()
     shadowed = davy.watch(abs, "watched:1", shadow=abs)
     found["watch_with_shadow_p50_us"], _ = percentiles(lambda: shadowed(1.0), CAPTURES // 10)
     rows, answers = np.zeros((256, 30), np.float32), np.full(256, 0.5)
@@ -121,6 +137,25 @@ def captures() -> dict[str, float]:
     inputs = {"x": 1.0}
     found["sampled_out_p50_us"], _ = percentiles(lambda: davy.capture("m:1", inputs, inputs), CAPTURES)
     davy.shutdown()
+    return found
+
+
+def single_rows() -> dict[str, float]:
+    """Watch functions of a frame of one row, of a record of pydantic and of a mapping with a list of texts."""
+    wide = {places: pd.DataFrame({f"c{i}": [float(i)] for i in range(places)}) for places in (10, 30)}
+    cases = {
+        **{f"frame_of_{places}": frame for places, frame in wide.items()},
+        "pydantic_of_4": Applicant(age=41, income=2.5, city="Graz", member=True),
+        "two_texts": {"texts": ["hello", "you"], "most": 2},
+    }
+    found: dict[str, float] = {}
+    answer = {"score": 0.5}
+    for name, given in cases.items():
+        predict = davy.watch(lambda _: answer, f"{name}:1")
+        found[f"watch_{name}_p50_us"], found[f"watch_{name}_p99_us"] = percentiles(
+            lambda predict=predict, given=given: predict(given),  # type: ignore[misc]
+            CAPTURES // 10,
+        )
     return found
 
 

@@ -140,7 +140,7 @@ class Schema:
                 unwatched[name] = "never captured: no inference of this model has it"
             elif path in PROBS or path in {batch.of_classes, EMBEDDING}:
                 matrix = vectors(column)
-                if matrix is not None:
+                if matrix is not None and (matrix.shape[1] > 1 or path == EMBEDDING):
                     widths[path] = matrix.shape[1]
                     unwatched |= _other_widths(name, column, matrix.shape[1])
                     continue

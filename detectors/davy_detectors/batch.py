@@ -201,15 +201,16 @@ class Batch:
     def of_classes(self) -> Path:
         """Where the probabilities or logits of classes sit; empty where there are none.
 
-        One that the model calls by a name of its own must be arrays of one shape.
+        Of one column nothing can be told of classes: that is a number like any other, as a cross-encoder or a reward
+        model answers. What the model calls by a name of its own must be arrays of one shape.
         """
         names = [path[1] for path in self.fields if path[0] == "outputs" and len(path) == 2]
         for meaning in _OF_CLASSES:
             name = find(names, meaning)
-            own = name not in {"", *_OF_CLASSES}
+            own = name not in _OF_CLASSES
             if name and not (own and self.fields["outputs", name].values.dtype == object):
                 matrix = self._matrix("outputs", name)
-                if matrix is not None and (matrix.shape[1] > 1 or not own):
+                if matrix is not None and matrix.shape[1] > 1:
                     self._is_logits = meaning == "logits"
                     return "outputs", name
         return ()

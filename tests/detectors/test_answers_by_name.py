@@ -97,3 +97,36 @@ def test_records_of_objects_in_a_mapping_are_columns_alone_and_in_batches() -> N
 def test_an_answer_is_read_by_the_names_of_a_models_own() -> None:
     assert read({"cls_logits": [0.0, 5.0], "class_names": ["a", "b"]}).value == "b"
     assert read({"label": "a", "fraud_probability": 0.25}).confidence == 0.25
+
+
+ONE_NUMBER: dict[str, Callable[[float], Any]] = {
+    "a vector": lambda z: [z],
+    "a row": lambda z: [[z]],
+    "in single precision": lambda z: np.array([z], np.float32),
+    "in half precision": lambda z: np.array([z], np.float16),
+    "a scalar": lambda z: z,
+    "sometimes missing": lambda z: None if z > 1.2 else [z],
+}
+
+
+@pytest.mark.parametrize("name", ["logits", "probs", "cls_logits", "risk_probs", "reward"])
+@pytest.mark.parametrize("kind", ONE_NUMBER)
+def test_one_column_is_a_number_whatever_it_is_called(name: str, kind: str) -> None:
+    numbers = np.random.default_rng(0).random(600) + (name == "logits")
+    given = batch([{name: ONE_NUMBER[kind](float(z))} for z in numbers])
+    found = Reference.fit("m:1", given, settings=Settings().detect)
+    assert found.streams == ("inputs.x", f"outputs.{name}")
+    assert not found.scorers
+    other = batch([{name: ONE_NUMBER[kind](float(z) / 4)} for z in numbers])
+    assert np.mean(found.monitored(given)) > 1.2 * np.mean(found.monitored(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "several"), [("probs", "logits"), ("logits", "probs"), ("own_probs", "own_logits")]
+)
+def test_one_column_hides_no_classes_beside_it(one: str, several: str) -> None:
+    rng = np.random.default_rng(0)
+    given = batch([{one: [float(rng.random())], several: probs(rng)} for _ in range(200)])
+    found = Reference.fit("m:1", given, settings=Settings().detect)
+    assert set(found.scorers) == OF_CLASSES
+    assert {f"outputs.{one}", "outputs.confidence"} <= set(found.streams)

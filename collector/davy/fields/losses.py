@@ -36,7 +36,7 @@ NO_ROWS: Final = "no_rows"
 BATCH_AS_ROW: Final = "batch_as_row"
 INCOMPLETE: Final[Mapping[str, str]] = {
     NO_INPUTS: "recorded without inputs: nothing of its arguments can be read, or inputs=[…] names nothing of them; "
-    "give the names that they have, or inputs=function",
+    "give the names that they have, or inputs=function, or batched=False where a call is one inference",
     INPUTS_FAILED: "recorded without inputs: the function given as inputs= raised, or gave no mapping; its log (logger "
     "davy) says which",
     NO_ROWS: "read as no inference; call it with lists or arrays, and not with what the app reads later",

@@ -81,11 +81,19 @@ class Holders:
         if columns is None:
             return None
         if name not in self._tall and all(len(values) == 1 for values in columns.values()):
-            return {key: column(values)[0] for key, values in columns.items()}
+            return {key: _only(values) for key, values in columns.items()}
         if name not in self._tall and len(self._tall) < _FRAMES:
             self._tall.add(name)
             self._changed()
         return None
+
+
+def _only(values: Any) -> Any:
+    """Return the only value of a column; one that does not travel as it is, to be left out by name."""
+    try:
+        return column(values)[0]
+    except Exception:  # noqa: BLE001 - whatever a value of the app raises when it is looked at
+        return next(iter(values))
 
 
 def input_fields(arguments: Mapping[str, Any], holders: Holders | None = None) -> Fields:
@@ -288,7 +296,7 @@ def row_count(result: Any) -> int:
             return max(sizes, key=sizes.__getitem__)
     elif _one_a_target(result):
         result = result[0]
-    return len(result) if hasattr(result, "__len__") else 1
+    return len(result) if hasattr(result, "__len__") and not isinstance(result, (str, bytes)) else 1
 
 
 def _is_long(part: Any) -> bool:

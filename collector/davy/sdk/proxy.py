@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from davy.sdk.callables import StandIn, portable, unwatched, watched
 from davy.sdk.guard import Guard
 from davy.sdk.options import Options
-from davy.sdk.predicting import PredictorWatch
+from davy.sdk.predicting import EstimatorWatch, PredictorWatch
 from davy.sdk.watching import Watch
 
 _SLOTS: Final = ("_davy_given", "_davy_target", "_davy_watches")
@@ -112,7 +112,7 @@ def _read_rows(
 ) -> Watch:
     columns = getattr(target, "feature_names_in_", None)
     if hasattr(target, "fit") and options.batched is None:
-        return Watch(method, model, options, batched=True, columns=columns, **outputs)
+        return EstimatorWatch(method, model, options, columns=columns, **outputs)
     if hasattr(target, "fit") or hasattr(target, "predict_proba"):
         return PredictorWatch(method, model, options, columns=columns, **outputs)
     return Watch(method, model, options, columns=columns, **outputs)

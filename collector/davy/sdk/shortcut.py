@@ -12,6 +12,7 @@ import numpy as np
 from davy.codec import Layout, Recipe
 from davy.event import Path
 from davy.fields.plumbing import is_plumbing
+from davy.sdk.calls.rows import row_taken
 from davy.sdk.calls.taking import Copy, Take, Taken, same, taken
 from davy.sdk.fields import Fields
 from davy.sdk.naming import surely_probabilities
@@ -287,14 +288,14 @@ def shortcut(
 
     def layouts(more: Paths) -> Layout | None:
         found = layout_of(model, len(inputs), len(outputs), [*fields, *more])
-        return None if found is None or any(kind.dtype == "MSGPACK" for kind in found.kinds) else found
+        return None if found is None or not _are_told(found, len(outputs)) else found
 
     given = [*call.args, *call.kwargs.values(), call.result]
     called = [*call.names, *call.kwargs, next(iter(outputs), "")]
     layout = layouts(added)
     if len(called) != len(given) or layout is None:
         return None
-    ragged = any(kind.tensor and kind.shape is None for kind in layout.kinds)
+    ragged = bool(layout.objects) or any(kind.tensor and kind.shape is None for kind in layout.kinds)
     if call.beside is not None:
         given.append(call.beside())
         called.append("")
@@ -309,7 +310,9 @@ def shortcut(
             found: Taken | None = Taken([""], [value])  # the object whose method it is, or a request
         else:
             classes = call.classes if place == last else None
-            found = taken(value, name, read, call.columns, classes, ragged=ragged)
+            found = row_taken(value, read, ragged=ragged)
+            if found is None:
+                found = taken(value, name, read, call.columns, classes, ragged=ragged)
         if found is None:
             return None
         sources += [(side, key) for key in found.names]
@@ -335,6 +338,14 @@ def shortcut(
         if _kinds_fit(layout, values, len(labels)):
             short.copy_only(lambda layout: recipe_of(layout, labels), given, copies)
     return short
+
+
+def _are_told(layout: Layout, outputs: int) -> bool:
+    """Whether the kinds of a layout tell its values: lists of texts do among the inputs of what answers no lists."""
+    answers = layout.kinds[layout.inputs : layout.inputs + outputs]
+    return not layout.objects or (
+        max(layout.objects) < layout.inputs and all(kind.scalar or kind.dtype == "TEXT" for kind in answers)
+    )
 
 
 def _kinds_fit(layout: Layout, values: list[Any], labels: int) -> bool:

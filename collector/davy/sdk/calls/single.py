@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from davy.sdk.calls.batches import batch_size
-from davy.sdk.calls.opening import open_answer, open_arguments
+import numpy as np
+
+from davy.fields.plain import VALUES
+from davy.sdk.calls.batches import batch_size, without_labels
+from davy.sdk.calls.opening import is_list, open_answer, open_arguments
 from davy.sdk.calls.tensors import is_array, shape_of
 from davy.sdk.fields import Holders, input_fields
 from davy.sdk.naming import judged
@@ -22,6 +25,7 @@ _ENTRIES: Final = frozenset({"boxes", "masks", "keypoints", "polygons"})
 _NUMBERS: Final = frozenset({bool, int, float})
 _PLAIN: Final = _NUMBERS | {str, bytes, type(None)}
 _TABLES: Final = frozenset({"pandas", "polars", "pyarrow"})
+_KNOWN: Final = (type(None), np.generic, Mapping, list, tuple, *VALUES)
 _ROLE: Final = "role"
 """What every message of a chat has: a list of one is a chat, and no batch of one."""
 
@@ -120,6 +124,71 @@ def size_shown(arguments: Mapping[str, Any], result: Any) -> int | None:
     return size
 
 
+def is_one(arguments: Mapping[str, Any], result: Any, *, of_classes: bool) -> bool:
+    """Return whether a call of an estimator, which takes tables, was one sample all the same.
+
+    An answer without an axis is one, a record too. So is one whose first axis no argument has, unless it is longer than
+    one and an argument is of a kind that nobody knows here, as a team's own data set. Of an answer `of_classes` one
+    distribution answers one vector, also where there are as many classes as numbers.
+
+    Examples
+    --------
+    >>> is_one({"x": [1.0, 2.0]}, "good", of_classes=False), is_one({"x": [[1.0], [2.0]]}, ["a", "b"], of_classes=False)
+    (True, False)
+    >>> is_one({"x": [1.0, 2.0]}, [0.2, 0.8], of_classes=True), is_one({"horizon": 2}, [3.5, 4.0], of_classes=False)
+    (True, True)
+    """
+    kind = type(result)
+    if kind in _PLAIN or issubclass(kind, (str, bytes, np.generic)):
+        return True
+    length = _first_axis(result)
+    if length is not None and any(_rows(value) == length for value in arguments.values()):
+        return False  # as most calls are
+    given, answered = open_arguments(without_labels(dict(arguments))), open_answer(without_labels(result))
+    lengths = {_first_axis(value) for value in answered.values()} - {None}
+    if not lengths:
+        return True
+    vectors = {axes[0] for value in given.values() if (axes := _axes(value))}
+    if batch_size(given, answered) is not None or not vectors.isdisjoint(lengths):
+        vector = of_classes and _is_one_distribution(answered)
+        return vector and batch_size(open_arguments(arguments), answered, vectors=False) is None
+    return lengths == {1} or all(map(_is_known, arguments.values()))
+
+
+def is_vector_of(value: Any, length: int) -> bool:
+    """Whether an array or list is one sample of so many numbers."""
+    if is_array(value):
+        return shape_of(value) == (length,)
+    return type(value) is list and len(value) == length and all(type(each) in _PLAIN for each in value)
+
+
+def _first_axis(value: Any) -> int | None:
+    """Return how long the first axis of an answer is; None where it has none."""
+    if is_array(value):
+        return next(iter(shape_of(value)), None)
+    if is_list(value):
+        return len(value) if type(value) in {list, tuple} else None
+    return len(value) if _is_table(value) and hasattr(value, "__len__") else None
+
+
+def _rows(value: Any) -> int | None:
+    """Return how many rows a matrix or table has; None for anything else."""
+    if is_array(value):
+        shape = shape_of(value)
+        return shape[0] if len(shape) > 1 else None
+    return _length(value) if _is_table(value) else None
+
+
+def _is_table(value: Any) -> bool:
+    return str(type(value).__module__).partition(".")[0] in _TABLES
+
+
+def _is_known(value: Any) -> bool:
+    """Whether it is known of an argument whether it has an axis of inferences."""
+    kind = type(value)
+    return issubclass(kind, _KNOWN) or is_array(value) or _is_table(value)
+
+
 def is_batch(arguments: Mapping[str, Any], result: Any) -> bool:
     """Whether a call looks like one of several inferences: its answer shares its first axis with an argument.
 
@@ -152,7 +221,7 @@ def _is_made_of(given: Mapping[str, Any], answered: Mapping[str, Any], least: in
 def _one_asked(arguments: Mapping[str, Any]) -> bool:
     """Whether an argument has a leading axis of one, or is a table of one row."""
     return any(
-        _is_row(value) or (str(type(value).__module__).partition(".")[0] in _TABLES and _length(value) == 1)
+        _is_row(value) or (_is_table(value) and _length(value) == 1)
         for value in open_arguments(arguments).values()
     )
 

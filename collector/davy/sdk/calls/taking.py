@@ -172,7 +172,7 @@ def _items(keys: list[str], takes: list[Take | None]) -> Take:
 
 def _whole(value: Any) -> Take:
     begins = _begins(value)
-    return lambda other: [other] if _begins(other) == begins else None
+    return lambda other: [other] if type(other) in _SHAPED and _begins(other) == begins else None
 
 
 def _begins(value: Any) -> tuple[bool, bool]:
