@@ -33,7 +33,7 @@ def _create(
     scopes = scope or ["write"]
     require_rights(project, scopes)  # before a directory is made
     with open_runtime() as runtime:
-        key, secret = KeyRing(runtime.store).create(project, scopes)
+        key, secret = KeyRing.of(runtime).create(project, scopes)
     console.show_one({**_row(key), "key": secret}, title="key", as_json=as_json)
 
 
@@ -69,7 +69,7 @@ def _rotate(
     from davy.gateway.keys import KeyRing
 
     with open_runtime(make=False) as runtime:
-        found, secret = KeyRing(runtime.store).rotate(key, overlap_hours=overlap_hours)
+        found, secret = KeyRing.of(runtime).rotate(key, overlap_hours=overlap_hours)
     console.show_one({**_row(found), "key": secret}, title="key", as_json=as_json)
 
 
