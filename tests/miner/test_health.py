@@ -95,7 +95,7 @@ def test_a_label_studio_that_fails_is_a_warning_of_readyz_though_nothing_waits_f
         server.broken = True
         labelstudio = LabelStudioSettings(url=server.url, api_key=LEGACY_KEY)
         pulse = Pulse()
-        for name in ("detect", "mine"):
+        for name in ("detect", "mine", "gateway", "retain"):
             pulse.begin(name, [FLAGS])
         runtime = replace(runtime, settings=replace(runtime.settings, labelstudio=labelstudio), pulse=pulse)
         (wrong,) = label_studio(runtime)

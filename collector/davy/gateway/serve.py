@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from typing import ClassVar, Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -15,9 +16,11 @@ from davy.gateway.connections import BACKLOG, bounded
 from davy.gateway.keys import KeyRing
 from davy.runtime import Runtime, Target
 
+_BEAT_SECONDS: Final = 1
+
 
 class HttpRole(Target):
-    """A role that is an HTTP server, at `address`.
+    """An HTTP server, at `address`; with a `name` it is a role, whose pulse beats as long as it takes connections.
 
     Raises
     ------
@@ -26,6 +29,8 @@ class HttpRole(Target):
         connections.
     """
 
+    name: ClassVar[str] = ""
+
     def __init__(self, runtime: Runtime, app: FastAPI, section: str, host: str, port: int) -> None:
         if not is_loopback(host) and not (runtime.settings.gateway.has_key or _has_key(runtime)):
             remedy = (
@@ -33,7 +38,7 @@ class HttpRole(Target):
             )
             raise SettingError(f"{section}.host", host, remedy)
         connection = bounded(runtime)
-        self._stop = runtime.stop
+        self._stop, self._pulse = runtime.stop, runtime.pulse
         self._socket = _listen(section, host, port)
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{self._socket.getsockname()[1]}"
@@ -47,17 +52,26 @@ class HttpRole(Target):
             access_log=False,
             proxy_headers=False,  # anybody may say that he is a proxy, and for whom
             timeout_graceful_shutdown=5,
+            callback_notify=self._beat,
+            timeout_notify=_BEAT_SECONDS,
         )
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:
         """Serve until the runtime stops; requests in hand are finished within five seconds."""
+        if self.name:
+            self._pulse.begin(self.name, self.reads)
         threading.Thread(target=self._end_with_runtime, daemon=True, name="davy-http-stop").start()
         self._server.run(sockets=[self._socket])
 
     def close(self) -> None:
         """Let go of the address without serving; calling it twice is harmless."""
         self._socket.close()
+
+    async def _beat(self) -> None:
+        """Called by the event loop that answers requests: when it hangs, the pulse stops."""
+        if self.name:
+            self._pulse.beat(self.name)
 
     def _end_with_runtime(self) -> None:
         self._stop.wait()
@@ -72,6 +86,8 @@ class GatewayTarget(HttpRole):
     SettingError
         The address is not loopback and there is no API key, or the port is taken.
     """
+
+    name = "gateway"
 
     def __init__(self, runtime: Runtime) -> None:
         settings = runtime.settings.gateway

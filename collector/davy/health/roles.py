@@ -103,7 +103,7 @@ def own_checks(runtime: Runtime, followed: Mapping[str, Progress]) -> list[Check
         _found(
             role,
             1,
-            progress.waiting.records,
+            progress,
             now - int(silence[role] * _SECOND),
             now - int(max(progress.stands().values(), default=0.0) * _SECOND),
             now,
@@ -113,14 +113,14 @@ def own_checks(runtime: Runtime, followed: Mapping[str, Progress]) -> list[Check
 
 
 def expected_roles(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Return the roles that `davy up` starts with these settings and that read the log, with what they read."""
+    """Return the roles that `davy up` starts with these settings, with what each reads of the log, if anything."""
     found = {}
     for point in entry_points(group="davy.targets"):
         try:
             target = point.load()
         except ImportError:
             continue
-        if target.reads and target.wanted(settings):
+        if target.wanted(settings):
             found[point.name] = tuple(target.reads)
     return found
 
@@ -130,7 +130,8 @@ def told_checks(
 ) -> Iterator[Check]:
     """Return what is to be said of roles by what processes tell, without those named in `but`.
 
-    A role that is `expected`, with the topics it reads, is missed where nobody tells of it.
+    A role that is `expected`, with the topics it reads, is missed where nobody tells of it. Of one that reads none
+    it is wrong that its last process ended without a farewell, for nothing unread would show it.
 
     Raises
     ------
@@ -150,30 +151,35 @@ def told_checks(
         alive = [one for one in told[role] if _within(one, now, ALIVE_SECONDS)]
         if alive:
             done, moved = max(one.done_at for one in alive), max(one.moved_at for one in alive)
-            yield _found(role, len(alive), progress.waiting.records, done, moved, now)
-        elif told[role] and not writable():
+            yield _found(role, len(alive), progress, done, moved, now)
+        elif not writable():
             yield _unheard(role, told[role], progress)
         else:
             yield _absent(role, told[role], progress)
 
 
-def _found(role: str, processes: int, records: int, done_at: int, moved_at: int, now: int) -> Check:
-    what, unread = f"role {role}", f"{records:,} records unread"
+def _found(role: str, processes: int, progress: Progress, done_at: int, moved_at: int, now: int) -> Check:
+    what, unread = f"role {role}", _unread(progress)
     limit = now - int(STUCK_SECONDS * _SECOND)
     if done_at < limit:
-        return Check(what, "wrong", f"has got nothing done since {_time(done_at)}, {unread}", _LOOK)
+        return Check(what, "wrong", f"has got nothing done since {_time(done_at)}{unread}", _LOOK)
     if moved_at < limit:
-        return Check(what, "wrong", f"stuck since {_time(moved_at)}, {unread}", _LOOK)
+        return Check(what, "wrong", f"stuck since {_time(moved_at)}{unread}", _LOOK)
     shown = "1 process" if processes == 1 else f"{processes} processes"
-    return Check(what, "ok", f"{shown}, {unread}")
+    return Check(what, "ok", f"{shown}{unread}")
 
 
 def _absent(role: str, told: list[Heartbeat], progress: Progress) -> Check:
     last = max((one.at for one in told), default=None)
     since = "" if last is None else f" since {_time(last)}"
-    found = f"runs in no process{since}, {progress.waiting.records:,} records unread"
+    found = f"runs in no process{since}{_unread(progress)}"
     remedy = f"start it: `davy up`, or `davy run {role}`"
-    return Check(f"role {role}", "wrong" if progress.waiting.records else "warning", found, remedy)
+    missed = progress.waiting.records if progress.topics else told
+    return Check(f"role {role}", "wrong" if missed else "warning", found, remedy)
+
+
+def _unread(progress: Progress) -> str:
+    return f", {progress.waiting.records:,} records unread" if progress.topics else ""
 
 
 def _writable(runtime: Runtime) -> bool:
@@ -186,8 +192,9 @@ def _writable(runtime: Runtime) -> bool:
 
 
 def _unheard(role: str, told: list[Heartbeat], progress: Progress) -> Check:
-    since, unread = _time(max(one.at for one in told)), f"{progress.waiting.records:,} records unread"
-    found = f"nothing was heard of it since {since}, {unread}: the store cannot be written"
+    last = max((one.at for one in told), default=None)
+    since = "" if last is None else f" since {_time(last)}"
+    found = f"nothing was heard of it{since}{_unread(progress)}: the store cannot be written"
     return Check(
         f"role {role}", "warning", found, "mend the store or its disk first; roles go on by themselves"
     )
