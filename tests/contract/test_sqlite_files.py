@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import resource
 import shutil
 import sqlite3
 import stat
@@ -12,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,77 @@ def locked_directory() -> Iterator[Path]:
     for path in directory.iterdir():
         path.unlink()
     directory.rmdir()
+
+
+@pytest.fixture
+def own_directory() -> Iterator[Path]:
+    """A directory of this user, who is not root."""
+    directory = Path(tempfile.mkdtemp())
+    user = os.geteuid()
+    if user == 0:
+        os.chown(directory, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    yield directory
+    os.seteuid(user)
+    directory.chmod(0o700)
+    shutil.rmtree(directory)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no file: its descriptors are used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 4096), hard))
+    held = []
+    try:
+        with suppress(OSError):
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        yield
+    finally:
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_directory_out_of_reach_is_not_called_moved_and_is_gone_on_with_when_it_is_back(
+    kind: Kind, own_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = own_directory / "data"
+    opened = kind.make(f"sqlite:///{place}")
+    kind.write(opened, b"before")
+    place.chmod(0)
+    for _ in range(2):
+        for use in (
+            lambda: kind.write(opened, b"lost"),
+            lambda: kind.read(opened),
+            lambda: opened.probe(1.0),
+        ):
+            with pytest.raises(kind.error, match=r"Permission denied.*give this user write permission"):
+                use()
+    with (
+        ThreadPoolExecutor() as pool,  # a thread without a connection yet
+        pytest.raises(kind.error, match="give this user write permission"),
+    ):
+        pool.submit(kind.read, opened).result()
+    place.chmod(0o700)
+    kind.write(opened, b"after")
+    assert sorted(kind.read(opened)) == [b"after", b"before"]
+    assert (caplog.records, opened._database.replaced) == ([], 0)
+    opened.close()
+
+
+@pytest.mark.parametrize("use", ["read", "damage"])
+def test_used_up_descriptors_are_not_called_a_lack_of_permission(
+    kind: Kind, use: str, tmp_path: Path
+) -> None:
+    opened = kind.make(f"sqlite:///{tmp_path}")
+    kind.write(opened, b"before")
+    opened.close()
+    with no_more_files(), pytest.raises(kind.error, match=r"too many files are open.*ulimit"):
+        _ = kind.read(opened) if use == "read" else opened.damage(1.0)
+    assert kind.read(opened) == [b"before"]
+    opened.close()
 
 
 def test_the_directory_and_its_files_are_the_owners_alone(kind: Kind, tmp_path: Path) -> None:
