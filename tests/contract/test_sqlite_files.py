@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import resource
 import shutil
 import sqlite3
 import stat
@@ -13,11 +12,12 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from descriptors import no_more_files
 
 from davy._connections import Connections
 from davy._directory import filesystem_type
@@ -87,23 +87,6 @@ def own_directory() -> Iterator[Path]:
     os.seteuid(user)
     directory.chmod(0o700)
     shutil.rmtree(directory)
-
-
-@contextmanager
-def no_more_files() -> Iterator[None]:
-    """Let this process open no file: its descriptors are used up."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 4096), hard))
-    held = []
-    try:
-        with suppress(OSError):
-            while True:
-                held.append(os.open("/dev/null", os.O_RDONLY))
-        yield
-    finally:
-        for one in held:
-            os.close(one)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_directory_out_of_reach_is_not_called_moved_and_is_gone_on_with_when_it_is_back(

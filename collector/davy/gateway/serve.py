@@ -11,9 +11,11 @@ from fastapi import FastAPI
 
 from davy._urls import is_loopback
 from davy.errors import SettingError
+from davy.gateway.accept import Listener
 from davy.gateway.app import make_app, make_health_app
 from davy.gateway.connections import BACKLOG, bounded
 from davy.gateway.keys import KeyRing
+from davy.meter import Meter
 from davy.runtime import Runtime, Target
 
 _BEAT_SECONDS: Final = 1
@@ -39,7 +41,7 @@ class HttpRole(Target):
             raise SettingError(f"{section}.host", host, remedy)
         connection = bounded(runtime)
         self._stop, self._pulse = runtime.stop, runtime.pulse
-        self._socket = _listen(section, host, port)
+        self._socket = _listen(section, host, port, runtime.meter)
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
@@ -69,8 +71,8 @@ class HttpRole(Target):
         self._socket.close()
 
     async def _beat(self) -> None:
-        """Called by the event loop that answers requests: when it hangs, the pulse stops."""
-        if self.name:
+        """Called by the event loop that answers requests: when it hangs or nobody can connect, the pulse stops."""
+        if self.name and self._socket.takes():
             self._pulse.beat(self.name)
 
     def _end_with_runtime(self) -> None:
@@ -112,10 +114,11 @@ def _has_key(runtime: Runtime) -> bool:
     return any(key.holds(runtime.clock()) for key in KeyRing(runtime.store).listed())
 
 
-def _listen(section: str, host: str, port: int) -> socket.socket:
+def _listen(section: str, host: str, port: int, meter: Meter) -> Listener:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio switches Nagle's algorithm off: an answer in two parts would wait 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.meter = meter
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

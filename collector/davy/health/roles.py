@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -34,7 +34,8 @@ _LOOK: Final = "its log and davy_role_errors_total say why; start it again if it
 class Heartbeat:
     """What a process tells of a role: when, up to when the role got something done, and when its position moved.
 
-    Times are nanoseconds since the epoch; a position that stands at the end of the log moves all the time.
+    `troubles` are what the process lacks itself, each with what it is, what was found and what to do. Times are
+    nanoseconds since the epoch; a position that stands at the end of the log moves all the time.
     """
 
     role: str
@@ -43,6 +44,7 @@ class Heartbeat:
     at: int
     done_at: int
     moved_at: int
+    troubles: tuple[tuple[str, str, str], ...] = ()
 
 
 def heartbeats(runtime: Runtime) -> list[Heartbeat]:
@@ -63,8 +65,8 @@ class Heart:
         self._runtime = runtime
         self._process = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
 
-    def beat(self, followed: Mapping[str, Progress]) -> None:
-        """Tell of every role, and drop what was told an hour ago by processes that are gone.
+    def beat(self, followed: Mapping[str, Progress], troubles: Sequence[Check] = ()) -> None:
+        """Tell of every role and of what the process lacks; drop what those that are gone told an hour ago.
 
         Raises
         ------
@@ -81,6 +83,7 @@ class Heart:
                 "at": now,
                 "done_at": now - int(silence[role] * _SECOND),
                 "moved_at": now - int(still * _SECOND),
+                "troubles": [(check.what, check.found, check.remedy) for check in troubles],
             }
             batch.put(COLLECTION, f"{role}/{self._process}", dump_any(told))
         for one in heartbeats(self._runtime):
@@ -156,6 +159,9 @@ def told_checks(
             yield _unheard(role, told[role], progress)
         else:
             yield _absent(role, told[role], progress)
+    yield from _lacking(
+        one for role in told.keys() - set(but) for one in told[role] if _within(one, now, ALIVE_SECONDS)
+    )
 
 
 def _found(role: str, processes: int, progress: Progress, done_at: int, moved_at: int, now: int) -> Check:
@@ -167,6 +173,13 @@ def _found(role: str, processes: int, progress: Progress, done_at: int, moved_at
         return Check(what, "wrong", f"stuck since {_time(moved_at)}{unread}", _LOOK)
     shown = "1 process" if processes == 1 else f"{processes} processes"
     return Check(what, "ok", f"{shown}{unread}")
+
+
+def _lacking(alive: Iterable[Heartbeat]) -> Iterator[Check]:
+    """Return what processes lack themselves, each once however many roles it has."""
+    for process, troubles in sorted({(one.process, one.troubles) for one in alive}):
+        for what, found, remedy in troubles:
+            yield Check(f"{what} of {process}", "wrong", found, remedy)
 
 
 def _absent(role: str, told: list[Heartbeat], progress: Progress) -> Check:
@@ -207,7 +220,9 @@ def _within(one: Heartbeat, now: int, seconds: float) -> bool:
 
 def _beat(key: str, told: Any) -> Heartbeat:
     role, _, process = key.partition("/")
-    return Heartbeat(role, process, tuple(told["topics"]), told["at"], told["done_at"], told["moved_at"])
+    troubles = tuple((what, found, remedy) for what, found, remedy in told.get("troubles", ()))
+    topics, at = tuple(told["topics"]), told["at"]
+    return Heartbeat(role, process, topics, at, told["done_at"], told["moved_at"], troubles)
 
 
 def _time(at: int) -> str:
