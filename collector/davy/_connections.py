@@ -108,7 +108,13 @@ class Connections:
 
     @property
     def moved(self) -> bool:
-        """Whether the path leads to another file, or none, than the one that is open."""
+        """Whether the path leads to another file, or none, than the one that is open.
+
+        Raises
+        ------
+        OSError
+            The path cannot be looked at, so nobody knows: a file out of reach is not one that was moved.
+        """
         return self._file is not None and self._file != _file_at(self._path)
 
     def close(self) -> None:
@@ -199,7 +205,7 @@ def _file_at(path: Path) -> tuple[int, int] | None:
     """Return what tells the file at a path from any other that is open, None where there is none."""
     try:
         found = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
 

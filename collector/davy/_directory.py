@@ -23,12 +23,17 @@ _NETWORK: Final = re.compile(
 
 _FREE: Final = "free space on that disk"
 _PERMIT: Final = "give this user write permission"
+_CLOSE: Final = "too many files are open: raise the limit (`ulimit -n`), or end what holds them"
 _AWAY: Final = "a file lies where a directory should be: move it away"
+_DISK: Final = "see that the disk is well"
 _WAYS_OUT: Final = {
     errno.ENOSPC: _FREE,
     errno.EDQUOT: _FREE,
     errno.EACCES: _PERMIT,
     errno.EPERM: _PERMIT,
+    errno.EMFILE: _CLOSE,
+    errno.ENFILE: _CLOSE,
+    errno.ENOENT: "it is gone: put it back, or start Davy again",
     errno.EROFS: "mount the file system for writing",
     errno.ENOTDIR: _AWAY,
     errno.EEXIST: _AWAY,
@@ -83,7 +88,18 @@ def unwritten(failure: OSError) -> str:
     >>> unwritten(PermissionError(13, "Permission denied"))
     'Permission denied: give this user write permission'
     """
-    return f"{failure.strerror}: {_WAYS_OUT.get(failure.errno or 0, 'see that the disk is well')}"
+    return f"{failure.strerror}: {way_out(failure)}"
+
+
+def way_out(failure: OSError, otherwise: str = _DISK) -> str:
+    """Return what to do about what the system refuses; `otherwise` where its reason says nothing.
+
+    Examples
+    --------
+    >>> way_out(OSError(28, "No space left on device")), way_out(OSError(5, "Input/output error"))
+    ('free space on that disk', 'see that the disk is well')
+    """
+    return _WAYS_OUT.get(failure.errno or 0, otherwise)
 
 
 def unread(failure: OSError) -> str:

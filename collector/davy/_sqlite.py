@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from davy._connections import Connections
-from davy._directory import directory_of, filesystem_type, is_network, make_directory
+from davy._directory import directory_of, filesystem_type, is_network, make_directory, way_out
 from davy.errors import DavyError
 
 _OPEN_SECONDS: Final = 30.0
@@ -25,12 +26,18 @@ _LONGEST_WAIT: Final = 0.004
 _PERMISSION: Final = "give this user write permission on the directory and its files"
 _REMEDIES: Final = {
     sqlite3.SQLITE_READONLY: _PERMISSION,
-    sqlite3.SQLITE_CANTOPEN: _PERMISSION,
     sqlite3.SQLITE_PERM: _PERMISSION,
     sqlite3.SQLITE_FULL: "free space on the disk",
     sqlite3.SQLITE_NOTADB: "this is no SQLite file; move it and its -wal and -shm files away",
     sqlite3.SQLITE_TOOBIG: "a value is too large; put it into the blob store",
 }
+_UNSAID: Final = {
+    sqlite3.SQLITE_CANTOPEN: _PERMISSION,
+    sqlite3.SQLITE_IOERR: "see that the disk is well",
+}
+"""What to do where SQLite does not say what the system refused, and the system refuses nothing now."""
+_FILES: Final = 4
+"""SQLite opens three files, this looks at a directory."""
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _logger = logging.getLogger("davy.sqlite")
 
@@ -175,11 +182,13 @@ class Database:
             code = getattr(failure, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             busy = f"another process held it for {timeout:g} s; try again"
             advice = busy if code == sqlite3.SQLITE_BUSY else _REMEDIES.get(code, "the database refused")
+            if code in _UNSAID:
+                advice = _refused_by_system(self.path.parent) or _UNSAID[code]
             if code == sqlite3.SQLITE_CORRUPT:
                 advice = f"the file is damaged: {self._if_damaged}"
             raise self._refused(verb, failure, advice) from failure
         except OSError as failure:
-            raise self._refused(verb, failure, _PERMISSION) from failure
+            raise self._refused(verb, failure, _advice(failure)) from failure
         except (UnicodeEncodeError, OverflowError) as failure:
             raise self._refused(
                 verb, failure, "give text that UTF-8 can hold and 64-bit numbers"
@@ -239,6 +248,27 @@ class Database:
             remedy = f"a newer Davy wrote it (version {found}, this one reads {len(self._migrations)}); upgrade Davy"
             raise self._error("file", str(self.path), remedy)
         return found
+
+
+def _advice(failure: OSError) -> str:
+    return _PERMISSION if failure.errno in {errno.EACCES, errno.EPERM} else way_out(failure)
+
+
+def _refused_by_system(directory: Path) -> str:
+    """Return what to do about what the system refuses here, empty when it refuses nothing.
+
+    The directory is tried and not the file: closing a file gives back every lock this process has on it.
+    """
+    held: list[int] = []
+    try:
+        while len(held) < _FILES:
+            held.append(os.open(directory, os.O_RDONLY))
+    except OSError as failure:
+        return _advice(failure)
+    finally:
+        for one in held:
+            os.close(one)
+    return ""
 
 
 def _quick_check(connection: sqlite3.Connection, seconds: float) -> str | None:

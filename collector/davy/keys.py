@@ -35,7 +35,7 @@ def _create(
     scopes = scope or ["write"]
     require_rights(project, scopes)  # before a directory is made
     with open_runtime() as runtime:
-        KeyRing(runtime.store).create(project, scopes, show=partial(_show, as_json))
+        KeyRing.of(runtime).create(project, scopes, show=partial(_show, as_json))
 
 
 @keys.command("list")
@@ -70,7 +70,7 @@ def _rotate(
     from davy.gateway.keys import KeyRing
 
     with open_runtime(make=False) as runtime:
-        KeyRing(runtime.store).rotate(key, overlap_hours=overlap_hours, show=partial(_show, as_json))
+        KeyRing.of(runtime).rotate(key, overlap_hours=overlap_hours, show=partial(_show, as_json))
 
 
 def _show(as_json: bool, key: Key, secret: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
@@ -13,7 +14,12 @@ from davy.errors import DavyError
 from davy.forgetting import Names, collect, keepers
 from davy.runtime import Runtime, Target
 
+_NAME: Final = "retain"
 _EVERY_SECONDS: Final = 600.0
+_AGAIN_SECONDS: Final = 10.0
+_BEAT_SECONDS: Final = 5.0
+_ROUND_SECONDS: Final = 600.0
+"""So long a round may take before the role counts as silent."""
 _ORPHANS_EVERY_SECONDS: Final = 3600.0
 _PAYLOADS_A_ROUND: Final = 50_000
 _HOUR: Final = 3600 * 10**9
@@ -30,14 +36,26 @@ class RetentionTarget(Target):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._orphans_at = 0
+        self._said = ""
         self._stored: Iterator[Stored] = iter(())
 
     def run(self) -> None:
-        """Work until the runtime's stop signal; what fails is counted and tried again ten minutes later."""
-        while not self._runtime.stop.is_set():
-            for due in (self.retain, self.drop_names, self.collect_due):
-                self._try(due)
-            self._runtime.stop.wait(_EVERY_SECONDS)
+        """Work until the runtime's stop signal; what fails is counted and tried again ten seconds later."""
+        stop, pulse = self._runtime.stop, self._runtime.pulse
+        pulse.begin(_NAME, self.reads)
+        due_at = time.monotonic()
+        well = False
+        while not stop.is_set():
+            if time.monotonic() >= due_at:
+                with pulse.busy(_NAME, _ROUND_SECONDS):
+                    failed = [
+                        due for due in (self.retain, self.drop_names, self.collect_due) if not self._try(due)
+                    ]
+                    well = not failed
+                due_at = time.monotonic() + (_EVERY_SECONDS if well else _AGAIN_SECONDS)
+            if well:
+                pulse.beat(_NAME)
+            stop.wait(_BEAT_SECONDS)
 
     def retain(self) -> int:
         """Delete what is due; return the number of records."""
@@ -79,9 +97,13 @@ class RetentionTarget(Target):
         runtime.meter.add(metrics.ORPHANS, deleted)
         return deleted
 
-    def _try(self, due: Callable[[], int]) -> None:
+    def _try(self, due: Callable[[], int]) -> bool:
         try:
             due()
         except DavyError as error:
-            self._runtime.meter.add(metrics.ROLE_ERRORS, role="retain", error=type(error).__name__)
-            _logger.warning("retention failed and will be tried again: %s", error)
+            self._runtime.meter.add(metrics.ROLE_ERRORS, role=_NAME, error=type(error).__name__)
+            if str(error) != self._said:
+                _logger.warning("retention failed and will be tried again: %s", error)
+            self._said = str(error)
+            return False
+        return True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -34,6 +35,7 @@ class Pulse:
         self.reads: dict[str, Sequence[str]] = {}
         """The topics of each role."""
         self._beats: dict[str, float] = {}
+        self._busy: dict[str, float] = {}
 
     def begin(self, role: str, topics: Sequence[str]) -> None:
         """Say that a role is at work in this process, and on which topics."""
@@ -44,10 +46,22 @@ class Pulse:
         """Say that a role did what there was to do, without a failure."""
         self._beats[role] = self.clock()
 
+    @contextmanager
+    def busy(self, role: str, seconds: float) -> Iterator[None]:
+        """Let what a role does in this block take so long before it counts as silent."""
+        self._busy[role] = self.clock() + seconds
+        try:
+            yield
+        finally:
+            del self._busy[role]
+
     def silence(self) -> dict[str, float]:
         """Return the seconds for which each role has got nothing done."""
         now = self.clock()
-        return {role: now - beat for role, beat in list(self._beats.items())}
+        return {
+            role: max(0.0, now - max(beat, self._busy.get(role, beat)))
+            for role, beat in list(self._beats.items())
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,7 @@ class Target(Protocol):
     """A role of `davy up` and `davy run`: a subclass, found by the entry point group ``davy.targets``."""
 
     reads: ClassVar[Sequence[str]] = ()
-    """The topics it reads with a position of its own, of which `davy doctor` says how far it is."""
+    """The topics it reads with a position of its own, of which `davy doctor` says how far it is, if any."""
 
     def __init__(self, runtime: Runtime) -> None: ...
 
@@ -79,4 +93,7 @@ class Target(Protocol):
         return True
 
     def run(self) -> None:
-        """Work until `runtime.stop` is set, then finish what is in hand and return."""
+        """Work until `runtime.stop` is set, then finish what is in hand and return.
+
+        It says to `runtime.pulse` that it begins, and beats whenever it did what there was to do: health tells by that.
+        """

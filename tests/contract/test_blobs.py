@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -226,3 +227,23 @@ def test_memory_blobs_of_one_name_are_one_store() -> None:
     assert open_blobs("memory://shared-blobs").exists(hash)
     assert not open_blobs("memory://another-blobs").exists(hash)
     assert open_blobs("memory://") is open_blobs("memory://")
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.EMFILE, errno.EROFS])
+@pytest.mark.parametrize("use", ["put", "get", "exists", "delete"])
+def test_what_the_system_refuses_says_what_helps(
+    use: str, reason: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = {errno.EACCES: "write permission", errno.EMFILE: "ulimit", errno.EROFS: "mount"}
+    blobs = FileBlobs(f"file:///{tmp_path}")
+    hash = blobs.put(b"lamp", "text/plain").hash
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    for name in ("read_bytes", "exists", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(BlobError) as caught:
+        _ = blobs.put(b"lamp", "text/plain") if use == "put" else getattr(blobs, use)(hash)
+    assert words[reason] in caught.value.remedy

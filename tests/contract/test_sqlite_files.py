@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from descriptors import no_more_files
 
 from davy._connections import Connections
 from davy._directory import filesystem_type
@@ -72,6 +73,60 @@ def locked_directory() -> Iterator[Path]:
     for path in directory.iterdir():
         path.unlink()
     directory.rmdir()
+
+
+@pytest.fixture
+def own_directory() -> Iterator[Path]:
+    """A directory of this user, who is not root."""
+    directory = Path(tempfile.mkdtemp())
+    user = os.geteuid()
+    if user == 0:
+        os.chown(directory, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    yield directory
+    os.seteuid(user)
+    directory.chmod(0o700)
+    shutil.rmtree(directory)
+
+
+def test_a_directory_out_of_reach_is_not_called_moved_and_is_gone_on_with_when_it_is_back(
+    kind: Kind, own_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = own_directory / "data"
+    opened = kind.make(f"sqlite:///{place}")
+    kind.write(opened, b"before")
+    place.chmod(0)
+    for _ in range(2):
+        for use in (
+            lambda: kind.write(opened, b"lost"),
+            lambda: kind.read(opened),
+            lambda: opened.probe(1.0),
+        ):
+            with pytest.raises(kind.error, match=r"Permission denied.*give this user write permission"):
+                use()
+    with (
+        ThreadPoolExecutor() as pool,  # a thread without a connection yet
+        pytest.raises(kind.error, match="give this user write permission"),
+    ):
+        pool.submit(kind.read, opened).result()
+    place.chmod(0o700)
+    kind.write(opened, b"after")
+    assert sorted(kind.read(opened)) == [b"after", b"before"]
+    assert (caplog.records, opened._database.replaced) == ([], 0)
+    opened.close()
+
+
+@pytest.mark.parametrize("use", ["read", "damage"])
+def test_used_up_descriptors_are_not_called_a_lack_of_permission(
+    kind: Kind, use: str, tmp_path: Path
+) -> None:
+    opened = kind.make(f"sqlite:///{tmp_path}")
+    kind.write(opened, b"before")
+    opened.close()
+    with no_more_files(), pytest.raises(kind.error, match=r"too many files are open.*ulimit"):
+        _ = kind.read(opened) if use == "read" else opened.damage(1.0)
+    assert kind.read(opened) == [b"before"]
+    opened.close()
 
 
 def test_the_directory_and_its_files_are_the_owners_alone(kind: Kind, tmp_path: Path) -> None:

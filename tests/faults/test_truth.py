@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from truth import Fault, Mend, struck
 from davy.demo.processes import wait_until
 
 UP_WEDGED = {"up": ("wedging", "{wedge}", "davy", "up")}
-APART = {name: ("davy", "run", name) for name in ("gateway", "detect", "mine")}
+APART = {name: ("davy", "run", name) for name in ("gateway", "detect", "mine", "retain")}
 TEN_MINUTES = 600.0
 
 _POISON = """
@@ -70,17 +71,20 @@ def wedge_plugin(world: Embedded, rng: random.Random) -> Mend:
     return world.wedge.unlink
 
 
-def stop_process(world: Embedded, rng: random.Random) -> Mend:
-    """Stop the process that detects from running."""
-    freeze(world.processes["detect"].pid)
-    return lambda: world.signal("detect", signal.SIGCONT)
+def stop_process(name: str, world: Embedded, rng: random.Random) -> Mend:
+    """Stop the process of a role from running."""
+    freeze(world.processes[name].pid)
+    return lambda: world.signal(name, signal.SIGCONT)
 
 
-def kill_process(world: Embedded, rng: random.Random) -> Mend:
-    """Kill the process that detects."""
-    world.processes["detect"].kill()
-    world.processes["detect"].wait()
-    return lambda: world.start("detect")
+def kill_process(name: str, world: Embedded, rng: random.Random) -> Mend:
+    """Kill the process of a role."""
+    world.processes[name].kill()
+    world.processes[name].wait()
+    return lambda: world.start(name)
+
+
+stop_detect, kill_detect = partial(stop_process, "detect"), partial(kill_process, "detect")
 
 
 def hang_redis(world: Embedded, rng: random.Random) -> Mend:
@@ -133,8 +137,11 @@ ON_FILES = {
     "store damaged": Fault(damage_store, {"store", "store file"}),
     "store locked": Fault(lock_store, {"store"}, lasts=True),
     "plug-in that never returns": Fault(wedge_plugin, {"role detect"}, UP_WEDGED),
-    "detect stopped": Fault(stop_process, {"role detect"}, APART, "gateway", 200),
-    "detect killed": Fault(kill_process, {"role detect"}, APART, "gateway", 200),
+    "detect stopped": Fault(stop_detect, {"role detect"}, APART, "gateway", 200),
+    "detect killed": Fault(kill_detect, {"role detect"}, APART, "gateway", 200),
+    "gateway stopped": Fault(partial(stop_process, "gateway"), {"role gateway"}, APART, "detect", 200),
+    "gateway killed": Fault(partial(kill_process, "gateway"), {"role gateway"}, APART, "detect", 200),
+    "retain killed": Fault(partial(kill_process, "retain"), {"role retain"}, APART, "gateway", 200),
     "labelling answers errors": Fault(
         break_labelling, {"labelling: pushing tasks", "labelling: reading labels"}, labelling=True
     ),
@@ -145,8 +152,8 @@ ON_SERVICES = {
     "redis killed": Fault(kill_redis, {"store"}),
     "broker hangs": Fault(hang_broker, {"log"}),
     "plug-in that never returns, on services": Fault(wedge_plugin, {"role detect"}, UP_WEDGED),
-    "detect stopped, on services": Fault(stop_process, {"role detect"}, APART, "gateway", 200),
-    "detect killed, on services": Fault(kill_process, {"role detect"}, APART, "gateway", 200),
+    "detect stopped, on services": Fault(stop_detect, {"role detect"}, APART, "gateway", 200),
+    "detect killed, on services": Fault(kill_detect, {"role detect"}, APART, "gateway", 200),
     "labelling poisoned, on services": Fault(poison_labelling, {"labelling: models"}, labelling=True),
 }
 

@@ -81,7 +81,7 @@ def test_beyond_loopback_a_key_is_needed() -> None:
 def test_a_role_that_does_nothing_any_more_is_not_ready() -> None:
     now = 100.0
     pulse = Pulse(clock=lambda: now)
-    for name in ("detect", "mine"):
+    for name in ("detect", "mine", "gateway", "retain"):
         pulse.begin(name, [INFERENCES])
     with opened() as runtime, LocalClient(make_health_app(replace(runtime, pulse=pulse))) as client:
         assert (client.get("/readyz").status_code, client.get("/readyz").json()) == (200, READY)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from gateway_rig import LocalClient, opened
 from davy.cli import run_app
 from davy.errors import SettingError, StoreError
 from davy.gateway import GatewayTarget, make_app
-from davy.gateway.keys import KeyRing, given_key
-from davy.store import open_store
+from davy.gateway.app import make_health_app
+from davy.gateway.keys import KeyRing, Mark, given_key
+from davy.runtime import Runtime
+from davy.store import Batch, open_store
 
 pytestmark = pytest.mark.fast
 ONE = {"model": "m:1", "inputs": {"x": 1.0}}
@@ -121,6 +124,128 @@ def test_a_gateway_that_runs_refuses_a_revoked_key_within_seconds_and_stays_shut
             while client.get("/metrics", headers=bearer(secret)).status_code == 200:
                 assert time.monotonic() < deadline
             assert client.get("/metrics").status_code == 401
+
+
+def move_the_file(directory: Path, runtime: Runtime) -> None:
+    for path in directory.glob("store.db*"):
+        path.rename(directory / f"aside-{path.name}")
+
+
+def delete_the_file(directory: Path, runtime: Runtime) -> None:
+    for path in directory.glob("store.db*"):
+        path.unlink()
+
+
+def empty_the_collection(directory: Path, runtime: Runtime) -> None:
+    batch = Batch()
+    for name, _ in list(runtime.store.items("keys")):
+        batch.delete("keys", name)
+    runtime.store.apply(batch)
+
+
+LOSSES: Mapping[str, Callable[[Path, Runtime], None]] = {
+    "the file was moved": move_the_file,
+    "the file was deleted": delete_the_file,
+    "as after a flush of Redis": empty_the_collection,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("make", [make_app, make_health_app])
+def test_once_a_key_was_made_a_lost_store_opens_nothing_also_after_a_restart(
+    loss: str, make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davy.gateway.keys._FRESH_SECONDS", 0.0)
+    for restarted in (False, True):
+        with opened(f"sqlite:///{tmp_path}") as runtime:
+            _, secret = ("", "") if restarted else KeyRing.of(runtime).create("prometheus", ["read"])
+            with LocalClient(make(runtime)) as client:
+                if not restarted:
+                    assert client.get("/metrics", headers=bearer(secret)).status_code == 200
+                    LOSSES[loss](tmp_path, runtime)
+                for _ in range(3):
+                    assert client.get("/metrics").status_code == 401
+                    assert client.post("/v1/inferences", json=ONE).status_code == 401
+                    assert client.get("/readyz").status_code in {200, 503}
+
+
+def test_a_key_of_before_marks_the_place_when_a_gateway_sees_it_and_removing_the_mark_opens_again(
+    tmp_path: Path,
+) -> None:
+    mark = tmp_path / "keys-needed"
+    with opened(f"sqlite:///{tmp_path}") as runtime:
+        KeyRing(runtime.store).create("prometheus", ["read"])
+        assert not mark.exists()
+        with LocalClient(make_app(runtime)) as client:
+            assert client.get("/metrics").status_code == 401
+        empty_the_collection(tmp_path, runtime)
+        assert "Remove this file" in mark.read_text()
+        mark.unlink()
+        with LocalClient(make_app(runtime)) as client:
+            assert client.get("/metrics").status_code == 200
+
+
+def test_a_mark_that_cannot_be_made_is_said_once_and_one_that_cannot_be_looked_at_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = Mark(tmp_path / "keys-needed")
+    (tmp_path / "keys-needed").mkdir()
+    assert mark.is_set()
+    (tmp_path / "keys-needed").rmdir()
+    lost = Mark(tmp_path / "nowhere" / "keys-needed")
+    lost.set()
+    lost.set()
+    assert (lost.is_set(), len(caplog.records)) == (False, 1)
+
+    def refuse(path: Path) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert mark.is_set()
+    assert not Mark(None).is_set()
+
+
+def test_a_store_that_hangs_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    with opened() as runtime:
+        _, made = KeyRing(runtime.store).create("prometheus", ["read"])
+        items = runtime.store.items
+
+        def hang(collection: str) -> Iterator[tuple[str, bytes]]:
+            go_on.wait()
+            return items(collection)
+
+        with LocalClient(make_app(runtime)) as client:
+            assert client.get("/metrics", headers=bearer(made)).status_code == 200
+            monkeypatch.setattr(runtime.store, "items", hang)
+            monkeypatch.setattr("davy.gateway.keys._FRESH_SECONDS", 0.0)
+            monkeypatch.setattr("davy.gateway.keys._PATIENCE_SECONDS", 0.05)
+            begun = time.monotonic()
+            try:
+                for _ in range(20):
+                    assert client.get("/metrics", headers=bearer(made)).status_code == 200
+                    assert client.get("/metrics").status_code == 401
+                assert time.monotonic() - begun < 3
+            finally:
+                go_on.set()
+
+
+def test_a_gateway_that_never_heard_of_keys_lets_only_the_operator_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(collection: str) -> Iterator[tuple[str, bytes]]:
+        raise StoreError("store", "redis://shelf", "does not answer")
+
+    with opened(api_key="lamp") as runtime:
+        _, made = KeyRing(runtime.store).create("prometheus", ["read"])
+        monkeypatch.setattr(runtime.store, "items", refuse)
+        with LocalClient(make_health_app(runtime)) as client:
+            assert client.get("/metrics", headers=bearer("lamp")).status_code == 200
+            assert client.get("/metrics", headers=bearer(made)).status_code == 503
+    with opened() as runtime:
+        monkeypatch.setattr(runtime.store, "items", refuse)
+        with LocalClient(make_health_app(runtime)) as client:
+            assert client.get("/metrics").status_code == 503
 
 
 def test_beyond_loopback_a_stored_key_is_enough_to_start_and_a_revoked_one_is_not() -> None:

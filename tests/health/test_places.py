@@ -15,7 +15,7 @@ from davy.config import Settings
 from davy.doctor import examine, open_what_answers
 from davy.errors import LogError, StoreError
 from davy.health import places
-from davy.health.check import Check
+from davy.health.check import Check, attempt
 from davy.log import Message
 from davy.runner import open_runtime
 from davy.runtime import Runtime
@@ -124,6 +124,56 @@ def test_the_disk_of_the_directory_itself_is_asked(
         (found,) = places.disk_check(replace(runtime, settings=settings))
     assert (found.what, found.state) == ("disk", state)
     assert asked == [tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(13, "Permission denied", "/x/data"), "write permission"),
+        (OSError(24, "Too many open files"), "ulimit"),
+        (OSError(24, "Too many open files", "/x/data"), "ulimit"),
+        (OSError(23, "Too many open files in system", "/x/data"), "ulimit"),
+        (OSError(28, "No space left on device", "/x/data"), "free space"),
+        (OSError(30, "Read-only file system", "/x/data"), "mount"),
+        (FileNotFoundError(2, "No such file or directory", "/x/data"), "put it back"),
+        (NotADirectoryError(20, "Not a directory", "/x/data"), "move it away"),
+        (OSError(5, "Input/output error", "/x/data"), "disk is well"),
+    ],
+    ids=lambda given: str(given) if isinstance(given, OSError) else "",
+)
+def test_what_the_system_refuses_is_no_mistake_of_davys(error: OSError, words: str) -> None:
+    def refuse() -> list[Check]:
+        raise error
+
+    (found,) = attempt("disk", refuse)
+    assert (found.what, found.state) == ("disk", "wrong")
+    assert words in found.remedy
+    assert str(error.strerror) in found.found
+    assert error.filename is None or error.filename in found.found
+
+
+def test_what_nobody_foresaw_is_called_a_mistake() -> None:
+    def fail() -> list[Check]:
+        raise AttributeError("'NoneType' object has no attribute 'results'")
+
+    (found,) = attempt("disk", fail)
+    assert "mistake of Davy's" in found.remedy
+
+
+def test_the_disk_of_a_directory_out_of_reach_is_told_with_its_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(path: Path) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with opened() as runtime:
+        settings = Settings(url=f"sqlite:///{tmp_path}/data")
+        monkeypatch.setattr(Path, "exists", refuse)
+        (found,) = attempt("disk", lambda: places.disk_check(replace(runtime, settings=settings)))
+    assert (found.found, found.remedy) == (
+        f"{tmp_path}/data: Permission denied",
+        "give this user write permission",
+    )
 
 
 def test_the_doctor_prints_everything_whatever_cannot_be_opened(tmp_path: Path) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from gateway_rig import LocalClient, opened
 from streams import SECOND, Clock
 
+from davy.config import ArchiveSettings, Settings
 from davy.consume import Loop
+from davy.demo.processes import free_port, wait_until
 from davy.errors import StoreError
 from davy.event import INFERENCES
 from davy.gateway.app import make_health_app
 from davy.health import Health
 from davy.health.progress import Progress, read_through
-from davy.health.roles import Heart, own_checks, told_checks
+from davy.health.roles import Heart, expected_roles, own_checks, told_checks
 from davy.log import Message, Record
+from davy.runner import make_roles, open_runtime, run
 from davy.runtime import Pulse, Runtime
 from davy.store import Batch
 
@@ -158,6 +163,132 @@ def test_an_old_heartbeat_is_no_death_while_the_store_cannot_be_written(
     assert found.state == "warning"
     assert "nothing was heard of it since" in found.found
     assert "davy up" not in found.remedy
+
+
+EVERY = Settings(archive=ArchiveSettings(url="file:///archive"))
+"""Settings with which `davy up` starts every role there is."""
+
+
+@pytest.mark.parametrize("role", sorted(expected_roles(EVERY)))
+def test_every_role_of_up_is_missed_until_it_runs_when_it_hangs_and_when_it_was_killed(
+    role: str, world: World
+) -> None:
+    expected = {role: expected_roles(EVERY)[role]}
+    progress = Progress(world.runtime, role, expected[role])
+
+    def told() -> tuple[str, str]:
+        (check,) = told_checks(world.runtime, expected)
+        assert check.what == f"role {role}"
+        assert check.remedy or check.state == "ok"
+        assert ("unread" in check.found) == bool(expected[role])
+        return check.state, check.found.partition(" since")[0].partition(",")[0]
+
+    assert told() == ("warning", "runs in no process")
+    world.runtime.pulse.begin(role, expected[role])
+    world.heart.beat({role: progress})
+    assert told() == ("ok", "1 process")
+    world.pass_time(21)
+    progress.look()
+    world.heart.beat({role: progress})
+    assert told() == ("wrong", "has got nothing done")
+    world.pass_time(16)
+    if expected[role]:
+        assert told() == ("warning", "runs in no process")
+        world.append(1)
+    missed = not expected[role] or INFERENCES in expected[role]
+    assert told() == ("wrong" if missed else "warning", "runs in no process")
+    world.heart.stop()
+    if not expected[role]:
+        assert told() == ("warning", "runs in no process")
+
+
+@pytest.mark.parametrize("role", sorted(expected_roles(EVERY)))
+def test_a_role_that_never_told_is_not_called_absent_while_the_store_takes_nothing(
+    role: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(seconds: float) -> str:
+        raise StoreError("store", "shelf", "OOM command not allowed")
+
+    monkeypatch.setattr(world.runtime.store, "probe", refuse)
+    (found,) = told_checks(world.runtime, {role: expected_roles(EVERY)[role]})
+    assert (found.state, "nothing was heard of it" in found.found) == ("warning", True)
+    assert "the store cannot be written" in found.found
+    assert "davy up" not in found.remedy
+
+
+@pytest.mark.timeout(60)
+def test_every_role_of_up_beats_while_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("davy.retention._BEAT_SECONDS", 0.1)
+    settings = replace(
+        Settings(url=f"sqlite:///{tmp_path}"), archive=ArchiveSettings(url=f"file:///{tmp_path}/archive")
+    )
+    settings = replace(settings, gateway=replace(settings.gateway, port=free_port()))
+    names = sorted(expected_roles(settings))
+    assert {"archive", "detect", "gateway", "mine", "retain"} <= set(names)
+    with open_runtime(settings) as runtime:
+        working = threading.Thread(target=run, args=(make_roles(names, runtime), runtime))
+        working.start()
+        try:
+            wait_until(lambda: set(runtime.pulse.reads) == set(names), "every role to begin")
+            before = {role: runtime.pulse.clock() - age for role, age in runtime.pulse.silence().items()}
+
+            def later() -> bool:
+                now = {role: runtime.pulse.clock() - age for role, age in runtime.pulse.silence().items()}
+                return all(now[role] > before[role] + 0.01 for role in names)
+
+            wait_until(later, "a later beat of every role")
+            wait_until(
+                lambda: (
+                    [one.state for one in told_checks(runtime, expected_roles(settings))]
+                    == ["ok"] * len(names)
+                ),
+                "every role to be told of",
+            )
+        finally:
+            runtime.stop.set()
+            working.join(40)
+
+
+def test_what_takes_long_and_is_said_to_is_no_silence(world: World) -> None:
+    pulse = world.runtime.pulse
+    with pulse.busy("detect", 600):
+        world.pass_time(599)
+        assert pulse.silence() == {"detect": 0.0}
+        world.pass_time(31)
+        assert pulse.silence() == {"detect": 30.0}
+    assert pulse.silence() == {"detect": 630.0}
+    pulse.beat("detect")
+    assert pulse.silence() == {"detect": 0.0}
+
+
+def test_retention_that_fails_falls_silent_says_so_once_and_goes_on_soon(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("davy.retention._BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("davy.retention._AGAIN_SECONDS", 0.01)
+    with opened() as runtime:
+        (retain,) = make_roles(["retain"], runtime).values()
+        asked: list[int] = []
+        beats: list[str] = []
+        working: Callable[..., int] = runtime.log.retain
+
+        def refuse(**given: object) -> int:
+            asked.append(1)
+            raise StoreError("store", "shelf", "cannot be written")
+
+        monkeypatch.setattr(runtime.log, "retain", refuse)
+        monkeypatch.setattr(runtime.pulse, "beat", beats.append)
+        thread = threading.Thread(target=retain.run)
+        thread.start()
+        try:
+            wait_until(lambda: len(asked) > 5, "retention to try again")
+            assert beats == ["retain"]  # that it begins
+            assert len([one for one in caplog.records if one.name == "davy.retention"]) == 1
+            monkeypatch.setattr(runtime.log, "retain", working)
+            wait_until(lambda: len(beats) > 3, "retention to go on")
+        finally:
+            runtime.stop.set()
+            thread.join(10)
 
 
 def test_what_the_dead_told_goes_after_an_hour(world: World) -> None:

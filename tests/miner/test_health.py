@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
@@ -13,10 +15,13 @@ from gateway_rig import LocalClient, opened
 from streams import SECOND, Clock
 
 from davy.config import LabelStudioSettings
+from davy.errors import DavyError
 from davy.event import FLAGS
 from davy.gateway.app import make_health_app
+from davy.health import attempt
 from davy.runtime import Pulse, Runtime
 from davy_miner.health import QUEUE_SECONDS, Notes, checks, label_studio
+from davy_miner.labelstudio.client import SdkTool
 
 pytestmark = pytest.mark.fast
 
@@ -95,7 +100,7 @@ def test_a_label_studio_that_fails_is_a_warning_of_readyz_though_nothing_waits_f
         server.broken = True
         labelstudio = LabelStudioSettings(url=server.url, api_key=LEGACY_KEY)
         pulse = Pulse()
-        for name in ("detect", "mine"):
+        for name in ("detect", "mine", "gateway", "retain"):
             pulse.begin(name, [FLAGS])
         runtime = replace(runtime, settings=replace(runtime.settings, labelstudio=labelstudio), pulse=pulse)
         (wrong,) = label_studio(runtime)
@@ -125,3 +130,64 @@ def test_an_answer_that_does_not_end_is_told_by_its_status() -> None:
             )
         thread.join(5)
     assert "answered 500 (ReadTimeout)" in wrong.remedy
+
+
+STRANGE = (
+    *("null", "[]", "{}", "1", '"lamp"', "true", "[null]", "<html>", "", '{"id": null}'),
+    *('{"results": null}', '{"results": 1}', '{"results": [null]}', '{"tasks": {"a": 1}}'),
+    '{"count": 1, "results": [[]], "tasks": [null]}',
+)
+ASKED: dict[str, Callable[[SdkTool], object]] = {
+    "projects": lambda tool: tool.projects("davy"),
+    "has_project": lambda tool: tool.has_project(1),
+    "create_project": lambda tool: tool.create_project("title", "davy", "<View/>"),
+    "project_config": lambda tool: tool.project_config(1),
+    "find_tasks": lambda tool: tool.find_tasks(1, ["c"]),
+    "changed_tasks": lambda tool: tool.changed_tasks(1, 0, 1),
+    "has_task": lambda tool: tool.has_task(1),
+}
+
+
+@contextmanager
+def something_else(body: str) -> Iterator[str]:
+    """Answer every request with 200 and a body."""
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("key", [LEGACY_KEY, "a.b.c"], ids=["legacy", "personal"])
+@pytest.mark.parametrize("body", STRANGE)
+def test_what_answers_in_its_place_is_named_by_its_address_and_never_called_a_mistake_of_davys(
+    body: str, key: str
+) -> None:
+    with something_else(body) as url, opened() as runtime:
+        labelstudio = LabelStudioSettings(url=url, api_key=key)
+        runtime = replace(runtime, settings=replace(runtime.settings, labelstudio=labelstudio))
+        (found,) = attempt("Label Studio", lambda: label_studio(runtime))
+        assert "mistake of Davy" not in found.remedy
+        assert found.state == "ok" or url in found.found
+        tool = SdkTool(url, key, timeout=5)
+        try:
+            for ask in ASKED.values():
+                with suppress(DavyError):
+                    ask(tool)
+        finally:
+            tool.close()

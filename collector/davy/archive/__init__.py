@@ -5,6 +5,7 @@ store before it writes the range's files, and forgets the range after: a role th
 again, under the same names, from the same records.
 """
 
+from davy.archive.health import checks
 from davy.archive.target import ArchiveTarget
 
-__all__ = ["ArchiveTarget"]
+__all__ = ["ArchiveTarget", "checks"]

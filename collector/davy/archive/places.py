@@ -85,7 +85,7 @@ class Directory:
 
     @staticmethod
     def _out_of_reach(path: Path, error: OSError) -> ArchiveError:
-        remedy = f"cannot be read or removed ({error.strerror}): give this user permission"
+        remedy = f"cannot be read or removed: {unwritten(error)}"
         return ArchiveError("archive", str(path), remedy)
 
 

@@ -63,7 +63,7 @@ class FileBlobs:
         except FileNotFoundError:
             data = None
         except OSError as error:
-            raise BlobError("blob", hash, f"cannot be read ({error.strerror}): repair {self.url}") from error
+            raise BlobError("blob", hash, f"cannot be read: {unwritten(error)}") from error
         if data is None:
             raise BlobError("blob", hash, "is not stored here; it was deleted or never put")
         if reference(data, "").hash != hash:
@@ -72,7 +72,10 @@ class FileBlobs:
 
     def exists(self, hash: str) -> bool:
         """Whether a payload is stored."""
-        return _HASH.fullmatch(hash) is not None and self._path(hash).exists()
+        try:
+            return _HASH.fullmatch(hash) is not None and self._path(hash).exists()
+        except OSError as error:
+            raise BlobError("blob", hash, f"cannot be looked for: {unwritten(error)}") from error
 
     def delete(self, hash: str) -> None:
         """Remove a payload; removing what is not there is harmless."""
@@ -80,8 +83,7 @@ class FileBlobs:
             try:
                 self._path(hash).unlink(missing_ok=True)
             except OSError as error:
-                remedy = f"cannot be removed ({error.strerror}): give write permission"
-                raise BlobError("blob", hash, remedy) from error
+                raise BlobError("blob", hash, f"cannot be removed: {unwritten(error)}") from error
 
     def stored(self) -> Iterator[Stored]:
         """List the payloads, in no order; one that is put or removed meanwhile may come or not."""

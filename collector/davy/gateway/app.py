@@ -95,7 +95,7 @@ def make_health_app(runtime: Runtime) -> FastAPI:
 def _add_door(app: FastAPI, runtime: Runtime, host: str) -> None:
     settings = runtime.settings.gateway
     key = Secret(settings.api_key, settings.api_key_file) if settings.has_key else None
-    guard = Guard(KeyRing(runtime.store), key, must=not is_loopback(host))
+    guard = Guard(KeyRing.of(runtime), key, must=not is_loopback(host))
     browser = Browser(runtime.settings.gateway, host)
     app.add_middleware(Door, runtime=runtime, guard=guard, browser=browser)
     explain_refusals(app)

@@ -91,7 +91,7 @@ class Connection(HttpToolsProtocol):
         app = self.app
         if self._head > _HEAD_BYTES:
             self.url = b"/"  # it may be longer than can be read
-            self.app = self._answer(_too_long(self._head))
+            self.app = _last_answer(_too_long(self._head), self.meter)
         super().on_headers_complete()
         self.app = app
 
@@ -140,19 +140,25 @@ class Connection(HttpToolsProtocol):
         return True
 
     def _refuse(self, transport: asyncio.Transport, refusal: Refusal) -> None:
-        said = self._answer(refusal)
-        status = HTTPStatus(said.status_code)
-        fields = [name + b": " + value for name, value in said.raw_headers]
-        head = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), *fields]
-        transport.write(b"\r\n".join([*head, b"", said.body]))
+        transport.write(last_words(refusal, self.meter))
         transport.close()
 
-    def _answer(self, refusal: Refusal) -> JSONResponse:
-        """Return the last answer of a connection; nobody else counts it."""
-        said = answer(refusal)
-        said.headers["connection"] = "close"
-        self.meter.add(metrics.REQUESTS, route="none", status=str(said.status_code))
-        return said
+
+def last_words(refusal: Refusal, meter: Meter) -> bytes:
+    """Return what is sent on a connection that is closed then."""
+    said = _last_answer(refusal, meter)
+    status = HTTPStatus(said.status_code)
+    fields = [name + b": " + value for name, value in said.raw_headers]
+    head = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), *fields]
+    return b"\r\n".join([*head, b"", said.body])
+
+
+def _last_answer(refusal: Refusal, meter: Meter) -> JSONResponse:
+    """Return the last answer of a connection; nobody else counts it."""
+    said = answer(refusal)
+    said.headers["connection"] = "close"
+    meter.add(metrics.REQUESTS, route="none", status=str(said.status_code))
+    return said
 
 
 def _full(held: int) -> Refusal:

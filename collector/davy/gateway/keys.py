@@ -6,18 +6,21 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
-from fastapi.concurrency import run_in_threadpool
-
+from davy._directory import directory_of, unwritten
 from davy.codec import dump, load
-from davy.errors import SettingError, StoreError
+from davy.errors import DavyError, SettingError, StoreError
 from davy.existing import unknown
 from davy.gateway.refusals import Forbidden, Unauthorised
+from davy.runtime import Runtime
 from davy.secret import Secret
 from davy.store import Batch, Store
 
@@ -26,8 +29,16 @@ OVERLAP_HOURS: Final = 24.0
 """For so long a rotated key stays good: apps are given the new one meanwhile, one after the other."""
 _COLLECTION: Final = "keys"
 _FRESH_SECONDS: Final = 1.0
+_PATIENCE_SECONDS: Final = 1.0
+"""So long a request waits for a store to give its keys; those it gave last do meanwhile."""
 _KEPT_SECONDS: Final = 3600.0
+_MARK: Final = "keys-needed"
+_MARK_TEXT: Final = """\
+An API key was made for this Davy, so its gateway needs one, also where the store with the keys is lost.
+Remove this file, with no key in the store, to open the gateway on loopback to everybody again.
+"""
 _REMEDY: Final = "send 'Authorization: Bearer <key>', or the key as the password of any user"
+_logger = logging.getLogger("davy.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +94,52 @@ Show = Callable[[Key, str], object]
 """What is given a key and its secret."""
 
 
+class Mark:
+    """A file that says that a key was ever made; it lies elsewhere than the keys, for the day these are lost.
+
+    Parameters
+    ----------
+    path
+        Where it lies; None where there is no place for it.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._said = False
+
+    def set(self) -> None:
+        """Make the file; where it cannot be made, say so once: the next look tries again."""
+        if self._path is None or self.is_set():
+            return
+        try:
+            self._path.write_text(_MARK_TEXT)
+        except OSError as error:
+            if not self._said:
+                said = (
+                    "%s cannot be written (%s): after a restart without the store the gateway would be open"
+                )
+                _logger.warning(said, self._path, unwritten(error))
+            self._said = True
+
+    def is_set(self) -> bool:
+        """Whether the file is there, or cannot be looked at."""
+        try:
+            return self._path is not None and bool(self._path.stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+
+
 class KeyRing:
     """The keys in a store.
+
+    Parameters
+    ----------
+    store
+        Where they are.
+    mark
+        What remembers, beside the store, that there was one.
 
     Examples
     --------
@@ -95,9 +150,26 @@ class KeyRing:
     (True, ['fraud'])
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, store: Store, mark: Mark | None = None, *, clock: Callable[[], int] = time.time_ns
+    ) -> None:
         self._store = store
+        self._mark = mark or Mark(None)
         self._clock = clock
+
+    @classmethod
+    def of(cls, runtime: Runtime) -> KeyRing:
+        """Return the keys of a runtime, with a mark beside its log where that is a directory of this host."""
+        url = runtime.settings.url
+        place = directory_of(url).absolute() / _MARK if url.startswith("sqlite:") else None
+        return cls(runtime.store, Mark(place))
+
+    def made(self) -> tuple[list[Key], bool]:
+        """Return the keys of the store, and whether any was ever made, be it gone; that is remembered."""
+        keys = self.listed()
+        if keys:
+            self._mark.set()
+        return keys, bool(keys) or self._mark.is_set()
 
     def listed(self) -> list[Key]:
         """Every key ever made, those that ended too, oldest first."""
@@ -121,6 +193,7 @@ class KeyRing:
         if show is not None:
             show(key, secret)
         self._put(key)
+        self._mark.set()
         return key, secret
 
     def revoke(self, id: str) -> Key:
@@ -170,10 +243,11 @@ class KeyRing:
 
 
 class Guard:
-    """Says who a caller is; reads the keys from the store again every second, in a thread.
+    """Says who a caller is; reads the keys from the store again every second, in a thread of its own.
 
-    While the store does not answer the keys it gave last hold for an hour: nobody can revoke one meanwhile, and whoever
-    watches Davy has to be let in when it is unwell.
+    A request waits a second at most for a store that hangs. While the store does not answer the keys it gave last hold
+    for an hour: nobody can revoke one meanwhile, and whoever watches Davy has to be let in when it is unwell. Once a
+    key was seen one is needed as long as the process lives, whatever becomes of the store.
 
     Parameters
     ----------
@@ -190,14 +264,25 @@ class Guard:
         self._operator_key, self._operator = operator, ""
         self._must = must or operator is not None
         self._keys: dict[str, Key] = {}
-        self._read_at = -_FRESH_SECONDS
         self._answered_at: float | None = None
-        self._reading = asyncio.Lock()
+        self._refused: DavyError = StoreError("store", "keys", "has not said yet which there are: ask again")
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="davy-keys")
+        self._reading: Future[None] | None = None
+        self._begun_at = 0.0
+        self._read_at = -_FRESH_SECONDS
 
     async def needed(self) -> bool:
-        """Whether a key is needed: one was ever made, or everybody could knock."""
+        """Whether a key is needed: one was ever made, or everybody could knock.
+
+        Raises
+        ------
+        DavyError
+            The store has not answered for an hour, or never, so nobody knows.
+        """
         await self._refresh()
-        return self._must or bool(self._keys)
+        if not self._must:
+            self._require_known()
+        return self._must
 
     async def caller(self, header: str, address: str) -> Caller:
         """Return the caller of an Authorization header from an address.
@@ -206,12 +291,15 @@ class Guard:
         ------
         Unauthorised
             A key is needed and this is none that is known and good.
+        DavyError
+            It may be good: the store has not answered for an hour, or never.
         """
         needed = await self.needed()
         given = given_key(header)
         hashed = _hash(given)
         if self._operator and hmac.compare_digest(hashed, self._operator):
             return Caller("operator", SCOPES)
+        self._require_known()
         key = self._keys.get(_id(given))
         same = hmac.compare_digest(hashed, key.hash if key else _hash(""))
         if key is not None and same and key.holds(self._clock()):
@@ -221,24 +309,32 @@ class Guard:
         return Caller(address, SCOPES)
 
     async def _refresh(self) -> None:
-        if time.monotonic() - self._read_at < _FRESH_SECONDS:
-            return
-        async with self._reading:
-            if time.monotonic() - self._read_at >= _FRESH_SECONDS:
-                self._keys = await self._listed()
-                operator = self._operator_key.current() if self._operator_key is not None else ""
-                self._operator = _hash(operator) if operator else ""
-                self._read_at = time.monotonic()
+        """Have the keys read again when it is time, and wait for that, but not for long."""
+        if self._reading is None or self._reading.done():
+            if time.monotonic() - self._read_at < _FRESH_SECONDS:
+                return
+            self._begun_at = time.monotonic()
+            self._reading = self._reader.submit(self._read)
+        left = self._begun_at + _PATIENCE_SECONDS - time.monotonic()
+        await asyncio.wait([asyncio.wrap_future(self._reading)], timeout=max(0.0, left))
 
-    async def _listed(self) -> dict[str, Key]:
+    def _read(self) -> None:
         try:
-            found = {key.id: key for key in await run_in_threadpool(self._ring.listed)}
-        except StoreError:
-            if self._answered_at is None or time.monotonic() - self._answered_at > _KEPT_SECONDS:
-                raise
-            return self._keys
-        self._answered_at = time.monotonic()
-        return found
+            operator = self._operator_key.current() if self._operator_key is not None else ""
+            self._operator = _hash(operator) if operator else ""
+            keys, ever = self._ring.made()
+        except DavyError as error:
+            self._refused = error
+        else:
+            self._must = self._must or ever
+            self._keys = {key.id: key for key in keys}
+            self._answered_at = time.monotonic()
+        finally:
+            self._read_at = time.monotonic()
+
+    def _require_known(self) -> None:
+        if self._answered_at is None or time.monotonic() - self._answered_at > _KEPT_SECONDS:
+            raise self._refused
 
 
 def given_key(header: str) -> str:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import socket
 import threading
+from typing import ClassVar, Final
 
 import uvicorn
 from fastapi import FastAPI
 
 from davy._urls import is_loopback
 from davy.errors import SettingError
+from davy.gateway.accept import Listener
 from davy.gateway.app import make_app, make_health_app
 from davy.gateway.connections import BACKLOG, bounded
 from davy.gateway.keys import KeyRing
+from davy.meter import Meter
 from davy.runtime import Runtime, Target
+
+_BEAT_SECONDS: Final = 1
 
 
 class HttpRole(Target):
-    """A role that is an HTTP server, at `address`.
+    """An HTTP server, at `address`; with a `name` it is a role, whose pulse beats as long as it takes connections.
 
     Raises
     ------
@@ -26,6 +31,8 @@ class HttpRole(Target):
         connections.
     """
 
+    name: ClassVar[str] = ""
+
     def __init__(self, runtime: Runtime, app: FastAPI, section: str, host: str, port: int) -> None:
         if not is_loopback(host) and not (runtime.settings.gateway.has_key or _has_key(runtime)):
             remedy = (
@@ -33,8 +40,8 @@ class HttpRole(Target):
             )
             raise SettingError(f"{section}.host", host, remedy)
         connection = bounded(runtime)
-        self._stop = runtime.stop
-        self._socket = _listen(section, host, port)
+        self._stop, self._pulse = runtime.stop, runtime.pulse
+        self._socket = _listen(section, host, port, runtime.meter)
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
@@ -47,17 +54,26 @@ class HttpRole(Target):
             access_log=False,
             proxy_headers=False,  # anybody may say that he is a proxy, and for whom
             timeout_graceful_shutdown=5,
+            callback_notify=self._beat,
+            timeout_notify=_BEAT_SECONDS,
         )
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:
         """Serve until the runtime stops; requests in hand are finished within five seconds."""
+        if self.name:
+            self._pulse.begin(self.name, self.reads)
         threading.Thread(target=self._end_with_runtime, daemon=True, name="davy-http-stop").start()
         self._server.run(sockets=[self._socket])
 
     def close(self) -> None:
         """Let go of the address without serving; calling it twice is harmless."""
         self._socket.close()
+
+    async def _beat(self) -> None:
+        """Called by the event loop that answers requests: when it hangs or nobody can connect, the pulse stops."""
+        if self.name and self._socket.takes():
+            self._pulse.beat(self.name)
 
     def _end_with_runtime(self) -> None:
         self._stop.wait()
@@ -72,6 +88,8 @@ class GatewayTarget(HttpRole):
     SettingError
         The address is not loopback and there is no API key, or the port is taken.
     """
+
+    name = "gateway"
 
     def __init__(self, runtime: Runtime) -> None:
         settings = runtime.settings.gateway
@@ -96,10 +114,11 @@ def _has_key(runtime: Runtime) -> bool:
     return any(key.holds(runtime.clock()) for key in KeyRing(runtime.store).listed())
 
 
-def _listen(section: str, host: str, port: int) -> socket.socket:
+def _listen(section: str, host: str, port: int, meter: Meter) -> Listener:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio switches Nagle's algorithm off: an answer in two parts would wait 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.meter = meter
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
+from davy._directory import way_out
 from davy._urls import without_password
 from davy.errors import DavyError
 
 State: TypeAlias = Literal["ok", "warning", "wrong"]
+_MISTAKE: Final = "report this, it is a mistake of Davy's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,9 @@ def attempt(what: str, action: Callable[[], list[Check]]) -> list[Check]:
         return action()
     except DavyError as error:
         return [Check(what, "wrong", str(error.value), error.remedy)]
+    except OSError as error:  # what the system refuses has a remedy, whoever let it through
+        if error.filename:
+            return [Check(what, "wrong", f"{error.filename}: {error.strerror}", way_out(error))]
+        return [Check(what, "wrong", f"{type(error).__name__}: {error}", way_out(error, _MISTAKE))]
     except Exception as error:  # noqa: BLE001 - whatever it was, the other findings must be told
-        return [
-            Check(what, "wrong", f"{type(error).__name__}: {error}", "report this, it is a mistake of Davy's")
-        ]
+        return [Check(what, "wrong", f"{type(error).__name__}: {error}", _MISTAKE)]

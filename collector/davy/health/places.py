@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from davy._directory import directory_of
+from davy._directory import directory_of, unwritten
 from davy.health.check import Check, State
 from davy.log import Log
 from davy.log import sqlite as log_sqlite
@@ -23,6 +24,7 @@ _LOW_BYTES: Final = 2**30
 _FULL_BYTES: Final = 32 * 2**20
 _FULL_SHARE: Final = 0.02
 _GIB: Final = 2**30
+_FILES: Final = 4
 
 
 def log_check(runtime: Runtime) -> list[Check]:
@@ -41,6 +43,23 @@ def blobs_check(runtime: Runtime) -> list[Check]:
     runtime.blobs.get(stored.hash)
     runtime.blobs.delete(stored.hash)
     return [Check("blobs", "ok", f"{runtime.blobs.url}: a payload was put, read back and removed")]
+
+
+def files_check() -> list[Check]:
+    """Open as many files as a connection and a file of the log take, and close them."""
+    held: list[int] = []
+    try:
+        while len(held) < _FILES:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return [
+            Check("open files", "wrong", f"all are in use, this process may have {allowed}", unwritten(error))
+        ]
+    finally:
+        for one in held:
+            os.close(one)
+    return [Check("open files", "ok", "more can be opened")]
 
 
 def integrity_checks(runtime: Runtime, seconds: float) -> list[Check]:

@@ -119,7 +119,9 @@ class Progress:
         return max(0.0, (self._runtime.clock() - waiting.since) / _SECOND)
 
     def show(self) -> None:
-        """Set the metrics of the role, as they are at this moment."""
+        """Set the metrics of the role, as they are at this moment; there are none of one that reads nothing."""
+        if not self.topics:
+            return
         meter = self._runtime.meter
         meter.set(metrics.LAG, self.waiting.records, role=self._role)
         meter.set(metrics.LAG_SECONDS, self.lag_seconds(), role=self._role)

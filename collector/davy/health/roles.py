@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -34,7 +34,8 @@ _LOOK: Final = "its log and davy_role_errors_total say why; start it again if it
 class Heartbeat:
     """What a process tells of a role: when, up to when the role got something done, and when its position moved.
 
-    Times are nanoseconds since the epoch; a position that stands at the end of the log moves all the time.
+    `troubles` are what the process lacks itself, each with what it is, what was found and what to do. Times are
+    nanoseconds since the epoch; a position that stands at the end of the log moves all the time.
     """
 
     role: str
@@ -43,6 +44,7 @@ class Heartbeat:
     at: int
     done_at: int
     moved_at: int
+    troubles: tuple[tuple[str, str, str], ...] = ()
 
 
 def heartbeats(runtime: Runtime) -> list[Heartbeat]:
@@ -63,8 +65,8 @@ class Heart:
         self._runtime = runtime
         self._process = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
 
-    def beat(self, followed: Mapping[str, Progress]) -> None:
-        """Tell of every role, and drop what was told an hour ago by processes that are gone.
+    def beat(self, followed: Mapping[str, Progress], troubles: Sequence[Check] = ()) -> None:
+        """Tell of every role and of what the process lacks; drop what those that are gone told an hour ago.
 
         Raises
         ------
@@ -81,6 +83,7 @@ class Heart:
                 "at": now,
                 "done_at": now - int(silence[role] * _SECOND),
                 "moved_at": now - int(still * _SECOND),
+                "troubles": [(check.what, check.found, check.remedy) for check in troubles],
             }
             batch.put(COLLECTION, f"{role}/{self._process}", dump_any(told))
         for one in heartbeats(self._runtime):
@@ -103,7 +106,7 @@ def own_checks(runtime: Runtime, followed: Mapping[str, Progress]) -> list[Check
         _found(
             role,
             1,
-            progress.waiting.records,
+            progress,
             now - int(silence[role] * _SECOND),
             now - int(max(progress.stands().values(), default=0.0) * _SECOND),
             now,
@@ -113,14 +116,14 @@ def own_checks(runtime: Runtime, followed: Mapping[str, Progress]) -> list[Check
 
 
 def expected_roles(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Return the roles that `davy up` starts with these settings and that read the log, with what they read."""
+    """Return the roles that `davy up` starts with these settings, with what each reads of the log, if anything."""
     found = {}
     for point in entry_points(group="davy.targets"):
         try:
             target = point.load()
         except ImportError:
             continue
-        if target.reads and target.wanted(settings):
+        if target.wanted(settings):
             found[point.name] = tuple(target.reads)
     return found
 
@@ -130,7 +133,8 @@ def told_checks(
 ) -> Iterator[Check]:
     """Return what is to be said of roles by what processes tell, without those named in `but`.
 
-    A role that is `expected`, with the topics it reads, is missed where nobody tells of it.
+    A role that is `expected`, with the topics it reads, is missed where nobody tells of it. Of one that reads none
+    it is wrong that its last process ended without a farewell, for nothing unread would show it.
 
     Raises
     ------
@@ -150,30 +154,45 @@ def told_checks(
         alive = [one for one in told[role] if _within(one, now, ALIVE_SECONDS)]
         if alive:
             done, moved = max(one.done_at for one in alive), max(one.moved_at for one in alive)
-            yield _found(role, len(alive), progress.waiting.records, done, moved, now)
-        elif told[role] and not writable():
+            yield _found(role, len(alive), progress, done, moved, now)
+        elif not writable():
             yield _unheard(role, told[role], progress)
         else:
             yield _absent(role, told[role], progress)
+    yield from _lacking(
+        one for role in told.keys() - set(but) for one in told[role] if _within(one, now, ALIVE_SECONDS)
+    )
 
 
-def _found(role: str, processes: int, records: int, done_at: int, moved_at: int, now: int) -> Check:
-    what, unread = f"role {role}", f"{records:,} records unread"
+def _found(role: str, processes: int, progress: Progress, done_at: int, moved_at: int, now: int) -> Check:
+    what, unread = f"role {role}", _unread(progress)
     limit = now - int(STUCK_SECONDS * _SECOND)
     if done_at < limit:
-        return Check(what, "wrong", f"has got nothing done since {_time(done_at)}, {unread}", _LOOK)
+        return Check(what, "wrong", f"has got nothing done since {_time(done_at)}{unread}", _LOOK)
     if moved_at < limit:
-        return Check(what, "wrong", f"stuck since {_time(moved_at)}, {unread}", _LOOK)
+        return Check(what, "wrong", f"stuck since {_time(moved_at)}{unread}", _LOOK)
     shown = "1 process" if processes == 1 else f"{processes} processes"
-    return Check(what, "ok", f"{shown}, {unread}")
+    return Check(what, "ok", f"{shown}{unread}")
+
+
+def _lacking(alive: Iterable[Heartbeat]) -> Iterator[Check]:
+    """Return what processes lack themselves, each once however many roles it has."""
+    for process, troubles in sorted({(one.process, one.troubles) for one in alive}):
+        for what, found, remedy in troubles:
+            yield Check(f"{what} of {process}", "wrong", found, remedy)
 
 
 def _absent(role: str, told: list[Heartbeat], progress: Progress) -> Check:
     last = max((one.at for one in told), default=None)
     since = "" if last is None else f" since {_time(last)}"
-    found = f"runs in no process{since}, {progress.waiting.records:,} records unread"
+    found = f"runs in no process{since}{_unread(progress)}"
     remedy = f"start it: `davy up`, or `davy run {role}`"
-    return Check(f"role {role}", "wrong" if progress.waiting.records else "warning", found, remedy)
+    missed = progress.waiting.records if progress.topics else told
+    return Check(f"role {role}", "wrong" if missed else "warning", found, remedy)
+
+
+def _unread(progress: Progress) -> str:
+    return f", {progress.waiting.records:,} records unread" if progress.topics else ""
 
 
 def _writable(runtime: Runtime) -> bool:
@@ -186,8 +205,9 @@ def _writable(runtime: Runtime) -> bool:
 
 
 def _unheard(role: str, told: list[Heartbeat], progress: Progress) -> Check:
-    since, unread = _time(max(one.at for one in told)), f"{progress.waiting.records:,} records unread"
-    found = f"nothing was heard of it since {since}, {unread}: the store cannot be written"
+    last = max((one.at for one in told), default=None)
+    since = "" if last is None else f" since {_time(last)}"
+    found = f"nothing was heard of it{since}{_unread(progress)}: the store cannot be written"
     return Check(
         f"role {role}", "warning", found, "mend the store or its disk first; roles go on by themselves"
     )
@@ -200,7 +220,9 @@ def _within(one: Heartbeat, now: int, seconds: float) -> bool:
 
 def _beat(key: str, told: Any) -> Heartbeat:
     role, _, process = key.partition("/")
-    return Heartbeat(role, process, tuple(told["topics"]), told["at"], told["done_at"], told["moved_at"])
+    troubles = tuple((what, found, remedy) for what, found, remedy in told.get("troubles", ()))
+    topics, at = tuple(told["topics"]), told["at"]
+    return Heartbeat(role, process, topics, at, told["done_at"], told["moved_at"], troubles)
 
 
 def _time(at: int) -> str:

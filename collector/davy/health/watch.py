@@ -83,7 +83,9 @@ class Health:
         self._files = _Watched(
             "files", self._look_over, every=_LOOK_OVER_EVERY, patience=3 * _LOOK_OVER_SECONDS
         )
+        self._open_files = _Watched("open files", places.files_check)
         self._watched = [
+            self._open_files,
             _Watched("log", partial(places.log_check, runtime)),
             _Watched("store", partial(places.store_check, runtime)),
             _Watched("blobs", partial(places.blobs_check, runtime), every=_BLOBS_EVERY_SECONDS),
@@ -158,7 +160,8 @@ class Health:
     def _beat(self) -> list[Check]:
         followed = self._follow()
         if followed:
-            self._heart.beat(followed)
+            troubles = [check for check in self._open_files.current() if check.state == "wrong"]
+            self._heart.beat(followed, troubles)
         return []
 
     def _follow(self) -> dict[str, Progress]:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CANDIDATE: Final = "candidate_id"
 _UNDECIDED: Final = 408
+_STRANGE: Final = "an answer of an unknown form"
 
 
 class SdkTool:
@@ -57,37 +58,39 @@ class SdkTool:
 
     def projects(self, marker: str) -> list[int]:
         """Return the ids of the projects whose description contains `marker`, oldest first."""
-        found: list[int] = []
+        found: list[tuple[int, str]] = []
         page = 1
         while True:
             rows = self._project_page(page)
-            found += [int(row.id) for row in rows if marker in (row.description or "")]
+            found += rows
             if len(rows) < PAGE:
-                return sorted(found)
+                return sorted(project for project, description in found if marker in description)
             page += 1
 
     def has_project(self, project: int) -> bool:
         """Whether a project is still there."""
-        return self._there(lambda sdk: sdk.projects.get(project, request_options=self._options))
+        return self._there(lambda sdk: int(sdk.projects.get(project, request_options=self._options).id))
 
     def create_project(self, title: str, description: str, config: str) -> int:
         """Make a project and give its id."""
-        made = self._call(
-            lambda sdk: sdk.projects.create(
-                title=title,
-                description=description,
-                label_config=config,
-                # Predictions are kept for the figures but not filled in: nobody confirms by pressing submit.
-                show_collab_predictions=False,
-                request_options=self._options,
+        return self._call(
+            lambda sdk: int(
+                sdk.projects.create(
+                    title=title,
+                    description=description,
+                    label_config=config,
+                    # Predictions are kept for the figures but not filled in: nobody confirms by pressing submit.
+                    show_collab_predictions=False,
+                    request_options=self._options,
+                ).id
             )
         )
-        return int(made.id)
 
     def project_config(self, project: int) -> str:
         """Return a project's labelling configuration as it is now."""
-        found = self._call(lambda sdk: sdk.projects.get(project, request_options=self._options))
-        return str(found.label_config or "")
+        return self._call(
+            lambda sdk: str(sdk.projects.get(project, request_options=self._options).label_config or "")
+        )
 
     def change_config(self, project: int, config: str) -> None:
         """Change a project's labelling configuration; doing it twice is harmless."""
@@ -126,7 +129,7 @@ class SdkTool:
 
     def has_task(self, task: int) -> bool:
         """Whether a task is still there."""
-        return self._there(lambda sdk: sdk.tasks.get(str(task), request_options=self._options))
+        return self._there(lambda sdk: int(sdk.tasks.get(str(task), request_options=self._options).id))
 
     def delete_task(self, task: int) -> None:
         """Remove a task; harmless when it is gone."""
@@ -154,7 +157,7 @@ class SdkTool:
                 request_options=self._options,
             )
 
-        return [_task(row) for row in self._page(read)]
+        return self._page(read, _task)
 
     def _there(self, get: Callable[[Any], object]) -> bool:
         try:
@@ -165,14 +168,16 @@ class SdkTool:
             raise
         return True
 
-    def _project_page(self, page: int) -> list[Any]:
+    def _project_page(self, page: int) -> list[tuple[int, str]]:
         return self._page(
-            lambda sdk: sdk.projects.list(page=page, page_size=PAGE, request_options=self._options)
+            lambda sdk: sdk.projects.list(page=page, page_size=PAGE, request_options=self._options),
+            lambda row: (int(row.id), str(row.description or "")),
         )
 
-    def _page(self, call: Callable[[Any], Any]) -> list[Any]:
+    def _page(self, call: Callable[[Any], Any], read: Callable[[Any], T]) -> list[T]:
+        """Return the rows of a page, read inside the call: what something else answers has any form."""
         try:
-            return self._call(call).items or []
+            return self._call(lambda sdk: [read(row) for row in call(sdk).items or ()])
         except Refused as refusal:
             if _nothing_there(refusal):
                 return []
@@ -202,17 +207,24 @@ class SdkTool:
         from label_studio_sdk.core.api_error import ApiError
         from label_studio_sdk.core.parse_error import ParsingError
 
-        self._heard.failure = 0
+        self._heard.failure = self._heard.status = 0
         try:
             return call(self._open())
         except ApiError as error:
             status, detail = error.status_code or 0, _detail(error.body)
         except ParsingError as error:
-            status, detail = error.status_code or 0, "an answer of an unknown form"
+            status, detail = error.status_code or 0, _STRANGE
         except httpx.HTTPError as error:
             status, detail = self._heard.failure, type(error).__name__
         except json.JSONDecodeError:
             status, detail = 0, "an answer that is not JSON"
+        except (
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ):  # JSON, and not of the form the SDK reads
+            status, detail = self._heard.status, _STRANGE
         if status == 401 and again and self._personal:
             with self._opening:
                 self._sdk = None
@@ -224,7 +236,8 @@ class SdkTool:
         self._heard.failure = 0
 
     def _hear(self, response: httpx.Response) -> None:
-        """Keep that the server failed, for the body of its answer may never end."""
+        """Keep that the server failed, for the body of its answer may never end, and with what it answered."""
+        self._heard.status = response.status_code
         self._heard.failure = response.status_code if response.status_code >= 500 else 0
 
     @property
