@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket
 from werkzeug.test import EnvironBuilder
 
 import davy
+from davy.config import SdkSettings
 from davy.fields.plumbing import is_plumbing
 from davy.fields.secrets import SecretNames
 
@@ -54,9 +55,49 @@ def test_a_secret_name_is_known_however_it_is_spelt_and_wherever_it_lies(
     assert names.depth(f"{before}.{spelt(word)}.rest") == len(before.split(".")) + 1
 
 
-@pytest.mark.parametrize("name", ["tokens", "session_length", "password_strength", "keys", "age", ""])
+SPELT_OTHERWISE = [
+    "sessionId", "sessionID", "session_id", "session-id", "SESSIONID", "phpsessionid", "passWord", "pass_word",
+    "PASS-WORD",
+    "userPassWord", "dbpassword", "passPhrase", "pass_phrase", "secretkey", "secret_key", "SecretKey",
+    "clientsecret",
+    "client_secret", "apiKey", "API_KEY", "apikey", "APIKey", "x-apikey",
+    "accesskey", "privateKey", "csrfToken", "accesstoken",
+    "AccessToken", "cookie", "setCookie", "JWT", "userJwt",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPELT_OTHERWISE)
+@pytest.mark.parametrize("words", [SdkSettings().deny_tags, SdkSettings().deny_outputs])
+def test_the_words_of_the_settings_hold_for_every_spelling(words: str, name: str) -> None:
+    assert SecretNames(words.split(",")).depth(name) == 1
+
+
+def test_the_token_of_a_form_is_told() -> None:
+    assert SecretNames(SdkSettings().deny_tags.split(",")).depth("csrfmiddlewaretoken") == 1
+
+
+@given(st.data())
+def test_where_words_are_parted_does_not_matter(data: st.DataObject) -> None:
+    word = data.draw(st.sampled_from([each.strip() for each in SdkSettings().deny_tags.split(",")]))
+    letters = word.replace("_", "")
+    cut = data.draw(st.integers(1, len(letters) - 1))
+    between = data.draw(st.sampled_from(["", "_", "-", " "]))
+    spelt = data.draw(st.sampled_from([str, str.upper, str.title]))
+    name = f"my_{spelt(letters[:cut] + between + letters[cut:])}"
+    assert SecretNames([word]).depth(name) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokens", "token_count", "tokens_used", "max_tokens", "session_length", "password_strength", "keys", "age", "",
+        "secretary", "secrets_found", "cookies_baked_at", "sessions", "obsession", "possession", "sessionless",
+        "passwords_tried",
+        "authorizations", "keyboard", "monkey", "primary_key", "api_keyboard",
+    ],
+)  # fmt: skip
 def test_other_names_are_no_secrets(name: str) -> None:
-    assert SecretNames([*WORDS, "token", "session"]).depth(name) == 0
+    assert SecretNames([*WORDS, "token", "session", "secret", "jwt"]).depth(name) == 0
 
 
 def test_secrets_among_inputs_and_outputs_are_left_out_and_counted_by_name(own_client: str) -> None:

@@ -9,6 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^a-zA-Z0-9]+")
+_LONG: Final = 5
+"""Words of so many letters are told also where nothing parts them from what stands before: ``clientsecret``."""
+_ENDINGS: Final = frozenset({"session"})
+"""But for those in which usual words end: ``possession``."""
 _NUMBERS: Final = frozenset({type(None), bool, int, float})
 _FLAT: Final = _NUMBERS | {str, bytes, np.ndarray}
 _SEQUENCES: Final = (list, tuple)
@@ -25,20 +29,33 @@ class SecretNames:
     >>> names = SecretNames(["api_key", "authorization"])
     >>> [names.depth(name) for name in ("HTTP_AUTHORIZATION", "headers.X-Api-Key.0", "myApiKey", "keys")]
     [1, 2, 1, 0]
+    >>> [names.depth(name) for name in ("APIkey", "api_Key", "clientapikey", "authorizations")]
+    [1, 1, 1, 0]
     """
 
     def __init__(self, words: Iterable[str]) -> None:
-        self._words = tuple(f"_{_spelt(word)}" for word in words if word.strip())
+        joined = {"".join(_parts(word)) for word in words} - {""}
+        self._whole = frozenset(joined)
+        self._ends = tuple(word for word in joined if len(word) >= _LONG and word not in _ENDINGS)
 
     def depth(self, name: str) -> int:
         """Return how many parts of a dotted name it takes to hold all that sound secret; 0 where none does."""
         parts = name.split(".")
-        found = [place for place, part in enumerate(parts, 1) if f"_{_spelt(part)}".endswith(self._words)]
+        found = [place for place, part in enumerate(parts, 1) if self._tells(part)]
         return found[-1] if found else 0
 
+    def _tells(self, part: str) -> bool:
+        """Whether a name ends in a word of the list: parted or not, and a short word where something parts it."""
+        end = ""
+        for each in reversed(_parts(part)):
+            end = each + end
+            if end in self._whole:
+                return True
+        return end.endswith(self._ends)
 
-def _spelt(name: str) -> str:
-    return "_".join(part for part in _WORDS.split(name) if part).lower()
+
+def _parts(name: str) -> list[str]:
+    return [part.lower() for part in _WORDS.split(name) if part]
 
 
 def is_number(value: Any) -> bool:

@@ -84,8 +84,10 @@ def _handles_signal(frame: FrameType) -> bool:
     if code.co_flags & CO_VARARGS:
         more = values.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
         given += more if isinstance(more, tuple) else ()
-    given = given[-2:]
-    return len(given) == 2 and isinstance(given[0], int) and isinstance(given[1], FrameType)
+    kinds = [
+        *map(type, given[-2:])
+    ]  # not `isinstance`: it asks a value of the app for its `__class__`, which may raise
+    return len(kinds) == 2 and issubclass(kinds[0], int) and issubclass(kinds[1], FrameType)
 
 
 def swallowed(reason: str, error: BaseException) -> None:
