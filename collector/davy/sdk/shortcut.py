@@ -218,7 +218,10 @@ class Shortcut:
 
     @staticmethod
     def _may_go_on(answer: Any) -> bool:
-        return surely_probabilities(answer if type(answer) is np.ndarray else np.asarray(answer))
+        try:
+            return surely_probabilities(answer if type(answer) is np.ndarray else np.asarray(answer))
+        except (TypeError, ValueError):  # a list of texts, or of lists of several lengths
+            return False
 
     def go_on(self, other: Shortcut) -> Shortcut:
         """Return this one, which takes the place of another, with its patience."""
