@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 from davy.errors import SettingError
+
+IMAGE_FORMATS: Final = ("png", "jpeg", "webp")
+"""What images may be stored as."""
+POLICIES: Final = ("inline", "blob", "summary", "hash", "drop", *(f"blob:{name}" for name in IMAGE_FORMATS))
+"""What may become of a field that is captured."""
+SECTIONS: Final = ("inputs", "outputs", "embedding", "tags", "group", "alternatives")
+"""Parts of an inference that a rule for its fields may be about."""
+MEANINGS: Final = ("ignore", "categorical", "numeric", "text", "time")
+"""What a field may be to detection."""
+ADDRESSES: Final = ("http://", "https://")
+"""How the address of a service begins."""
 
 
 def convert(key: str, value: Any, kind: type, limits: Mapping[str, Any]) -> Any:

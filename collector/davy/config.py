@@ -12,23 +12,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
-from davy._conversions import convert
+from davy._conversions import ADDRESSES, MEANINGS, POLICIES, SECTIONS, convert
 from davy._directory import unread
 from davy._urls import without_password
 from davy.errors import SettingError
 
 T = TypeVar("T")
-IMAGE_FORMATS: Final = ("png", "jpeg", "webp")
-"""What images may be stored as."""
-POLICIES: Final = ("inline", "blob", "summary", "hash", "drop", *(f"blob:{name}" for name in IMAGE_FORMATS))
-"""What may become of a field that is captured."""
-SECTIONS: Final = ("inputs", "outputs", "embedding", "tags", "group", "alternatives")
-"""Parts of an inference that a rule for its fields may be about."""
-MEANINGS: Final = ("ignore", "categorical", "numeric", "text", "time")
-"""What a field may be to detection."""
-_ADDRESSES: Final = ("http://", "https://")
 
 
 def _setting(
@@ -239,7 +230,7 @@ class GatewaySettings:
     host: str = _setting("127.0.0.1", "address to listen on; anything but loopback needs an API key")
     port: int = _setting(8321, "port to listen on; 0 lets the system choose", least=0, most=65535)
     public_url: str = _setting(
-        "", "address annotators' browsers reach the gateway by; empty is host and port", begins=_ADDRESSES
+        "", "address annotators' browsers reach the gateway by; empty is host and port", begins=ADDRESSES
     )
     hosts: str = _setting(
         "",
@@ -309,7 +300,7 @@ class LabelStudioSettings:
 
     url: str = _setting("", "address of Label Studio; empty leaves candidates in Davy's queue")
     public_url: str = _setting(
-        "", "address people reach Label Studio by, for links; empty is the address above", begins=_ADDRESSES
+        "", "address people reach Label Studio by, for links; empty is the address above", begins=ADDRESSES
     )
     api_key: str = _setting("", "legacy or personal access token", secret=True)
     timeout_seconds: float = _setting(60.0, "longest wait for one call", least=1)

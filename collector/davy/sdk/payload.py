@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from davy.config import IMAGE_FORMATS
+from davy._conversions import IMAGE_FORMATS
 from davy.errors import InvalidInference
 from davy.event import Array, Summary
 from davy.event import Path as FieldPath

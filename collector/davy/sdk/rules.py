@@ -5,8 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from davy._conversions import may_match
-from davy.config import SECTIONS
+from davy._conversions import SECTIONS, may_match
 from davy.event import Path
 from davy.fields.secrets import SecretNames
 
