@@ -95,7 +95,7 @@ def test_any_reference_keeps_a_payload(world: ForgetWorld, where: str) -> None:
             world.append(INFERENCES, envelope)
             world.roles()
             inferences = world.records(INFERENCES)
-            assert world.log.erase(INFERENCES, 0, {record.offset: b"" for record in inferences})
+            world.log.erase(INFERENCES, 0, {record.offset: b"" for record in inferences})
             if where == "candidate":
                 world.log.retain(max_bytes=0)
         case "outbox":

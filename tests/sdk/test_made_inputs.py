@@ -70,7 +70,8 @@ def test_so_does_one_of_a_model_of_tables(own_client: str) -> None:
 
 
 def test_a_missing_value_is_missing_and_what_has_another_length_is_said(own_client: str) -> None:
-    davy.watch(Forecaster(), "a:1", inputs=lambda n_periods: {"none": None, "x": [1, 2], "n": 2}).predict(3)
+    made = {"none": None, "x": [1, 2], "n": 2}
+    davy.watch(lambda x: [1.0, 2.0, 3.0], "a:1", inputs=lambda x: made, batched=True)(3)
     assert captured(own_client) == [{"n": 2}] * 3
     assert davy.stats()["left_out"] == {"a:1 inputs.x: length": 3}
 

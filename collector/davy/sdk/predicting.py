@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from davy.sdk.calls.batches import first_row
-from davy.sdk.calls.single import is_one, is_vector_of, size_shown
+from davy.sdk.calls.single import is_for_each, is_one, is_vector_of, size_shown
 from davy.sdk.calls.tensors import as_array, is_array, shape_of
 from davy.sdk.fields import Fields, input_fields, output_columns
 from davy.sdk.watching import Watch
@@ -61,8 +61,10 @@ class EstimatorWatch(PredictorWatch):
         self._gives_classes = more.get("output") == "probs"
 
     def by_rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> bool:
-        """Return whether this very call is a batch."""
-        return not is_one(self._binder.bind(args, kwargs), result, of_classes=self._gives_classes)
+        """Return whether this very call is a batch, as its arguments show, or what the app makes of them."""
+        if not is_one(self._binder.bind(args, kwargs), result, of_classes=self._gives_classes):
+            return True
+        return self._transform is not None and is_for_each(self.arguments(args, kwargs), result)
 
     def without_axis(self, result: Any, inputs: Mapping[str, Any] | None = None) -> tuple[Any, bool]:
         """Return the answer to one sample: it has an axis of one where the sample has none."""

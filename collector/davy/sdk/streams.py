@@ -186,8 +186,10 @@ def _tee_of(kind: type) -> Tee | None:
     futures = sys.modules.get("concurrent.futures")
     if hasattr(kind, "_asyncio_future_blocking") or (futures and issubclass(kind, futures.Future)):
         return _follow_future
-    if issubclass(kind, (io.IOBase, type)):
-        return None  # a file: the very object, and no answer that can travel
+    if kind.__module__ in {"builtins", "itertools"} or issubclass(kind, (io.IOBase, type)):
+        return (
+            None  # an iterator over what is there, or a file: the very object, and no answer that can travel
+        )
     if any(hasattr(kind, name) for name in ("__next__", "__anext__", "__await__")):
         from davy.sdk.streamed import stand_in  # circular: a stand-in's iterators are followed as well
 

@@ -155,6 +155,19 @@ def is_one(arguments: Mapping[str, Any], result: Any, *, of_classes: bool) -> bo
     return lengths == {1} or all(map(_is_known, arguments.values()))
 
 
+def is_for_each(made: Mapping[str, Any], result: Any) -> bool:
+    """Whether something the app made of the arguments has a value for each of several answers.
+
+    Examples
+    --------
+    >>> is_for_each({"place": [0, 1, 2], "season": "w"}, [3.5, 4.0, 4.5]), is_for_each({"n": 3}, [3.5, 4.0, 4.5])
+    (True, False)
+    """
+    length = _first_axis(result)
+    leaves = open_arguments(without_labels(dict(made))).values()
+    return length is not None and any(_first_axis(value) == length for value in leaves)
+
+
 def is_vector_of(value: Any, length: int) -> bool:
     """Whether an array or list is one sample of so many numbers."""
     if is_array(value):
