@@ -67,6 +67,9 @@ def _laughs() -> list[Any]:
         (lambda: dict.fromkeys(range(300_000), 1.0), "size"),
         (Endless, "size"),
         (lambda: [{"a": 1}] * 300_000, "size"),
+        (lambda: range(10**9), "size"),
+        (lambda: range(0, -(10**30), -3), "size"),
+        (lambda: [range(10**9), 1.0], "size"),
     ],
 )
 @pytest.mark.parametrize("watched", [True, False])
@@ -85,6 +88,11 @@ def test_an_odd_value_costs_its_field_and_holds_nobody(
     (found,) = sink.inferences
     assert (found.inputs["ok"], found.inputs["odd"], found.outputs["value"]) == (1.0, None, 2.0)
     assert davy.stats()["left_out"] == {f"m:1 inputs.odd: {reason}": 1}
+
+
+@pytest.mark.parametrize("value", [range(0), range(3), range(10, 0, -2), range(100_000)], ids=str)
+def test_a_range_is_its_numbers(value: range) -> None:
+    assert np.array_equal(plain(value), np.asarray(value))
 
 
 def test_what_a_mask_hides_is_missing_however_often_the_field_was_seen() -> None:

@@ -30,6 +30,7 @@ T = TypeVar("T")
 DEPTH: Final = 16
 ITEMS: Final = 20_000
 """The most values that are looked at one by one within a single field, on the caller's thread."""
+_LONGEST_RANGE: Final = 100_000
 _SMALLEST, _LARGEST = -(2**63), 2**64
 
 
@@ -167,6 +168,14 @@ def _items(value: Any, depth: int, budget: Budget) -> Any:
 
 def _listed(value: Any, depth: int, budget: Budget) -> Any:
     return _object(value, depth, budget) if is_named(value) else _items(list(value), depth, budget)
+
+
+def _counted(value: range, depth: int, budget: Budget) -> Any:
+    """Convert a range, whose numbers are nowhere yet and may be more than there is room for."""
+    if value[_LONGEST_RANGE : _LONGEST_RANGE + 1]:  # its length may be more than `len` can tell
+        remedy = f"a range of more than {_LONGEST_RANGE} numbers; send its start, stop and step"
+        raise Unfit(value, "size", remedy)
+    return _items(list(value), depth, budget)
 
 
 def _unordered(value: Any, depth: int, budget: Budget) -> Any:
@@ -385,7 +394,8 @@ _BASES: Final[tuple[tuple[Any, Converter], ...]] = (  # subclasses before their 
     (PathLike, _path),
     (tuple, _listed),
     ((set, frozenset), _unordered),
-    ((list, range, deque), _listed),
+    (range, _counted),
+    ((list, deque), _listed),
     (packed, lambda value, depth, budget: _array(np.asarray(value), depth, budget)),
 )
 _NAMED: Final[Mapping[str, Converter]] = {
