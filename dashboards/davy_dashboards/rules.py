@@ -113,7 +113,7 @@ RULES: Final[tuple[Rule, ...]] = (
         expression=f"max by (role) ({metrics.ROLE_SILENT.name}) > 60",
         severity="page",
         summary="{{ $labels.role }} gets nothing done",
-        description="{{ $labels.role }} has neither handled a record nor found that there is none for"
+        description="{{ $labels.role }} has done nothing of its work, nor found that there is none, for"
         " {{ $value | humanizeDuration }}: it hangs, or fails again and again.",
         run="davy doctor",
     ),
