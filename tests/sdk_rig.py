@@ -55,6 +55,7 @@ def own_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     url = f"{URL}{uuid.uuid4()}"
     monkeypatch.setenv("DAVY_URL", url)
     monkeypatch.setattr(HOME, "client", None)
+    monkeypatch.setattr(HOME, "not_begun", 0)
     monkeypatch.setattr(HOME, "not_watchable", 0)
     monkeypatch.setattr(HOME, "integration_failed", 0)
     monkeypatch.setattr(guard, "_last_said", {})

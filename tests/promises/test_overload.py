@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pytest
-from sdk_rig import balanced, start, stuck
+from sdk_rig import ALWAYS_IN, balanced, start, stuck
+from sdk_rig import settings as settings_of
 
 import davy
 from davy.event import Inference
+from davy.sdk.client import Client
+from davy.sdk.home import HOME
 from davy.sdk.lane import Lane
 from davy.sdk.report import ClientReport
 from davy.sdk.sampling import Sampler
@@ -139,3 +143,116 @@ def test_a_child_begins_at_the_full_rate() -> None:
     lane.renew()
     thinning.renew()
     assert thinning.at(TENTH + 1).rate == 0.5
+
+
+def numbers(rows: int) -> Any:
+    return np.zeros((rows, 64))
+
+
+def texts(rows: int) -> Any:
+    return ["text " * 100] * rows
+
+
+def pictures(rows: int) -> Any:
+    return np.zeros((rows, 16, 16, 3), np.uint8)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+@pytest.mark.parametrize(
+    ("rows", "beside", "settings"),
+    [
+        (200_000, None, {}),
+        (24_000, None, {}),
+        (3_000, None, {"queue_items": 50}),
+        (10_000, numbers, {"queue_bytes": 500_000}),
+        (5_000, texts, {"queue_bytes": 300_000}),
+        (300, texts, {"queue_bytes": 50_000}),
+        (380, pictures, {"queue_bytes": 60_000, "payloads": True, "fields": {"inputs.y": "blob"}}),
+    ],
+)
+def test_a_batch_larger_than_the_queue_is_a_fair_sample_with_its_rate(
+    rows: int, beside: Callable[[int], Any] | None, settings: dict[str, Any], share: float
+) -> None:
+    with stuck() as sink:
+        start(sink, sample_rate=share, **settings)
+        predict = davy.watch(lambda x, y=None: x, "m:1", batched=True)
+        x = np.arange(rows, dtype=float)  # sorted, so a sample of the first would be far off
+        predict(x, *(() if beside is None else (beside(rows),)))
+        stats = davy.stats()
+        assert (balanced(stats), stats["dropped"]) == (True, {})
+        assert stats["captured"] + stats["sampled_out"] + stats["thinned"] == rows
+        assert stats["thinned"] > 0
+        assert stats["captured"] > 10
+        sink.release.set()
+        assert davy.flush(20)
+    estimate, deviation = total(sink.inferences)
+    assert abs(estimate - rows * (rows - 1) / 2) < DEVIATIONS * deviation
+    assert {one.rate for one in sink.inferences} != {share}
+
+
+def test_batches_behind_one_another_leave_room_for_what_comes_next() -> None:
+    with stuck() as sink:
+        start(sink, queue_items=1_000)
+        predict = davy.watch(lambda x: x, "m:1", batched=True)
+        for first in range(0, 50_000, 10_000):
+            predict(np.arange(first, first + 10_000, dtype=float))
+        stats = davy.stats()
+        assert (balanced(stats), stats["dropped"]) == (True, {})
+        sink.release.set()
+        assert davy.flush(20)
+    estimate, deviation = total(sink.inferences)
+    assert abs(estimate - 50_000 * 49_999 / 2) < DEVIATIONS * deviation
+
+
+def test_of_a_large_batch_that_the_hook_has_seen_a_random_part_is_kept_and_the_rest_counted() -> None:
+    seen: list[bytes] = []
+
+    def hook(inference: Inference) -> Inference:
+        seen.append(inference.id)
+        return inference
+
+    with stuck() as sink:
+        HOME.client = Client(settings_of(queue_bytes=100_000), sink.open, before_capture=hook)
+        davy.watch(lambda x, y: x, "m:1", batched=True)(np.arange(1_000.0), texts(1_000))
+        stats = davy.stats()
+        assert (balanced(stats), len(seen), len(set(seen))) == (True, 1_000, 1_000)
+        assert stats["dropped"] == {"bytes_full": 1_000 - stats["depth"]}
+        sink.release.set()
+        assert davy.flush(20)
+    assert max(one.inputs["x"] for one in sink.inferences) > 900
+    assert min(one.inputs["x"] for one in sink.inferences) < 100
+
+
+@pytest.mark.parametrize("large", [1, 300])
+def test_what_is_too_large_for_the_whole_queue_is_counted(large: int) -> None:
+    with stuck() as sink:
+        start(sink, queue_bytes=5_000)
+        davy.watch(lambda x: x, "m:1", batched=True)(np.zeros((large, 1_000)))
+        stats = davy.stats()
+        assert balanced(stats)
+        assert sum(stats["dropped"].values()) + stats["thinned"] == large
+
+
+def lines(caplog: pytest.LogCaptureFixture, reason: str) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.getMessage().startswith(f"{reason}: ")]
+
+
+def test_every_loss_of_overload_is_said_once_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    with stuck() as sink:
+        start(sink, queue_items=100)
+        for _ in range(300):
+            davy.capture("m:1", {"x": 1.0}, {}, id=ALWAYS_IN)
+        davy.watch(lambda x: x, "m:1", batched=True)(np.zeros(1_000))
+        for _ in range(2_500):
+            davy.feedback(ALWAYS_IN, 1)
+        start(sink, queue_bytes=2_000)
+        for _ in range(100):
+            davy.capture("m:1", {"x": 1.0}, {}, id=ALWAYS_IN)
+    for reason, remedy in {
+        "thinned": "sdk.sample_rate",
+        "queue_full": "sdk.queue_items",
+        "bytes_full": "sdk.queue_bytes",
+        "feedback_queue_full": "davy.flush()",
+    }.items():
+        (said,) = lines(caplog, reason)
+        assert remedy in said

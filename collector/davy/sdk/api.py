@@ -226,7 +226,7 @@ def feedback(id: Any, truth: Any, *, kind: str = "truth", model: str = "") -> No
         ``name:version``, when known.
     """
     with _FEEDBACK:
-        (HOME.client or HOME.begin()).feedback(id, truth, kind, model)
+        (HOME.client or HOME.made()).feedback(id, truth, kind, model)
 
 
 def init(
@@ -265,7 +265,7 @@ def pseudonym(value: Any) -> str:
     True
     """
     with _CONTROL:
-        return (HOME.client or HOME.begin()).pseudonym(value)
+        return (HOME.client or HOME.made()).pseudonym(value)
     return os.urandom(16).hex()
 
 
@@ -292,17 +292,19 @@ def stats() -> dict[str, Any]:
         ``retries``, ``log_replaced`` (how often the log's file was moved or deleted, and sending went on in a new one),
         ``left_out`` (values that could not travel, by model, field and reason; their inferences were
         sent without them), ``not_watchable``, ``integration_failed`` (what a framework's integration could not do),
-        and ``feedback`` with accounts of its own.
+        and ``feedback`` with accounts of its own. While no client can be made (``not_begun``), only ``captured``,
+        ``sent``, ``dropped`` and ``depth``.
         Always ``captured == sent + sum(dropped.values()) + depth``.
     """
     with _CONTROL:
-        client = HOME.client or HOME.begin()
+        client = HOME.client or HOME.made()
         return {
             **client.stats(),
             "not_watchable": HOME.not_watchable,
             "integration_failed": HOME.integration_failed,
         }
-    return {}
+    lost = HOME.not_begun
+    return {"captured": lost, "sent": 0, "dropped": {"not_begun": lost}, "depth": 0} if lost else {}
 
 
 def shutdown(timeout: float | None = None) -> None:

@@ -18,7 +18,7 @@ from davy.event import MODEL_NAME, MODEL_RULE, Array, Feedback
 from davy.fields import Unfit, plain
 from davy.fields.losses import INCOMPLETE, NO_INPUTS, REMEDIES, are_lost, read_loss
 from davy.sdk.claims import held
-from davy.sdk.encoding import Encoding, Hook, HookFailed
+from davy.sdk.encoding import Encoded, Encoding, Hook, HookFailed
 from davy.sdk.fields import Columns
 from davy.sdk.guard import warn
 from davy.sdk.ids import Ids, join, join_many, parse
@@ -54,6 +54,10 @@ _REASONS: Final = (
     (BaseException, "encode_error"),
 )
 _WITHHELD: Final = "before_capture"
+_THINNED: Final = (
+    "more is captured than is sent, so a random part of it travels, with its rate: raise sdk.queue_items and "
+    "sdk.queue_bytes above what a batch holds, lower sdk.sample_rate, or see that the log or gateway takes what is sent"
+)
 
 
 class Client:
@@ -93,6 +97,7 @@ class Client:
         self._limit = settings.sdk.inline_bytes
         self._salt = settings.sdk.salt
         self._off = off
+        self._hooked = before_capture is not None
         self._sampler = Sampler(settings.sdk.sample_rate)
         shaper = Shaper(settings.sdk, payloads=payloads)
         self._encoding = Encoding(settings.sdk, shaper, before_capture)
@@ -138,7 +143,7 @@ class Client:
                 return None
             sampler = self._thinning.at(now)
             if sampler is not self._sampler and not sampler.keeps(int.from_bytes(raw[8:], "big")):
-                self.bulk.note(self._known(model), "thinned")
+                self._thin(model, 1)
                 return None
             if model not in self._models:
                 self._check(model)
@@ -276,15 +281,21 @@ class Client:
             else:
                 lows = self.ids.lows(count)
                 ids = join_many(now, lows)
-            kept, rate = self._sample(model, lows, now)
+            if model not in self._models:
+                self._check(model)
+            kept, sampler = self._sample(model, lows, now)
             count = int(kept.sum())
             if not count:
                 return
-            if model not in self._models:
-                self._check(model)
-            raws = np.frombuffer(ids, "V16")[kept]
-            at = _moment(now) if at is None else at
-            encoded = self._encoding.many(raws, at, rate, model, columns(), kept, scope, latency_ms)
+            at, found = _moment(now) if at is None else at, columns()
+
+            def encode(kept: NDArray[np.bool_], rate: float) -> list[Encoded]:
+                raws = np.frombuffer(ids, "V16")[kept]
+                return self._encoding.many(raws, at, rate, model, found, kept, scope, latency_ms)
+
+            encoded, left = self._fitted(lows, kept, sampler, encode)
+            self._thin(model, count - left)
+            count = left
             if withheld := count - sum(chunk.count for chunk, _ in encoded):
                 self.bulk.drop(model, _WITHHELD, withheld)
         except BaseException as error:
@@ -380,14 +391,50 @@ class Client:
             "misread": self._misread.counts(),
         }
 
-    def _sample(self, model: str, lows: Array, now: int) -> tuple[NDArray[np.bool_], float]:
+    def _sample(self, model: str, lows: Array, now: int) -> tuple[NDArray[np.bool_], Sampler]:
+        """Return which of a batch are kept, and by which sampler."""
         kept, sampler = self._sampler.keeps_each(lows), self._thinning.at(now)
-        self.bulk.skip(len(lows) - int(kept.sum()))
+        count = int(kept.sum())
+        self.bulk.skip(len(lows) - count)
         if sampler is not self._sampler:
-            fewer = sampler.keeps_each(lows)
-            self.bulk.note(self._known(model), "thinned", int(kept.sum()) - int(fewer.sum()))
-            kept = fewer
-        return kept, sampler.rate
+            kept = self._thinned(model, lows, kept, sampler)
+            count = int(kept.sum())
+        fewer = self._thinning.for_batch(sampler, count) if count > 1 else sampler
+        return (kept, sampler) if fewer is sampler else (self._thinned(model, lows, kept, fewer), fewer)
+
+    def _fitted(
+        self,
+        lows: Array,
+        kept: NDArray[np.bool_],
+        sampler: Sampler,
+        encode: Callable[[NDArray[np.bool_], float], list[Encoded]],
+    ) -> tuple[list[Encoded], int]:
+        """Encode those of a batch that are kept, or as many as the queue has bytes for; return their number, too."""
+        while True:
+            count = int(kept.sum())
+            encoded = encode(kept, sampler.rate) if count else []
+            size = sum(chunk.size + held(claims) for chunk, claims in encoded)
+            fewer = self._thinning.for_batch(sampler, count, size) if count > 1 else sampler
+            if fewer is sampler:
+                return encoded, count
+            if self._hooked:  # it is asked once about an inference: a random part of what it saw is queued
+                order = np.random.default_rng().permutation(len(encoded))
+                return [encoded[place] for place in order], count
+            kept, sampler = fewer.keeps_each(lows), fewer
+
+    def _thinned(
+        self, model: str, lows: Array, kept: NDArray[np.bool_], sampler: Sampler
+    ) -> NDArray[np.bool_]:
+        """Return which of those kept so far are kept by a sampler of a lower rate; the others are counted."""
+        fewer = sampler.keeps_each(lows)
+        self._thin(model, int(kept.sum()) - int(fewer.sum()))
+        return fewer
+
+    def _thin(self, model: str, count: int) -> None:
+        """Count inferences that are left out because of overload, and say so."""
+        if count:
+            self.bulk.note(self._known(model), "thinned", count)
+            warn("thinned", _THINNED)
 
     def _check(self, model: str) -> None:
         if not _MODEL.fullmatch(model):

@@ -30,18 +30,32 @@ class Home(ForkSafe):
     def renew(self) -> None:
         """Replace the lock; the client stays, its parts renew themselves."""
         self._lock = threading.RLock()
+        self.not_begun = 0
 
-    def begin(self) -> Client:
+    def made(self) -> Client:
         """Return the client, made from the settings of this process when there is none."""
         with self._lock:
             if self.client is None:
-                self.client = _build({})
+                client = _build({})
+                client.bulk.drop("", "not_begun", self.not_begun)
+                self.client, self.not_begun = client, 0
             return self.client
+
+    def begin(self) -> Client:
+        """Do as `made` for a capture, which is counted where no client can be made; the next one tries again."""
+        try:
+            return self.made()
+        except BaseException:
+            with self._lock:
+                self.not_begun += 1
+            raise
 
     def replace(self, overrides: Mapping[str, Any], before_capture: Hook | None = None) -> None:
         """Make another client and shut the old one down."""
         with self._lock:
-            old, self.client = self.client, _build(overrides, before_capture)
+            client = _build(overrides, before_capture)
+            client.bulk.drop("", "not_begun", self.not_begun)
+            old, self.client, self.not_begun = self.client, client, 0
         if old is not None:
             old.sender.stop(old.sender.exit_seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -9,10 +10,23 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from davy.sdk.forksafe import ForkSafe
+from davy.sdk.guard import warn
 from davy.sdk.report import ClientReport
 
 SPOOLED: Final = "spooled"
 """Settled, and neither sent nor dropped: what the spool holds counts as depth until it is one or the other."""
+
+_FULL: Final = {
+    "queue_full": "as many inferences wait as may, and the newest are dropped: see that the log or gateway takes what "
+    "is sent, or raise sdk.queue_items, or lower sdk.sample_rate",
+    "bytes_full": "as many bytes wait as may, and the newest inferences are dropped: see that the log or gateway takes "
+    "what is sent, or raise sdk.queue_bytes, or lower sdk.sample_rate",
+    "feedback_queue_full": "as much feedback waits as may, and the newest is dropped: see that the log or gateway "
+    "takes what is sent, and send feedback of the past in parts, with davy.flush() between",
+    "feedback_bytes_full": "as many bytes of feedback wait as may, and the newest is dropped: see that the log or "
+    "gateway takes what is sent, and send feedback of the past in parts, with davy.flush() between",
+}
+"""What is said where a bound is reached."""
 
 _NEVER: Final = 2**62
 """More rows and bytes than any lane holds."""
@@ -87,24 +101,25 @@ class Lane(ForkSafe):
         with self._lock:
             if self._held_until:
                 self._settled.wait_for(self._is_open, max(0.0, self._held_until - time.monotonic()))
-            rows, total = self.rows + count, self.size + size
-            if self._closed:
-                return self._refuse(model, self._closed, count)
-            if rows > self._most_rows:
-                return self._refuse(model, "queue_full", count)
-            if total > self._most_bytes:
-                return self._refuse(model, "bytes_full", count)
-            self._captured += count
-            self.rows = rows
-            self.size = total
-            self._entered += count
-            self._items.append((load, model, count, size, at, claims))
-            news = rows >= self._wake_rows or total >= self._wake_size
-            if news:
-                self._look_ahead(count, size)
+            rows, total, refused = self.rows + count, self.size + size, self._closed
+            if refused or rows > self._most_rows or total > self._most_bytes:
+                refused = refused or ("queue_full" if rows > self._most_rows else "bytes_full")
+                self._refuse(model, refused, count)
+                news = False
+            else:
+                self._captured += count
+                self.rows = rows
+                self.size = total
+                self._entered += count
+                self._items.append((load, model, count, size, at, claims))
+                news = rows >= self._wake_rows or total >= self._wake_size
+                if news:
+                    self._look_ahead(count, size)
         if news:
             self._wake()
-        return True
+        elif refused:
+            self._say(refused)
+        return not refused
 
     def drop(self, model: str, reason: str, count: int = 1) -> None:
         """Count inferences that were captured but never queued."""
@@ -125,6 +140,14 @@ class Lane(ForkSafe):
     def fullness(self) -> float:
         """How full the lane is: 1 at a bound."""
         return max(self.rows / self._most_rows, self.size / self._most_bytes)
+
+    def over(self, rows: int, size: int) -> float:
+        """Return how many times over so many inferences and bytes fill what is left: above 1 they do not fit.
+
+        Infinity where nothing is left.
+        """
+        left = self._most_rows - self.rows, self._most_bytes - self.size
+        return max(rows / left[0], size / left[1]) if min(left) > 0 else math.inf
 
     def at_fullness(self, share: float) -> tuple[float, float]:
         """Return the inferences and the bytes at which the lane is so full."""
@@ -266,10 +289,15 @@ class Lane(ForkSafe):
         else:
             self._sent += count
 
-    def _refuse(self, model: str, reason: str, count: int) -> bool:
+    def _say(self, reason: str) -> None:
+        """Log what was refused, outside the lock: a handler of the app may take its time, or capture."""
+        reason = self._prefix + reason
+        if reason in _FULL:
+            warn(reason, _FULL[reason])
+
+    def _refuse(self, model: str, reason: str, count: int) -> None:
         self._lose(model, reason, count)
         self._captured += count  # last: a call may fail where the stack ends, and the accounts still balance
-        return False
 
     def _lose(self, model: str, reason: str, count: int) -> None:
         if count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Final
 
@@ -19,7 +20,8 @@ class Thinning(ForkSafe):
     """Halves the rate in force while the lane is more than half full, and doubles it back below a quarter.
 
     It looks every 100 ms, and in a burst each time the lane has grown by another sixteenth. The rate depends on what
-    came before and never on the inference it is applied to, so that weights of ``1 / rate`` leave no bias [1]_.
+    came before and never on the inference it is applied to, so that weights of ``1 / rate`` leave no bias [1]_. A batch
+    that the lane has no room for has a rate of its own, by which it fills half of the room.
 
     Parameters
     ----------
@@ -57,6 +59,14 @@ class Thinning(ForkSafe):
         if not 0 <= now - self._looked < _LOOK_NS or lane.rows > rows or lane.size > size:
             self._look(now)
         return self.sampler
+
+    def for_batch(self, sampler: Sampler, rows: int, size: int = 0) -> Sampler:
+        """Return the sampler for a batch of which `sampler` keeps so many inferences, with so many bytes.
+
+        It is `sampler` itself where these fit; and where the lane is full, for then no rate helps.
+        """
+        over = self._lane.over(rows, size)
+        return sampler if over <= 1 or math.isinf(over) else Sampler(sampler.rate * _CROWDED / over)
 
     def _look(self, now: int) -> None:
         with self._lock:
