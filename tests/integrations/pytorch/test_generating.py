@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from sdk_rig import inferences_in
 from torch import nn
 from transformers import BertTokenizer, GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
@@ -204,3 +205,185 @@ def test_what_a_model_raises_while_it_generates_reaches_the_app_and_calls_are_ca
         model.generate(torch.tensor([[1, 2]]), max_new_tokens=1)
     model(torch.tensor([[1, 2], [3, 4]]))
     assert len(captured(own_client)) == 2
+
+
+class Beyond(Nano):
+    """Marks the end of a sequence by a token that has no logit."""
+
+    def generate(self, idx: torch.Tensor, max_new_tokens: int) -> torch.Tensor:
+        first = super().generate(idx, max_new_tokens)
+        self(first)
+        return torch.cat([first, torch.full((len(idx), 1), 9)], dim=1)
+
+
+def test_a_token_without_a_logit_has_no_surprisal(own_client: str) -> None:
+    davy.watch(Beyond().eval(), "nano:1").generate(torch.tensor([[1, 2], [3, 4]]), max_new_tokens=2)
+    assert [
+        ("mean_surprisal" in one.outputs, one.outputs["token_count"]) for one in captured(own_client)
+    ] == [
+        (False, 3),
+        (False, 3),
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 1])
+@pytest.mark.parametrize(
+    ("inputs", "fields"),
+    [
+        (["input_ids"], {"input_ids"}),
+        (["inputs"], {"input_ids"}),  # as the argument is called
+        ("text", {"text"}),
+        (["text", "input_ids"], {"text", "input_ids"}),
+        ([], set()),
+        (["input_idx"], set()),
+        (lambda inputs, **_: {"ids": inputs, "season": "w"}, {"ids", "season"}),
+        (lambda prompt: {"ids": prompt}, set()),
+    ],
+)
+def test_only_the_inputs_that_the_app_wants_travel(
+    inputs: Any, fields: set[str], count: int, gpt: Any, words: Any, own_client: str
+) -> None:
+    asked = PROMPTS[:count]
+    davy.watch(gpt, "gpt:1", tokenizer=words, inputs=inputs).generate(asked, max_new_tokens=3)
+    found = captured(own_client)
+    assert [set(one.inputs) for one in found] == [fields] * count
+    for one, prompt in zip(found, asked, strict=True):
+        for name in fields & {"ids", "input_ids"}:
+            np.testing.assert_array_equal(one.inputs[name], prompt)
+        assert one.outputs["token_count"] > 0
+    lost = not fields and inputs != []
+    reason = "inputs_failed" if callable(inputs) else "no_inputs"
+    assert davy.stats()["incomplete"] == ({reason: count} if lost else {})
+
+
+def forecaster(name: str) -> tuple[Any, dict[str, tuple[int, ...]]]:
+    """Return a tiny forecaster of three samples of four steps, and the shapes of what one inference is given."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")
+    steps = {"prediction_length": 4, "num_parallel_samples": 3, "d_model": 8}
+    if name.startswith("Patch"):
+        layers = {"num_layers": 1} if name == "PatchTSMixer" else {"num_hidden_layers": 1, "ffn_dim": 8}
+        heads = {} if name == "PatchTSMixer" else {"num_attention_heads": 2}
+        patches = {"context_length": 16, "patch_length": 4, "patch_stride": 4, "num_input_channels": 2}
+        made = config(loss="nll", **steps, **layers, **heads, **patches)
+        given: dict[str, tuple[int, ...]] = {"past_values": (16, 2)}
+    else:
+        sides = ("encoder", "decoder")
+        layers = {f"{side}_layers": 1 for side in sides} | {f"{side}_ffn_dim": 8 for side in sides}
+        heads = {f"{side}_attention_heads": 2 for side in sides}
+        more = {"label_length": 2, "moving_average": 3} if name == "Autoformer" else {}
+        past = {"context_length": 8, "lags_sequence": [1, 2], "num_time_features": 1}
+        made = config(**steps, **layers, **heads, **past, **more)
+        given = {"past_values": (10,), "past_time_features": (10, 1), "past_observed_mask": (10,)}
+        given |= {"future_time_features": (4, 1)}
+    return getattr(transformers, f"{name}ForPrediction")(made).eval(), given
+
+
+FORECASTERS = ["TimeSeriesTransformer", "Informer", "Autoformer", "PatchTST", "PatchTSMixer"]
+
+
+@pytest.mark.parametrize("count", [5, 3, 1])  # of which one is that of the samples
+@pytest.mark.parametrize("name", FORECASTERS)
+def test_a_forecast_is_one_inference_a_row_and_no_pass_within(name: str, count: int, own_client: str) -> None:
+    model, shapes = forecaster(name)
+    given = {each: torch.rand(count, *shape) for each, shape in shapes.items()}
+    torch.manual_seed(1)
+    plain = copy.deepcopy(model).generate(**given).sequences
+    watched = davy.watch(model, "forecast:1")
+    torch.manual_seed(1)
+    answer = watched.generate(**given).sequences
+    assert torch.equal(answer, plain)
+    found = captured(own_client)
+    assert len(found) == count
+    for at, one in enumerate(found):
+        assert set(one.inputs) == set(given)
+        for each, values in given.items():
+            np.testing.assert_array_equal(one.inputs[each], values[at])
+        assert set(one.outputs) == {"value"}
+        np.testing.assert_array_equal(one.outputs["value"], answer[at])
+    stats = davy.stats()
+    assert [stats[each] for each in ("left_out", "misread", "integration_failed")] == [{}, {}, 0]
+
+
+def test_options_hold_for_forecasts_and_copies_and_pickles_are_captured(own_client: str) -> None:
+    model, _ = forecaster("PatchTST")
+    model = davy.watch(model, "forecast:1", inputs=["future"], output="sequences")
+    davy.watch(model, "forecast:1", inputs=["past_values"], output="sequences")  # once, as it was said last
+    for each in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        each.generate(past_values=torch.rand(2, 16, 2))
+    found = captured(own_client)
+    assert [[*one.inputs, *one.outputs] for one in found] == [["past_values", "sequences"]] * 6
+
+
+def speech() -> Any:
+    torch.manual_seed(0)
+    sides = ("encoder", "decoder")
+    layers = {f"{side}_{what}": size for side in sides for what, size in (("layers", 1), ("ffn_dim", 16))}
+    heads = {f"{side}_attention_heads": 2 for side in sides}
+    parts = {"speech_decoder_prenet_units": 16, "speech_decoder_postnet_units": 16}
+    config = transformers.SpeechT5Config(
+        vocab_size=12, hidden_size=16, speaker_embedding_dim=8, num_mel_bins=8, **layers, **heads, **parts
+    )
+    return davy.watch(transformers.SpeechT5ForTextToSpeech(config).eval(), "speech:1")
+
+
+@pytest.mark.parametrize("method", ["generate", "generate_speech"])
+def test_spectrograms_are_one_inference_a_text(method: str, own_client: str) -> None:
+    speak = getattr(speech(), method)
+    speakers = torch.rand(2, 8)
+    answer = speak(PROMPTS, speaker_embeddings=speakers, maxlenratio=2.0)
+    sound = speak(PROMPTS[:1], speaker_embeddings=speakers[:1], maxlenratio=2.0, vocoder=nn.Flatten(-2))
+    first, second, alone = captured(own_client)
+    for one, prompt, speaker, spoken in zip((first, second), PROMPTS, speakers, answer, strict=True):
+        np.testing.assert_array_equal(one.inputs["input_ids"], prompt)
+        np.testing.assert_array_equal(one.inputs["speaker_embeddings"], speaker)
+        np.testing.assert_array_equal(one.outputs["value"], spoken)
+    np.testing.assert_array_equal(alone.outputs["value"], sound)
+
+
+def test_music_is_one_inference_a_text(own_client: str) -> None:
+    torch.manual_seed(0)
+    text = T5Config(vocab_size=12, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    audio = transformers.EncodecConfig(
+        codebook_size=16, codebook_dim=8, hidden_size=8, num_filters=4, num_lstm_layers=1,
+        upsampling_ratios=[2, 2], sampling_rate=16, target_bandwidths=[0.032],
+    )  # fmt: skip
+    decoder = transformers.MusicgenDecoderConfig(
+        vocab_size=16, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, num_codebooks=2
+    )
+    config = transformers.MusicgenConfig(text_encoder=text, audio_encoder=audio, decoder=decoder)
+    model = transformers.MusicgenForConditionalGeneration(config).eval()
+    beyond = {"decoder_start_token_id": 16, "pad_token_id": 16, "bos_token_id": 16}  # of the vocabulary of 16
+    model.generation_config.update(**beyond)
+    answer = davy.watch(model, "music:1").generate(input_ids=PROMPTS, max_new_tokens=6)
+    found = captured(own_client)
+    assert len(found) == len(answer) == 2
+    for one, prompt, sound in zip(found, PROMPTS, answer, strict=True):
+        np.testing.assert_array_equal(one.inputs["input_ids"], prompt)
+        np.testing.assert_array_equal(one.outputs["value"], sound)
+
+
+class Paints(nn.Module):
+    """Generates pictures of noise, in a pass or two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, 12)
+
+    def forward(self, noise: torch.Tensor) -> torch.Tensor:
+        return self.body(noise)
+
+    def generate(self, noise: torch.Tensor) -> torch.Tensor:
+        return (self(noise) + self(noise)).reshape(-1, 3, 2, 2)
+
+
+def test_whatever_a_generator_written_by_hand_answers_is_one_inference_a_row(own_client: str) -> None:
+    noise = torch.rand(5, 4)
+    model = davy.watch(Paints().eval(), "paints:1")
+    answer = model.generate(noise).detach()
+    assert model.generate(noise[:0]).shape[0] == 0
+    found = captured(own_client)
+    assert len(found) == 5
+    for one, given, picture in zip(found, noise, answer, strict=True):
+        np.testing.assert_array_equal(one.inputs["noise"], given)
+        np.testing.assert_array_equal(one.outputs["value"], picture)

@@ -1,7 +1,8 @@
 """Sequences that a module generates: one inference a prompt, however many forward passes they take.
 
 The module keeps its `generate`, in an attribute of its own that stands before it. Forward passes within it are not
-captured; of each only the likelihood of the next token is kept, until the whole answer is there.
+captured; of each only the likelihood of the next token is kept, until the whole answer is there. An answer that is no
+tokens (forecasts, spectrograms, sound, pictures) is read as that of any other method.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any, Final, TypeGuard
 import numpy as np
 
 from davy.event import Array
+from davy.sdk.calls.batches import only_row
+from davy.sdk.calls.choosing import choose
 from davy.sdk.fields import Columns, Fields
 from davy.sdk.guard import Guard
 from davy.sdk.integrations._arrays import column
@@ -25,20 +28,24 @@ from davy.sdk.watching import Watch
 _GUARD: Final = Guard("watch")
 _PROMPTS: Final = ("input_ids", "inputs", "idx", "ids", "tokens", "prompt", "x")
 """What the tokens of a prompt are called; else the first argument is taken for them."""
+_METHODS: Final = ("generate", "generate_speech")
 _MASKS: Final = frozenset({"attention_mask", "decoder_attention_mask", "decoder_input_ids"})
+_INTEGERS: Final = frozenset({"torch.uint8", "torch.int8", "torch.int16", "torch.int32", "torch.int64"})
 _LOGITS_AXES: Final = 3
 
 
 def hook_generate(target: Any, call: Any, model: str, options: Options) -> None:
-    """Stand before the `generate` of a module, if it has one; `call` is what its forward passes are told to."""
+    """Stand before the methods of a module that generate; `call` is what its forward passes are told to."""
     module = getattr(target, "_orig_mod", target)
-    own = vars(module).get("generate")
-    if not callable(getattr(type(module), "generate", None)) or _can_generate(module) is False:
-        return
-    if own is None:
-        own = module.generate = Generate(module)
-    if type(own) is Generate:
-        own.add(call, model, options)
+    for name in _METHODS:
+        method = getattr(type(module), name, None)
+        if not callable(method) or (_can_generate(module) is False and _is_the_mixins(method)):
+            continue
+        own = vars(module).get(name)
+        if own is None:
+            own = vars(module)[name] = Generate(module, name)
+        if type(own) is Generate:
+            own.add(call, model, options)
 
 
 def generates(target: Any) -> bool:
@@ -51,19 +58,25 @@ def _can_generate(module: Any) -> bool | None:
     return bool(can()) if callable(can) else None
 
 
+def _is_the_mixins(method: Any) -> bool:
+    """Whether a method is the one that Hugging Face once gave to every model, and that raises where it can not."""
+    return str(getattr(method, "__module__", "")).startswith("transformers.generation")
+
+
 class Generate:
-    """Stands for the method of one module; copies and pickles go along with the module's.
+    """Stands for one method of one module; copies and pickles go along with the module's.
 
     Parameters
     ----------
-    module
-        Whose method it is.
+    module, name
+        Whose method it is, and which.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, name: str) -> None:
         self._module = module
+        self._name = name
         self._watched: dict[str, tuple[Any, Options]] = {}
-        self._watches: dict[str, _GenerateWatch] = {}
+        self._watches: dict[str, tuple[_GenerateWatch, Watch]] = {}
 
     def add(self, call: Any, model: str, options: Options) -> None:
         """Capture for a model; `call` reads its forward passes, and knows of the one under way in `call.now`."""
@@ -79,7 +92,7 @@ class Generate:
         return self._method
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Generate:
-        found = Generate(deepcopy(self._module, memo))
+        found = Generate(deepcopy(self._module, memo), self._name)
         for model, (call, options) in self._watched.items():
             found.add(deepcopy(call, memo), model, options)
         return found
@@ -89,7 +102,7 @@ class Generate:
 
     @property
     def _method(self) -> Callable[..., Any]:
-        found: Callable[..., Any] = type(self._module).generate.__get__(self._module)
+        found: Callable[..., Any] = getattr(type(self._module), self._name).__get__(self._module)
         return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -106,14 +119,21 @@ class Generate:
                 now.busy, now.likelihoods = False, None
         for model, likelihoods in followed.items():
             with _GUARD:
-                self._watch(model).observe(args, kwargs, _Generated(result, likelihoods), started)
+                of_tokens, of_others = self._watches_of(model)
+                if of_tokens.reads(args, kwargs, result):
+                    of_tokens.observe(args, kwargs, _Generated(result, likelihoods), started)
+                else:
+                    of_others.observe(args, kwargs, result, started)
         return result
 
-    def _watch(self, model: str) -> _GenerateWatch:
+    def _watches_of(self, model: str) -> tuple[_GenerateWatch, Watch]:
+        """Return how answers of tokens are read, and how any others are."""
         found = self._watches.get(model)
         if found is None:
-            options = self._watched[model][1]
-            found = self._watches[model] = _GenerateWatch(self._module, self._method, model, options)
+            call, options = self._watched[model]
+            of_others: Watch = call.beside_forward(self._method, self._name, options)
+            found = _GenerateWatch(self._module, self._method, model, options), of_others
+            self._watches[model] = found
         return found
 
 
@@ -160,7 +180,7 @@ class Likelihoods:
         if self._tokens and not bool((torch.stack(self._tokens, dim=1) == answers[:, :-1]).all()):
             return None
         array: Array = torch.stack(found, dim=1).float().cpu().numpy()
-        return array
+        return None if np.isnan(array).any() else array
 
 
 class _Generated:
@@ -181,45 +201,61 @@ class _GenerateWatch(Watch):
     def _shortcut(self, *_: Any) -> None:
         """Return nothing: fields are made of the call, none is taken from it."""
 
+    def reads(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> bool:
+        """Return whether an answer is tokens, of one sequence or several for each prompt."""
+        _, prompts = self._prompts(args, kwargs)
+        sequences = _sequences(result)
+        if prompts is None or not _is_tensor(sequences) or len(sequences.shape) != 2:
+            return False
+        if str(sequences.dtype) not in _INTEGERS:
+            return False
+        return 0 < len(prompts) <= len(sequences) and len(sequences) % len(prompts) == 0
+
     def rows(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int | None:
         del result
-        prompts: Any = self._prompts(args, kwargs)
-        count = 1 if prompts is None else len(prompts)
+        count = len(self._prompts(args, kwargs)[1])
         return count if count != 1 else None
 
     def fields(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
     ) -> tuple[Fields, Fields, Any]:
         ((inputs, outputs),) = self._inferences(args, kwargs, result)
+        if self._transform is not None:
+            inputs = only_row(self.inputs_alone(args, kwargs, 1))[0]
         return inputs, outputs, None
 
     def columns(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Columns:
         rows = self._inferences(args, kwargs, result)
-        return Columns(_table([inputs for inputs, _ in rows]), _table([outputs for _, outputs in rows]))
+        outputs = _table([outputs for _, outputs in rows])
+        if self._transform is not None:
+            made: Columns = self.inputs_alone(args, kwargs, len(rows))
+            return made._replace(outputs=outputs)
+        return Columns(_table([inputs for inputs, _ in rows]), outputs)
 
-    def _prompts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Return the tokens of the prompts, or whatever else has a row for each."""
+    def _prompts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, Any]:
+        """Return the tokens of the prompts, or whatever else has a row for each, with their name; None without."""
         named = self._binder.bind(args, kwargs)
-        found = next((named[name] for name in _PROMPTS if named.get(name) is not None), None)
-        if found is None:
-            found = next((each for each in named.values() if _is_tensor(each) and len(each.shape) > 1), None)
-        return found if _is_tensor(found) and len(found.shape) > 1 else None
+        name = next((each for each in _PROMPTS if named.get(each) is not None), None)
+        if name is None:
+            tensors = (key for key, each in named.items() if _is_tensor(each) and len(each.shape) > 1)
+            name = next(tensors, "")
+        found = named.get(name)
+        return name, found if _is_tensor(found) and len(found.shape) > 1 else None
 
     def _inferences(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], result: _Generated
     ) -> list[tuple[Fields, Fields]]:
-        prompts = self._prompts(args, kwargs)
-        sequences = getattr(result.result, "sequences", result.result)
-        if prompts is None or not _is_tensor(sequences) or len(sequences.shape) != 2:
-            answers = {self._output or "value": _numpy(sequences)}
-            inputs = {name: _numpy(value) for name, value in self.arguments(args, kwargs).items()}
-            return [(inputs, answers)]
+        name, prompts = self._prompts(args, kwargs)
+        sequences = _sequences(result.result)
         count, tokens = len(prompts), not prompts.is_floating_point()
         begin = self._begin(prompts if tokens else None, kwargs, sequences)
         answers = sequences[:, begin:]
         surprisals = result.likelihoods.of(answers)
         each = max(len(sequences) // count, 1)
         ends = self._ends(kwargs)
+        names = self._chosen
+        if names is not None and name in names:
+            names = [*names, "input_ids"]  # as which the argument travels
         asked = self._inputs(prompts if tokens else None, args, kwargs, count)
         found = answers.cpu().numpy()
         rows = []
@@ -231,7 +267,7 @@ class _GenerateWatch(Watch):
                 outputs |= {"mean_surprisal": float(own.mean()), "max_surprisal": float(own.max())}
             if each > 1:
                 outputs["others"] = [one.get("text", one["output_ids"].tolist()) for one in told[1:]]
-            rows.append((asked[at], outputs))
+            rows.append((dict(choose(asked[at], names)), outputs))
         return rows
 
     def _begin(self, prompts: Any, kwargs: Mapping[str, Any], sequences: Any) -> int:
@@ -317,6 +353,10 @@ def last_token(args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, *, w
         return {"label": label, "score": score.exp(), "entropy": -(likely.exp() * likely).sum(dim=-1)}
 
 
+def _sequences(result: Any) -> Any:
+    return getattr(result, "sequences", result)
+
+
 def _logits(result: Any) -> Any:
     found = result.get("logits") if isinstance(result, Mapping) else result
     found = found[0] if isinstance(found, (tuple, list)) and found else found
@@ -335,7 +375,9 @@ def _surprisal(logits: Any, chosen: Any) -> Any:
     torch = sys.modules["torch"]
     with torch.no_grad():
         likely = torch.log_softmax(logits.float(), dim=-1)  # one pass, where logsumexp takes four
-        return -likely.gather(1, chosen[:, None].to(logits.device))[:, 0]
+        chosen = chosen.to(logits.device)
+        among = chosen.clamp(0, likely.shape[1] - 1)  # an index beyond would break an accelerator for the app
+        return torch.where(among == chosen, -likely.gather(1, among[:, None])[:, 0], torch.nan)
 
 
 def _is_tensor(value: Any) -> TypeGuard[Any]:
