@@ -19,7 +19,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "its own",
     "path": "a file travels as a payload; say in blob_url where payloads go, or send its bytes",
     "secret": "its name sounds like a secret (sdk.deny_tags, sdk.deny_outputs); a rule that names it lets it go",
-    "size": "it holds too many values that are no numbers, or is a range that is too long; send an array, text or bytes",
+    "size": "it holds too many values that are no numbers, or is too long a range; send an array, text or bytes",
     "stream": "the stream was longer than what is kept of one",
     "too_large": "it is larger than what travels: say in blob_url where large values go, or raise sdk.inline_bytes, or "
     "sdk.payload_bytes of what goes there; of a mapping or list send the large parts as fields of their own",
