@@ -250,10 +250,21 @@ def test_a_report_rides_once_in_an_append_of_many() -> None:
     start(sink, envelope_rows=2, queue_items=6, flush_seconds=60.0)
     capture(1)
     assert davy.flush()
-    sink.before = Failing(1, LogError("log", "x", "is down"))
-    capture(9)
+    asked, captured = threading.Event(), threading.Event()
+    down = Failing(1, LogError("log", "x", "is down"))
+
+    def held() -> None:
+        asked.set()
+        captured.wait(10)
+        down()
+
+    sink.before = held
+    capture(2)
+    assert asked.wait(10)
+    capture(7)
+    captured.set()
     assert davy.flush()
-    assert [envelope.report for envelope in sink.envelopes] == [{}, {"queue_full": 3}, {}, {}]
+    assert [envelope.report for envelope in sink.envelopes] == [{}, {}, {"queue_full": 3}, {}]
 
 
 def test_a_report_waits_until_an_envelope_was_stored() -> None:
