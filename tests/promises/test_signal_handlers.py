@@ -36,6 +36,7 @@ print(json.dumps({"interruptions": interruptions, **davy.stats()}))
 """
 
 
+@pytest.mark.alone  # where it takes longer than the interval, handlers interrupt handlers until no frame is left
 def test_a_handler_captures_while_its_thread_captures(tmp_path: Path) -> None:
     """Interrupted every 0.2 ms wherever it is; a lock that its own thread holds would end the test in a minute."""
     done = subprocess.run(
