@@ -100,7 +100,10 @@ def _is_davys(directory: Path, *, unseen: bool) -> bool:
 def _is(kind: Callable[[Path], bool], path: Path, *, unseen: bool) -> bool:
     """Whether a path is of a kind; `unseen` where this user may not find out."""
     try:
+        path.stat()  # since CPython 3.14 the kinds themselves are false where nobody may look
         return kind(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError:
         return unseen
 
