@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,3 +22,19 @@ def prometheus_for(tmp_path: Path) -> Iterator[Callable[[list[str]], PrometheusS
     """Start a real Prometheus with Davy's rules that scrapes the targets it is given."""
     with ExitStack() as stack:
         yield lambda targets: stack.enter_context(PrometheusServer(targets, [RULES], tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def the_log_is_left_open() -> Iterator[None]:
+    """Fail a test after which Davy's warnings reach nobody, rather than a later one that waits for one of them."""
+    yield
+    logger = logging.getLogger("davy")
+    if not (logger.propagate and logger.isEnabledFor(logging.WARNING)):
+        found = (
+            f"propagates {logger.propagate}, disabled {logger.disabled}, level {logger.level}, "
+            f"below {logger.manager.disable} disabled"
+        )
+        logger.propagate, logger.disabled = True, False
+        logger.setLevel(logging.NOTSET)
+        logging.disable(logging.NOTSET)
+        pytest.fail(f"the logger of Davy was left shut: {found}")

@@ -109,6 +109,7 @@ def test_a_running_davy_forgets_at_once_in_memory_and_on_disk(world: ForgetWorld
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
     assert told.pop("archive") >= 2  # files of inferences and flags
+    assert (told.pop("hidden"), told.pop("hidden_until")) == (dict.fromkeys(KINDS, 0), None)
     assert told == {kind: kind != "feedback" for kind in KINDS if kind != "archive"}
     assert files_with(world.directory, marks) == []
     assert world.places(GONE) == {}
@@ -127,7 +128,9 @@ def test_a_running_davy_forgets_at_once_in_memory_and_on_disk(world: ForgetWorld
 def test_a_tag_is_asked_about_and_a_dry_run_removes_nothing(world: ForgetWorld, up: Up) -> None:
     world.append(INFERENCES, world.envelope(SUBJECTS[:2], user="ann"))
     dry = up.command("forget", "--tag", "user=ann", "--dry-run", "--json")
-    assert json.loads(dry.stdout) == {**dict.fromkeys(KINDS, 0), "inferences": 2, "payloads": 2}
+    told = json.loads(dry.stdout)
+    assert (told.pop("hidden"), told.pop("hidden_until")) == (dict.fromkeys(KINDS, 0), None)
+    assert told == {**dict.fromkeys(KINDS, 0), "inferences": 2, "payloads": 2}
     refused = up.command("forget", "--tag", "user=ann", answer="n\n")
     assert refused.returncode == 130
     assert "Forget 2 inferences" in refused.stderr
