@@ -100,7 +100,7 @@ def _until_counted(operator: Client, honest: Client, model: str) -> float:
     if honest.send(model) != 202:
         raise RuntimeError(f"{model} was refused")
     begun = time.perf_counter()
-    while f'davy_inferences_total{{model="{model}"}}'.encode() not in operator.get("/metrics")[0]:
+    while f'davy_inferences_total{{model="honest/{model}"}}'.encode() not in operator.get("/metrics")[0]:
         if time.perf_counter() - begun > LONGEST:
             raise RuntimeError(f"{model} was not counted")
         time.sleep(0.05)

@@ -45,8 +45,12 @@ def meant(name: str, known: Iterable[str]) -> str:
     --------
     >>> meant("fruad:3", ["fraud:3", "risk:1"]), meant("fruad:3", [])
     ('did you mean fraud:3? ', '')
+    >>> meant("fraud:3", ["payments/fraud:3"])  # the same, of a project
+    'did you mean payments/fraud:3? '
     """
-    near = get_close_matches(name, sorted(set(known)), n=_NEAR)
+    names = sorted(set(known))
+    near = [one for one in names if one.endswith(f"/{name}")][:_NEAR]
+    near += [one for one in get_close_matches(name, names, n=_NEAR) if one not in near]
     return f"did you mean {' or '.join(near)}? " if near else ""
 
 

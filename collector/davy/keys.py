@@ -27,15 +27,19 @@ def _create(
     scope: Annotated[
         list[str] | None, typer.Option(help="write (send) or read (metrics, pages); write if not given.")
     ] = None,
+    any_model: Annotated[
+        bool,
+        typer.Option("--any-model", help="Call models as they are sent, and not PROJECT/NAME:VERSION."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and show it, this once: the store keeps only a hash of it."""
     from davy.gateway.keys import KeyRing, require_rights
 
     scopes = scope or ["write"]
-    require_rights(project, scopes)  # before a directory is made
+    require_rights(project, scopes, binds=not any_model)  # before a directory is made
     with open_runtime() as runtime:
-        KeyRing.of(runtime).create(project, scopes, show=partial(_show, as_json))
+        KeyRing.of(runtime).create(project, scopes, binds=not any_model, show=partial(_show, as_json))
 
 
 @keys.command("list")
@@ -84,6 +88,7 @@ def _row(key: Key) -> dict[str, Any]:
         "id": key.id,
         "project": key.project,
         "scopes": ", ".join(key.scopes),
+        "writes": (f"{key.project}/*" if key.binds else "any model") if "write" in key.scopes else None,
         "made": _time(key.made_at),
         "ends": _time(key.ends_at) if key.ends_at else None,
     }

@@ -18,7 +18,7 @@ from davy.codec._layout import Chunk, Layout, refer, without
 from davy.codec._plain import dump_any, load_any
 from davy.codec._references import references
 from davy.codec._snapshots import Recipe, Snapshot
-from davy.codec._wire import decode, pack, select, split
+from davy.codec._wire import decode, pack, renamed, select, split
 
 __all__ = [
     "Chunk",
@@ -35,6 +35,7 @@ __all__ = [
     "pack",
     "refer",
     "references",
+    "renamed",
     "select",
     "split",
     "without",

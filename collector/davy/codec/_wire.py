@@ -149,6 +149,21 @@ def select(
     return _MAGIC + _ENCODER.encode(wire)
 
 
+def renamed(data: bytes | memoryview, model: str) -> bytes:
+    """Return the bytes of an envelope with another name of its model.
+
+    Examples
+    --------
+    >>> from davy.codec import Encoder
+    >>> data = pack([Encoder().encode("m:1", bytes(16), 1, {"x": 0.5}, {})])
+    >>> decode(renamed(data, "fraud/m:1")).model
+    'fraud/m:1'
+    """
+    wire = _read(data)
+    wire.model = model
+    return _MAGIC + _ENCODER.encode(wire)
+
+
 def split(data: bytes | memoryview, rows: Sequence[int]) -> list[bytes]:
     """Return, for each of these rows, the bytes of an envelope of one: what `select` gives, with `data` read once.
 

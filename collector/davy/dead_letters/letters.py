@@ -9,10 +9,11 @@ from itertools import chain
 from typing import Final, Literal, TypeAlias
 
 from davy.codec import dump_any, load_any
-from davy.dead_letters.writing import ATTEMPTS, LEFT_OUT, OWN, attempts
-from davy.errors import SettingError, StoreError
+from davy.dead_letters.writing import ATTEMPTS, LEFT_OUT, OWN, PROJECT, attempts
+from davy.errors import DavyError, SettingError, StoreError
 from davy.event import TOPICS, dead_letters
 from davy.log import Message, Record
+from davy.projects import owned_record
 from davy.runtime import Runtime
 from davy.store import Batch, Lease
 
@@ -71,8 +72,26 @@ class Letter:
 
     @property
     def whole(self) -> bool:
-        """Whether it has its bytes: the log may have refused them."""
-        return LEFT_OUT not in self.record.headers
+        """Whether it can be put back: it has its bytes, and where it is a project's, these can be read by now."""
+        try:
+            return LEFT_OUT not in self.record.headers and bool(self.original)
+        except DavyError:
+            return False
+
+    @property
+    def original(self) -> Message:
+        """The message to put back: bytes, key and headers are the record's own; a project's model is called after it.
+
+        Raises
+        ------
+        DecodeError, InvalidInference
+            The letter is a project's, and whose model it is cannot be read.
+        """
+        record, value = self.record, self.record.value
+        headers = {name: text for name, text in record.headers.items() if not name.startswith(OWN)}
+        if project := record.headers.get(PROJECT, ""):
+            value = owned_record(self.topic, value, project)
+        return Message(self.topic, record.key, value, {**headers, ATTEMPTS: str(attempts(record.headers))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +158,7 @@ class DeadLetters:
     def replay(self, letters: Iterable[Letter]) -> list[Letter]:
         """Put the records of `letters` back on their topics, a record once however many roles set it aside.
 
-        Bytes, key and headers are the record's own; ``davy.attempts`` goes with it, so that a record that fails again
+        Each is the letter's `original`; ``davy.attempts`` goes with it, so that a record that fails again
         counts on. Gives the letters, without their bytes.
 
         Raises
@@ -150,7 +169,7 @@ class DeadLetters:
         producer, sent = self._runtime.log.producer(), set[str]()
 
         def put_back(batch: Sequence[Letter]) -> None:
-            messages = {letter.source: _original(letter) for letter in batch if letter.source not in sent}
+            messages = {letter.source: letter.original for letter in batch if letter.source not in sent}
             producer.append(list(messages.values()))
             sent.update(messages)
 
@@ -224,14 +243,6 @@ class DeadLetters:
 
 def _place(topic: str, partition: int | str, offset: int | str) -> str:
     return f"{topic}/{partition}/{offset}"
-
-
-def _original(letter: Letter) -> Message:
-    record = letter.record
-    headers = {name: value for name, value in record.headers.items() if not name.startswith(OWN)}
-    return Message(
-        letter.topic, record.key, record.value, {**headers, ATTEMPTS: str(attempts(record.headers))}
-    )
 
 
 def _bare(letter: Letter) -> Letter:

@@ -13,9 +13,13 @@ OWN: Final = "davy."
 ATTEMPTS: Final = "davy.attempts"
 LEFT_OUT: Final = "davy.left_out"
 """How many bytes the log refused to keep of a letter."""
+PROJECT: Final = "davy.project"
+"""Whose a letter of the gateway is: its model is called after this project once it is put back."""
 
 
-def explain(error: Exception, *, topic: str, component: str, attempts: int = 1) -> dict[str, str]:
+def explain(
+    error: Exception, *, topic: str, component: str, attempts: int = 1, project: str = ""
+) -> dict[str, str]:
     """Return the headers of a dead letter that say why it is one.
 
     Examples
@@ -30,6 +34,7 @@ def explain(error: Exception, *, topic: str, component: str, attempts: int = 1) 
         "davy.version": version("davy"),
         "davy.topic": topic,
         ATTEMPTS: str(attempts),
+        **({PROJECT: project} if project else {}),
     }
 
 

@@ -15,7 +15,7 @@ from davy.errors import DavyError
 from davy.gateway.browser import Browser, guarded
 from davy.gateway.keys import Guard
 from davy.gateway.limits import Place, Room, TokenBuckets
-from davy.gateway.names import CALLER
+from davy.gateway.names import CALLER, PROJECT
 from davy.gateway.refusals import Refusal, TooLarge, TooSlow, Unauthorised, WrongType, answer
 from davy.runtime import Runtime
 
@@ -113,6 +113,7 @@ class Door:
             self._buckets.take(caller.name)
             caller.needs("write")
             CALLER.set(caller.name)
+            PROJECT.set(caller.project)
         else:
             caller.needs("read", *(() if scope["method"] in _SAFE else ("write",)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -10,12 +11,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from davy import metrics
-from davy.codec import Encoder, decode, dump, load, select
+from davy.codec import Encoder, decode, dump, load, renamed, select
 from davy.dead_letters import explain
 from davy.errors import DavyError, DecodeError, InvalidInference
 from davy.event import FEEDBACK, INFERENCES, Envelope, Feedback, dead_letters
 from davy.gateway import bodies
 from davy.gateway.describe import JSON, PACKED_ENVELOPE, PACKED_FEEDBACK, REFUSALS, media_type_of, takes
+from davy.gateway.names import PROJECT, called
 from davy.gateway.rows import parcels
 from davy.gateway.writer import Parcel, Writer
 from davy.protocols.columns import FIELDS, few_enough
@@ -52,9 +54,11 @@ class Ingest:
         data = await request.body()
         try:
             envelope = await bodies.aside(len(data), lambda: self._open(data))
+            model = called(envelope.model)
+            written = data if model == envelope.model else renamed(data, model)
             ids = [id.tobytes() for id in envelope.ids]
-            part = partial(_part, data, len(ids))
-            parcel = Parcel(INFERENCES, envelope.model, part, ids, fields=list(envelope))
+            part = partial(_part, written, len(ids))
+            parcel = Parcel(INFERENCES, model, part, ids, fields=list(envelope))
             repeated = await self._writer.write([parcel])
         except (DecodeError, InvalidInference) as error:
             await self._set_aside(INFERENCES, data, error)
@@ -80,6 +84,7 @@ class Ingest:
         else:
             events = bodies.feedback(await bodies.read_json(request, bodies.FEEDBACK))
         few_enough(len(events), self._rows)
+        events = [replace(event, model=called(event.model)) for event in events]
         values = [dump(event) for event in events]
         await self._writer.write(
             [
@@ -105,11 +110,13 @@ class Ingest:
         rows = found if isinstance(found, list) else [found]
         few_enough(len(rows), self._rows)
         ids = [row.id or bodies.new_id() for row in rows]
+        for row in rows:
+            row.model = called(row.model)
         chunks = [bodies.encode(self._encoder, row, id) for row, id in zip(rows, ids, strict=True)]
         return ids, parcels(zip(ids, chunks, strict=True), source="gateway")
 
     async def _set_aside(self, topic: str, data: bytes, error: DavyError) -> None:
-        headers = explain(error, topic=topic, component="gateway")
+        headers = explain(error, topic=topic, component="gateway", project=PROJECT.get())
         await self._writer.write([Parcel(dead_letters(topic), "", partial(_whole, data), headers=headers)])
         self._meter.add(metrics.DEAD_LETTERS, topic=topic, error=type(error).__name__)
 

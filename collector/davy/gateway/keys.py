@@ -20,6 +20,7 @@ from davy.codec import dump, load
 from davy.errors import DavyError, SettingError, StoreError
 from davy.existing import unknown
 from davy.gateway.refusals import Forbidden, Unauthorised
+from davy.projects import require_project
 from davy.runtime import Runtime
 from davy.secret import Secret
 from davy.store import Batch, Store
@@ -45,7 +46,8 @@ _logger = logging.getLogger("davy.gateway")
 class Key:
     """What the store knows of a key. Times are nanoseconds since the epoch; `ends_at` is 0 for a key without an end.
 
-    The secret has 256 random bits, so a plain SHA-256 of it cannot be searched.
+    The secret has 256 random bits, so a plain SHA-256 of it cannot be searched. `binds` says whether what the key
+    writes is called after its project; those made before there was such a thing write names as they are sent.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Key:
     hash: str
     made_at: int
     ends_at: int = 0
+    binds: bool = False
 
     def holds(self, now: int) -> bool:
         """Whether the key is still good."""
@@ -62,10 +65,11 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request: the name its rate is counted under, and what it may do."""
+    """Who sent a request: the name its rate is counted under, what it may do, and the project its models belong to."""
 
     name: str
     scopes: Sequence[str]
+    project: str = ""
 
     def needs(self, *scopes: str) -> None:
         """Refuse a caller without these scopes.
@@ -81,13 +85,15 @@ class Caller:
             raise Forbidden("Authorization", self.name, remedy)
 
 
-def require_rights(project: str, scopes: Sequence[str]) -> None:
-    """Raise SettingError unless a key can be made so: the project has a name, and every scope is known."""
+def require_rights(project: str, scopes: Sequence[str], *, binds: bool = True) -> None:
+    """Raise SettingError unless a key can be made so: the project has a name that fits, and every scope is known."""
     if not project.strip():
         raise SettingError("project", project, "give the project a name")
     wrong = [scope for scope in scopes if scope not in SCOPES]
     if wrong or not scopes:
         raise SettingError("scope", ", ".join(wrong), f"give one or more of {', '.join(SCOPES)}")
+    if binds and "write" in scopes:
+        require_project(project)
 
 
 Show = Callable[[Key, str], object]
@@ -176,20 +182,23 @@ class KeyRing:
         found = [load(Key, data) for _, data in self._store.items(_COLLECTION)]
         return sorted(found, key=lambda key: key.made_at)
 
-    def create(self, project: str, scopes: Sequence[str], *, show: Show | None = None) -> tuple[Key, str]:
+    def create(
+        self, project: str, scopes: Sequence[str], *, binds: bool = True, show: Show | None = None
+    ) -> tuple[Key, str]:
         """Make a key; return it with its secret, which is kept nowhere.
 
-        `show` is given both before the key is good, so that no key is whose secret could not be shown.
+        What it writes is called after its project if it `binds`. `show` is given both before the key is good, so that
+        no key is whose secret could not be shown.
 
         Raises
         ------
         SettingError
-            The project has no name, or a scope is unknown.
+            The project has no name, or none that can stand before those of models, or a scope is unknown.
         """
-        require_rights(project, scopes)
+        require_rights(project, scopes, binds=binds)
         id = secrets.token_hex(6)
         secret = f"davy_{id}_{secrets.token_urlsafe(32)}"
-        key = Key(id, project, tuple(sorted(set(scopes))), _hash(secret), self._clock())
+        key = Key(id, project, tuple(sorted(set(scopes))), _hash(secret), self._clock(), binds=binds)
         if show is not None:
             show(key, secret)
         self._put(key)
@@ -221,7 +230,7 @@ class KeyRing:
         old = self._find(id)
         if not old.holds(self._clock()):
             raise SettingError("key", id, "ended already; `davy keys create` makes a new one")
-        made = self.create(old.project, old.scopes, show=show)
+        made = self.create(old.project, old.scopes, binds=old.binds, show=show)
         self._end(id, overlap_hours)
         return made
 
@@ -303,7 +312,7 @@ class Guard:
         key = self._keys.get(_id(given))
         same = hmac.compare_digest(hashed, key.hash if key else _hash(""))
         if key is not None and same and key.holds(self._clock()):
-            return Caller(f"key {key.id}", key.scopes)
+            return Caller(f"key {key.id}", key.scopes, key.project if key.binds else "")
         if needed:
             raise Unauthorised("Authorization", "", _REMEDY)
         return Caller(address, SCOPES)

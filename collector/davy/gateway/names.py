@@ -14,15 +14,29 @@ from fastapi.concurrency import run_in_threadpool
 from davy import metrics
 from davy.codec import dump, load
 from davy.errors import DavyError, InvalidInference
+from davy.projects import owned
 from davy.runtime import Runtime
 from davy.store import Batch
 
 CALLER: Final[ContextVar[str]] = ContextVar("caller", default="")
 """Who sends the request that is being answered: the name of a key, or an address."""
+PROJECT: Final[ContextVar[str]] = ContextVar("project", default="")
+"""The project that the models of this request belong to, empty for none."""
 _COLLECTION: Final = "gateway_models"
 _IDLE_NS: Final = 24 * 3600 * 10**9
 _OLD_NS: Final = 3600 * 10**9
 """The store is told anew that a model sends when what it says is older than this."""
+
+
+def called(model: str) -> str:
+    """Return what a model is called that this request names: after the project of its key.
+
+    Raises
+    ------
+    InvalidInference
+        There is no room for the project before the name.
+    """
+    return owned(model, PROJECT.get())
 
 
 class TooManyNames(InvalidInference):

@@ -16,6 +16,7 @@ from davy.gateway.halves import Half, inferences
 from davy.gateway.ingest import AcceptedIds
 from davy.gateway.joining import Joiner
 from davy.gateway.messages import ANSWER, QUESTION, Message
+from davy.gateway.names import called
 from davy.gateway.writer import Parcel, Writer
 from davy.runtime import Runtime
 
@@ -129,6 +130,7 @@ class Payloads:
     async def _event(self, request: Request, model: str, input: str, output: str) -> Joined:
         event, now = read_event(request.headers, await request.body()), self._clock()
         name, version = model or event.service, event.attributes.get("endpoint", "")
+        name = called(name)
         model_name(name, version)
         half = Half(
             side=event.side,
@@ -163,7 +165,7 @@ class Payloads:
             for side, message in (("request", body.request), ("response", body.response))
         )
         call = body.response.id or body.request.id or bodies.new_id().hex()
-        name = model_name(model, answered.version)
+        name = called(model_name(model, answered.version))
         found = inferences(self._encoder, name, call, self._clock(), rows(asked, answered, self._limit), {})
         return [id.hex() for parcel in found for id in parcel.ids], found
 
