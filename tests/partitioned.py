@@ -67,6 +67,9 @@ class PartitionedLog:
         since = [one.since for one in each if one.since is not None]
         return Waiting(sum(one.records for one in each), min(since, default=None))
 
+    def shrink(self, **how: bool) -> int:
+        return sum(log.shrink(**how) for log in self.logs)
+
     def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
         return sum(log.retain(before=before, max_bytes=max_bytes) for log in self.logs)
 

@@ -10,7 +10,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,15 @@ from davy.errors import DavyError
 _OPEN_SECONDS: Final = 30.0
 _CHECKPOINT_SECONDS: Final = 1.0
 _SCRUB_SECONDS: Final = 10.0
+_INCREMENTAL: Final = 2
+"""What ``PRAGMA auto_vacuum`` says of a file that can give single pages back."""
+_SHRINK_BYTES: Final = 4 * 2**20
+"""So much is given back in one transaction."""
+_SPARE_SHARE: Final = 0.01
+_SPARE_BYTES: Final = 8 * 2**20
+_REWRITE_BYTES: Final = 128 * 2**20
+_REWRITE_SECONDS: Final = 5.0
+"""So much is written anew, and for so long, without being asked: writers wait meanwhile."""
 _FIRST_WAIT: Final = 0.0003
 _LONGEST_WAIT: Final = 0.004
 _PERMISSION: Final = "give this user write permission on the directory and its files"
@@ -40,6 +50,16 @@ _FILES: Final = 4
 """SQLite opens three files, this looks at a directory."""
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _logger = logging.getLogger("davy.sqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes that a file takes with its -wal, and how many are in use and free for what comes; whether it can shrink."""
+
+    disk: int
+    used: int
+    free: int
+    shrinks: bool
 
 
 class Database:
@@ -161,8 +181,58 @@ class Database:
         in the unused part of the old one, out of its reach.
         """
         with self.reading() as connection:
-            connection.execute("VACUUM")
+            _rewrite(connection)
         self.scrub()
+
+    def room(self) -> Room:
+        """Tell what the file takes on the disk, and how much of that is free."""
+        with self.reading() as connection:
+            size, pages, free, mode = (
+                int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_size", "page_count", "freelist_count", "auto_vacuum")
+            )
+        return Room(self._disk_bytes(), size * (pages - free), size * free, mode == _INCREMENTAL)
+
+    def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
+        """Give free room back to the disk in short transactions; return the bytes it got.
+
+        A hundredth of the file and 8 MiB stay for what comes, unless `everything` goes. A file of an older version has
+        to be written anew first, once, while writers wait: that is done when it holds 128 MiB at most, for five
+        seconds at most, and otherwise when asked for by `rewrite`. It takes room on the disk for what the file holds.
+        """
+        before, moved = self._disk_bytes(), False
+        if not self.room().shrinks:
+            moved = self._rewrite(asked=rewrite)
+            if not moved:
+                return 0
+        with self.reading() as connection:
+            size, pages = (
+                int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_size", "page_count")
+            )
+        spare = 0 if everything else int(_SPARE_SHARE * pages) + _SPARE_BYTES // size
+        while self._give_back(spare, _SHRINK_BYTES // size):
+            moved = True
+            time.sleep(2 * _LONGEST_WAIT)  # writers get their turn
+        if moved or everything:
+            self.checkpoint()
+        return max(0, before - self._disk_bytes())
+
+    def back_up(self, target: Path) -> None:
+        """Copy one state of the database into a new file, while others read and write, and look the copy over.
+
+        Raises
+        ------
+        DavyError
+            The copy cannot be written, or is damaged as the file is.
+        """
+        target.touch(mode=0o600, exist_ok=False)
+        with self.reading() as connection, closing(sqlite3.connect(target)) as copy:
+            connection.backup(copy)
+            copy.execute("PRAGMA synchronous = FULL")
+            found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise self._error("file", str(self.path), f"is damaged ({found}): {self._if_damaged}")
 
     def scrub(self) -> None:
         """Cut the write-ahead file, which holds older pages; raises when others used the database all the time."""
@@ -197,6 +267,36 @@ class Database:
     def _refused(self, verb: str, failure: Exception, advice: str) -> DavyError:
         return self._error("file", str(self.path), f"cannot {verb} ({failure}): {advice}")
 
+    def _disk_bytes(self) -> int:
+        paths = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(path.stat().st_size for path in paths if path.exists())
+
+    def _give_back(self, spare: int, most: int) -> bool:
+        """Give back up to `most` of the free pages beyond `spare`; return whether there were any."""
+        with self.reading() as connection:
+            free = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+            if free <= spare:
+                return False
+            # Of a statement without columns `execute` does the first step only, which is one page.
+            connection.executescript(f"PRAGMA incremental_vacuum({min(most, free - spare)})")
+        return True
+
+    def _rewrite(self, *, asked: bool) -> bool:
+        """Write a file of an older version anew so that it can shrink; False when it is too large to do so unasked."""
+        if not asked and self.room().used > _REWRITE_BYTES:
+            return False
+        begun = time.monotonic()
+        try:
+            with self.reading() as connection, _interrupted(connection, None if asked else _REWRITE_SECONDS):
+                _rewrite(connection)
+        except DavyError as error:
+            if asked or getattr(error.__cause__, "sqlite_errorcode", 0) != sqlite3.SQLITE_INTERRUPT:
+                raise
+            return False
+        said = "%s was written anew in %.1f s: from now on it shrinks when it holds less"
+        _logger.info(said, self.path, time.monotonic() - begun)
+        return True
+
     def _note(self, damage: str) -> None:
         self._damage = damage
         if damage:
@@ -217,6 +317,9 @@ class Database:
         connection = connect()
         if self._version(connection) == len(self._migrations):
             return
+        connection.execute(
+            "PRAGMA auto_vacuum = INCREMENTAL"
+        )  # of a file without tables; any other stays as it is
         _use_write_ahead_log(connection)
         _begin(connection, _OPEN_SECONDS)
         for statements in self._migrations[self._version(connection) :]:
@@ -273,11 +376,9 @@ def _refused_by_system(directory: Path) -> str:
 
 def _quick_check(connection: sqlite3.Connection, seconds: float) -> str | None:
     _wait_for_locks(connection, seconds)
-    over = threading.Timer(seconds, connection.interrupt)
-    over.daemon = True
-    over.start()
     try:
-        rows = connection.execute("PRAGMA quick_check(1)").fetchall()
+        with _interrupted(connection, seconds):
+            rows = connection.execute("PRAGMA quick_check(1)").fetchall()
     except sqlite3.Error as failure:
         code = getattr(failure, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in _DAMAGED:
@@ -285,11 +386,30 @@ def _quick_check(connection: sqlite3.Connection, seconds: float) -> str | None:
         if code in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY}:
             return None
         raise
+    said = "; ".join(str(text) for (text,) in rows)
+    return "" if said == "ok" else " ".join(said.split())
+
+
+@contextmanager
+def _interrupted(connection: sqlite3.Connection, seconds: float | None) -> Iterator[None]:
+    """Interrupt what the connection does in this block after so many seconds, if any."""
+    if seconds is None:
+        yield
+        return
+    over = threading.Timer(seconds, connection.interrupt)
+    over.daemon = True
+    over.start()
+    try:
+        yield
     finally:
         over.cancel()
         over.join()
-    said = "; ".join(str(text) for (text,) in rows)
-    return "" if said == "ok" else " ".join(said.split())
+
+
+def _rewrite(connection: sqlite3.Connection) -> None:
+    """Write the database anew, such that it can give single pages back."""
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("VACUUM")
 
 
 def _begin(connection: sqlite3.Connection, timeout: float) -> None:

@@ -1,17 +1,18 @@
-"""The role that keeps the log within its age and size, and the blob store within what is referred to."""
+"""Keeps the log within its age and size, and the blob store within what is referred to: a role, and once by hand."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from davy import metrics
 from davy.blobs import Stored
 from davy.errors import DavyError
-from davy.forgetting import Names, collect, keepers
+from davy.forgetting import Names, collect, keepers, orphans
 from davy.runtime import Runtime, Target
 
 _NAME: Final = "retain"
@@ -26,10 +27,60 @@ _HOUR: Final = 3600 * 10**9
 _logger = logging.getLogger("davy.retention")
 
 
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """What was deleted, or would be, in numbers; `disk_bytes` is what the disk got back of files and payloads."""
+
+    records: int
+    payloads: int
+    payload_bytes: int
+    names: int
+    disk_bytes: int
+
+
+def retain_now(runtime: Runtime, *, dry_run: bool = False, rewrite: bool = False) -> Retained:
+    """Delete everything that is due, at once, and give all free room of files back to the disk.
+
+    Parameters
+    ----------
+    runtime
+        Log, store, payloads and settings.
+    dry_run
+        Only say what is due.
+    rewrite
+        Write files that an older version made anew, whatever their size, so that they can shrink; writers wait.
+
+    Raises
+    ------
+    SettingError
+        A room is not installed here, so what it refers to is not known: no payload is deleted.
+    """
+    settings, now, log = runtime.settings.log, runtime.clock(), runtime.log
+    records = log.retain(
+        before=now - int(settings.keep_hours * _HOUR), max_bytes=settings.keep_bytes, dry_run=dry_run
+    )
+    names = Names(runtime.store).expire(
+        now - int((settings.keep_hours + settings.orphan_hours) * _HOUR), dry_run=dry_run
+    )
+    before, stored = now - int(settings.orphan_hours * _HOUR), runtime.blobs.stored()
+    payloads: list[Stored] = []
+    while some := list(islice(stored, _PAYLOADS_A_ROUND)):
+        payloads += orphans(runtime.blobs, some, keepers(runtime), before=before)
+    payload_bytes = sum(payload.length for payload in payloads)
+    if dry_run:
+        return Retained(records, len(payloads), payload_bytes, names, 0)
+    for payload in payloads:
+        runtime.blobs.delete(payload.hash)
+    freed = sum(one.shrink(everything=True, rewrite=rewrite) for one in (log, runtime.store))
+    on_disk = payload_bytes if runtime.blobs.url.startswith("file:") else 0
+    return Retained(records, len(payloads), payload_bytes, names, freed + on_disk)
+
+
 class RetentionTarget(Target):
     """Deletes what is due: records, names of forgotten inferences, and payloads that nothing refers to.
 
-    At the start and every ten minutes records older than `log.keep_hours` go, and the oldest beyond `log.keep_bytes`.
+    At the start and every ten minutes records older than `log.keep_hours` go, and the oldest beyond `log.keep_bytes`;
+    files give back what is free beyond what comes next.
     Every hour up to 50,000 payloads are looked at, the next hour those that follow.
     """
 
@@ -58,10 +109,13 @@ class RetentionTarget(Target):
             stop.wait(_BEAT_SECONDS)
 
     def retain(self) -> int:
-        """Delete what is due; return the number of records."""
+        """Delete what is due and let files shrink; return the number of records."""
         settings = self._runtime.settings.log
         before = self._runtime.clock() - int(settings.keep_hours * _HOUR)
-        return self._runtime.log.retain(before=before, max_bytes=settings.keep_bytes)
+        deleted = self._runtime.log.retain(before=before, max_bytes=settings.keep_bytes)
+        for one in (self._runtime.log, self._runtime.store):
+            one.shrink()
+        return deleted
 
     def drop_names(self) -> int:
         """Drop the names of what was forgotten so long ago that nothing can bring it back; return their number."""

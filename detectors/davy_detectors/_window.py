@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from davy.log import Assigned, Log, Message, Partition, Position, Record, Waiting
+from davy.log import Assigned, Extent, Log, Message, Partition, Position, Record, Waiting
 
 _NEVER = 2**63 - 1
 
@@ -93,9 +93,20 @@ class Window:
         places = [place for topic in topics for place in self.end(topic)]
         return _Reader(self, places, assigned(places) if assigned else {})
 
-    def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
+    def retain(
+        self, *, before: int | None = None, max_bytes: int | None = None, dry_run: bool = False
+    ) -> int:
         """Delete nothing."""
-        del before, max_bytes
+        del before, max_bytes, dry_run
+        return 0
+
+    def extent(self, since: int) -> Extent:
+        """Tell what the whole log holds."""
+        return self._log.extent(since)
+
+    def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
+        """Give nothing back."""
+        del everything, rewrite
         return 0
 
     def erase(self, topic: str, partition: int, values: Mapping[int, bytes]) -> None:

@@ -103,3 +103,34 @@ def test_erasing_an_offset_of_another_topic_or_partition_changes_nothing(log: Lo
     log.erase(OTHER, place(log)[1], {offset: b""})
     log.erase(TOPIC, place(log)[1] + 1, {offset: b""})
     assert values(log) == ["a"]
+
+
+def test_a_dry_run_counts_what_would_go_and_deletes_nothing(log: Log) -> None:
+    append_apart(log, "aaaa", "bbb", "cc", "d")
+    assert log.retain(max_bytes=3, dry_run=True) == 2
+    assert log.retain(before=records(log, OTHER)[-1].at, dry_run=True) == 3
+    assert (values(log), values(log, OTHER)) == (["aaaa", "cc"], ["bbb", "d"])
+
+
+def test_extent_tells_what_is_held_and_what_was_appended_since(log: Log) -> None:
+    nothing = log.extent(0)
+    assert (nothing.held, nothing.grown, nothing.since) == (0, 0, None)
+    append_apart(log, "aaaa", "bbb", "cc", "d")
+    (_, third), (_, fourth) = records(log), records(log, OTHER)
+    everything, some, last = log.extent(0), log.extent(third.at), log.extent(fourth.at + 1)
+    assert (everything.held, everything.grown, everything.since) == (10, 10, records(log)[0].at)
+    assert (some.held, some.grown, some.since) == (10, 3, third.at)
+    assert (last.grown, last.since) == (0, None)
+    log.retain(max_bytes=3)
+    assert (log.extent(0).held, log.extent(0).since) == (3, third.at)
+
+
+def test_shrinking_loses_nothing(log: Log) -> None:
+    append(log, *["x" * 5_000] * 300)
+    log.retain(max_bytes=50_000)
+    before = records(log)
+    assert log.shrink(everything=True) >= 0
+    assert records(log) == before
+    append(log, "next")
+    assert records(log)[:-1] == before
+    assert values(log)[-1] == "next"

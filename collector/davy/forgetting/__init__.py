@@ -7,7 +7,7 @@ room holds of it, `Forgetting` removes that, and `collect` the payloads nothing 
 from davy.forgetting.hiding import HidingLog
 from davy.forgetting.keepers import Keeper, Trace, keepers
 from davy.forgetting.names import Ids, Names
-from davy.forgetting.orphans import collect
+from davy.forgetting.orphans import collect, orphans
 from davy.forgetting.rights import asked_aside, standing_aside
 from davy.forgetting.work import KINDS, Forgetting, Outcome
 
@@ -23,5 +23,6 @@ __all__ = [
     "asked_aside",
     "collect",
     "keepers",
+    "orphans",
     "standing_aside",
 ]

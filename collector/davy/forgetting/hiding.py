@@ -32,6 +32,7 @@ class HidingLog:
         self.waiting, self.probe, self.damage = log.waiting, log.probe, log.damage
         self.identity = log.identity
         self.retain, self.erase, self.close = log.retain, log.erase, log.close
+        self.extent, self.shrink = log.extent, log.shrink
 
     def consumer(self, topics: Sequence[str], group: str, *, assigned: Assigned | None = None) -> Consumer:
         """Open a consumer in `group`."""

@@ -69,14 +69,14 @@ class Names:
         """Write down that nothing is left of `ids`, the only ones that were unfinished."""
         self._put(ids, at, Batch().delete(STATE, _PAYLOADS), done=True)
 
-    def expire(self, before: int) -> int:
-        """Drop the ids finished before this time; return their number."""
+    def expire(self, before: int, *, dry_run: bool = False) -> int:
+        """Drop the ids finished before this time; return their number. If `dry_run`, only return it."""
         old = []
         for key, data in self._store.items(COLLECTION):
             found = load_any(data)
             if found["done"] and found["at"] < before:
                 old.append(key)
-        if old:
+        if old and not dry_run:
             batch = Batch().put(STATE, _VERSION, secrets.token_bytes(8))
             for key in old:
                 batch.delete(COLLECTION, key)

@@ -9,7 +9,15 @@ from davy.forgetting.keepers import Keeper
 
 
 def collect(blobs: Blobs, some: Iterable[Stored], rooms: Sequence[Keeper], *, before: int) -> int:
-    """Delete those of some payloads that nothing refers to; return their number.
+    """Delete the `orphans` among some payloads; return their number."""
+    found = orphans(blobs, some, rooms, before=before)
+    for payload in found:
+        blobs.delete(payload.hash)
+    return len(found)
+
+
+def orphans(blobs: Blobs, some: Iterable[Stored], rooms: Sequence[Keeper], *, before: int) -> list[Stored]:
+    """Return those of some payloads that nothing refers to.
 
     Parameters
     ----------
@@ -25,12 +33,9 @@ def collect(blobs: Blobs, some: Iterable[Stored], rooms: Sequence[Keeper], *, be
     left = {payload.hash for payload in some if payload.at < before}
     for room in rooms:
         if not left:
-            return 0
+            return []
         left.difference_update(room.payloads(frozenset()))
     if not left:
-        return 0
+        return []
     # One of them may have been put again while the references were read: it has a new time now.
-    orphans = [payload.hash for payload in blobs.stored() if payload.hash in left and payload.at < before]
-    for hash in orphans:
-        blobs.delete(hash)
-    return len(orphans)
+    return [payload for payload in blobs.stored() if payload.hash in left and payload.at < before]

@@ -50,6 +50,31 @@ class Waiting:
     since: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a log holds, and how fast it grows.
+
+    Attributes
+    ----------
+    held, grown
+        Bytes of the values it holds, and of those appended since a time; an estimate where a log does not know sizes.
+    since
+        When the first record that `grown` counts was appended, in nanoseconds since the epoch; None without any.
+    disk, used, free
+        Bytes of its files, and how many of these are in use, and free for what comes; 0 where Davy cannot look at them.
+    shrinks
+        Whether files can give back what is free.
+    """
+
+    held: int
+    grown: int
+    since: int | None
+    disk: int = 0
+    used: int = 0
+    free: int = 0
+    shrinks: bool = True
+
+
 def check_names(messages: Sequence[Message]) -> None:
     """Refuse messages that some log cannot write down: a topic, key or header name that UTF-8 or C cannot hold.
 
@@ -183,8 +208,20 @@ class Log(Protocol):
             What is damaged, empty when nothing is or the log cannot know; None when the time was not enough.
         """
 
-    def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
-        """Delete the oldest records and give their number.
+    def extent(self, since: int) -> Extent:
+        """Tell how much it holds, and how much of it was appended since a time, nanoseconds since the epoch."""
+
+    def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
+        """Give room of the files that is free back to the disk; return how many bytes it got.
+
+        Some stays for what comes, unless `everything` goes. What an older version made and what has to be written anew
+        before it can shrink is, if `rewrite`, whatever its size: writers wait meanwhile.
+        """
+
+    def retain(
+        self, *, before: int | None = None, max_bytes: int | None = None, dry_run: bool = False
+    ) -> int:
+        """Delete the oldest records and give their number; if `dry_run`, only their number.
 
         Parameters
         ----------

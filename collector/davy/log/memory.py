@@ -13,7 +13,7 @@ from typing import Final
 
 from davy.errors import LogError
 from davy.log._clients import GroupConsumer, LogProducer
-from davy.log.base import Assigned, Consumer, Message, Position, Producer, Record, Waiting
+from davy.log.base import Assigned, Consumer, Extent, Message, Position, Producer, Record, Waiting
 
 _OFFSET: Final = attrgetter("offset")
 
@@ -153,7 +153,22 @@ class MemoryLog:
         del seconds
         return ""
 
-    def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
+    def extent(self, since: int) -> Extent:
+        """Tell how much it holds, and how much of it was appended since a time."""
+        with self._grown:
+            records = [record for records in self._topics.values() for record in records]
+        young = [record for record in records if record.at >= since]
+        held, grown = (sum(len(record.value) for record in some) for some in (records, young))
+        return Extent(held, grown, min((record.at for record in young), default=None))
+
+    def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
+        """Nothing lies on a disk."""
+        del everything, rewrite
+        return 0
+
+    def retain(
+        self, *, before: int | None = None, max_bytes: int | None = None, dry_run: bool = False
+    ) -> int:
         """Delete the oldest records by age and by size; return their number."""
         with self._grown:
             records = sorted((r for records in self._topics.values() for r in records), key=_OFFSET)
@@ -164,7 +179,7 @@ class MemoryLog:
                     break
                 size -= len(record.value)
                 stop += 1
-            for topic, kept in self._topics.items():
+            for topic, kept in {} if dry_run else self._topics.items():
                 self._topics[topic] = kept[self._index(topic, records[stop - 1].offset + 1) if stop else 0 :]
         return stop
 

@@ -14,7 +14,7 @@ from davy._directory import filesystem_type
 from davy._sqlite import Database
 from davy.errors import LogError
 from davy.log._clients import GroupConsumer, LogProducer
-from davy.log.base import Assigned, Consumer, Message, Position, Producer, Record, Waiting
+from davy.log.base import Assigned, Consumer, Extent, Message, Position, Producer, Record, Waiting
 
 # AUTOINCREMENT: a plain rowid is used again once the newest record is deleted. `number` counts the records of a topic,
 # `total_bytes` the bytes of all values so far, so that lag and size are differences of two records. The value comes
@@ -217,11 +217,32 @@ class SqliteLog:
         """Look the file over; while it is damaged nothing is deleted from it."""
         return self._database.damage(seconds)
 
-    def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
+    def extent(self, since: int) -> Extent:
+        """Tell how much it holds, and how much of it was appended since a time."""
+        room = self._database.room()
+        with self._database.reading() as connection:
+            held, _ = _appended(connection, 0)
+            grown, first = _appended(connection, _first_since(connection, since))
+        return Extent(held, grown, first, room.disk, room.used, room.free, room.shrinks)
+
+    def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
+        """Give room of the file that is free back to the disk; return how many bytes it got."""
+        self._database.refuse_damaged()
+        return self._database.shrink(everything=everything, rewrite=rewrite)
+
+    def back_up(self, target: Path) -> None:
+        """Copy the log as it is at one moment into a new file, while others append and read."""
+        self._database.back_up(target)
+
+    def retain(
+        self, *, before: int | None = None, max_bytes: int | None = None, dry_run: bool = False
+    ) -> int:
         """Delete the oldest records by age and by size; return their number."""
         self._database.refuse_damaged()
         with self._database.reading() as connection:
             stop = max(_first_young(connection, before), _first_within(connection, max_bytes))
+            if dry_run:
+                return int(_scalar(connection, "SELECT count(*) FROM records WHERE offset < ?", stop))
         deleted = 0
         while removed := self._delete_some(stop):
             deleted += removed
@@ -300,6 +321,35 @@ def _first_young(connection: sqlite3.Connection, before: int | None) -> int:
         return 0
     query = f"SELECT coalesce((SELECT offset FROM records WHERE at >= ? ORDER BY offset LIMIT 1), {_NEXT})"
     return int(_scalar(connection, query, before))
+
+
+def _first_since(connection: sqlite3.Connection, since: int) -> int:
+    """Return the first offset appended at or after a time, in as many looks as halving takes: no index has times."""
+    low, high = (
+        int(_scalar(connection, f"SELECT coalesce({which}(offset), 0) FROM records"))
+        for which in ("min", "max")
+    )
+    high += 1
+    query = "SELECT offset, at FROM records WHERE offset >= ? ORDER BY offset LIMIT 1"
+    while low < high:
+        middle = (low + high) // 2
+        found = connection.execute(query, (middle,)).fetchone()
+        if found is None or found[1] >= since:
+            high = middle
+        else:
+            low = int(found[0]) + 1
+    return low
+
+
+def _appended(connection: sqlite3.Connection, offset: int) -> tuple[int, int | None]:
+    """Return the bytes of the values from an offset on, and when the first of them was appended."""
+    query = "SELECT total_bytes - length(value), at FROM records WHERE offset >= ? ORDER BY offset LIMIT 1"
+    first = connection.execute(query, (offset,)).fetchone()
+    if first is None:
+        return 0, None
+    return int(_scalar(connection, "SELECT total_bytes FROM records ORDER BY offset DESC LIMIT 1")) - int(
+        first[0]
+    ), int(first[1])
 
 
 def _first_within(connection: sqlite3.Connection, max_bytes: int | None) -> int:

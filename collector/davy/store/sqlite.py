@@ -169,6 +169,15 @@ class SqliteStore:
         """Let nothing that was deleted or replaced stay in the files."""
         self._database.compact()
 
+    def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
+        """Give room of the file that is free back to the disk; return how many bytes it got."""
+        self._database.refuse_damaged()
+        return self._database.shrink(everything=everything, rewrite=rewrite)
+
+    def back_up(self, target: Path) -> None:
+        """Copy the store as it is at one moment into a new file, while others read and write."""
+        self._database.back_up(target)
+
     def close(self) -> None:
         """Let go of everything; calling it twice is harmless."""
         self._database.close()

@@ -13,9 +13,9 @@ from davy.log._kafka.address import Address
 from davy.log._kafka.consumer import ClusterConsumer
 from davy.log._kafka.library import NEWEST, OLDEST, Admin, Library, Reader
 from davy.log._kafka.producer import ClusterProducer
-from davy.log._kafka.retention import beyond, older_than
+from davy.log._kafka.retention import beyond, older_than, stretches
 from davy.log._kafka.topics import Finding, ensure, look_over
-from davy.log.base import Assigned, Consumer, Partition, Position, Producer, Record, Waiting
+from davy.log.base import Assigned, Consumer, Extent, Partition, Position, Producer, Record, Waiting
 
 _ANSWER_SECONDS: Final = 10.0
 
@@ -94,7 +94,24 @@ class ClusterLog:
         del seconds
         return ""
 
-    def retain(self, *, before: int | None = None, max_bytes: int | None = None) -> int:
+    def extent(self, since: int) -> Extent:
+        """Estimate from records of every partition how much it holds, and how much was appended since a time."""
+        places = self._partitions(None)
+        starts, ends = self._admin().offsets(places, OLDEST), self._admin().offsets(places, NEWEST)
+        with self._reader() as reader:
+            found = stretches(reader, starts, ends)
+        young = [(at, size) for at, _, _, size in found if at >= since]
+        held = sum(size for *_, size in found)
+        return Extent(held, sum(size for _, size in young), min((at for at, _ in young), default=None))
+
+    def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
+        """Brokers delete their files themselves."""
+        del everything, rewrite
+        return 0
+
+    def retain(
+        self, *, before: int | None = None, max_bytes: int | None = None, dry_run: bool = False
+    ) -> int:
         """Delete the oldest records by age, and by an estimate of size (see docs/kafka.md); return their number."""
         admin = self._admin()
         places = self._partitions(None)
@@ -104,7 +121,7 @@ class ClusterLog:
             with self._reader() as reader:
                 cut = beyond(reader, cut, ends, max_bytes)
         gone = {place: offset for place, offset in cut.items() if offset > starts[place]}
-        if gone:
+        if gone and not dry_run:
             admin.delete(gone)
         return sum(offset - starts[place] for place, offset in gone.items())
 

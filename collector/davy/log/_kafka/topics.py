@@ -94,6 +94,9 @@ def _faults(topic: Topic, settings: Mapping[str, str], address: Address, brokers
     if 0 <= keep < address.keep_ms:
         found = f"brokers delete after {keep / 3_600_000:g} h, before DAVY_LOG_KEEP_HOURS"
         yield "wrong", found, f"{alter} retention.ms={address.keep_ms}"
+    if (most := int(settings["retention.bytes"])) >= 0:
+        found = f"brokers delete beyond {most:,} bytes a partition, whatever DAVY_LOG_KEEP_HOURS says"
+        yield "warning", found, f"{alter} retention.bytes=-1: DAVY_LOG_KEEP_BYTES bounds the log"
     if topic.partitions < wanted:
         remedy = (
             f"kafka-topics.sh --alter --partitions {wanted}, at a quiet time: keys move to other partitions"
