@@ -25,6 +25,8 @@ ON_REQUEST = {
     "soak": "benchmarks.soak",
     "nulls": "benchmarks.nulls",
     "names": "benchmarks.names",
+    "keys": "benchmarks.keys",
+    "space": "benchmarks.space",
     "age": "benchmarks.age",
 }
 """Only run when named: they need an environment of their own, brokers, or minutes to half an hour."""
