@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from davy import console
 from davy.errors import InvalidInference, SettingError
-from davy.forgetting import Forgetting, Outcome
+from davy.forgetting import Forgetting, Outcome, Receipt, receipts
 from davy.runner import open_runtime
 from davy.sdk.ids import parse
 
@@ -26,11 +27,23 @@ def forget(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be removed; remove nothing.")
     ] = False,
+    kept: Annotated[
+        bool,
+        typer.Option(
+            "--receipts", help="Show what earlier runs did, those that named --id if given; remove nothing."
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing what --tag found.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Remove inferences from log, store, payloads, Label Studio and datasets. Exit code 1 when something is left."""
     wanted = frozenset(map(_id, ids or ()))
+    if kept:
+        if tag:
+            raise SettingError("--tag", tag, "receipts know inferences by id: give --id, or neither")
+        with open_runtime(make=False) as runtime:
+            _show_receipts(receipts(runtime.store, wanted), as_json=as_json)
+        return 0
     with open_runtime(forgotten=True, make=False) as runtime:
         work = Forgetting(runtime)
         if tag:
@@ -60,10 +73,32 @@ def _name_and_value(tag: str) -> Sequence[str]:
     return name, value
 
 
+def _show_receipts(found: Sequence[Receipt], *, as_json: bool) -> None:
+    if as_json:
+        rows = [{**asdict(one), "at": _time(one.at), "due": one.due and _time(one.due)} for one in found]
+    else:
+        rows = [
+            {
+                "at": _time(one.at),
+                "ids": len(one.ids),
+                "removed": sum(one.removed.values()),
+                "hidden": sum(one.hidden.values()),
+                "due": one.due and _time(one.due),
+                "left": one.left,
+            }
+            for one in found
+        ]
+    console.show(rows, title="receipts", as_json=as_json, empty="none yet")
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / 1e9, UTC).isoformat(timespec="minutes")
+
+
 def _show(outcome: Outcome, *, as_json: bool, title: str) -> None:
     until = None
     if outcome.stays_until is not None:
-        until = datetime.fromtimestamp(outcome.stays_until / 1e9, UTC).isoformat(timespec="minutes")
+        until = _time(outcome.stays_until)
     hidden = outcome.hidden_counts
     if as_json:
         found = {**outcome.counts, "hidden": hidden, "hidden_until": until}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from forget_world import MODEL, ForgetWorld, Subject
 
 from davy.codec import decode, dump_any, load, load_any, select
 from davy.event import FLAGS, INFERENCES, Alert
-from davy.forgetting import KINDS, Forgetting, HidingLog, Names
+from davy.forgetting import KINDS, Forgetting, HidingLog, Names, receipts
 from davy.forgetting.records import OUTBOX
 from davy.retention import RetentionTarget
 from davy.store import Batch
@@ -101,8 +102,9 @@ def test_forgetting_again_finds_nothing_and_changes_nothing(world: ForgetWorld) 
     before = list(world.everything())
     again = world.forget(GONE)
     assert (again.counts, again.problems) == (dict.fromkeys(KINDS, 0), [])
-    assert [place for place in world.everything() if place[0] != "store forgetting"] == [
-        place for place in before if place[0] != "store forgetting"
+    own = {"store forgetting", "store forget_receipts"}
+    assert [place for place in world.everything() if place[0] not in own] == [
+        place for place in before if place[0] not in own
     ]
 
 
@@ -304,3 +306,22 @@ class TestDatasets:
         (left / "rows.npz").write_bytes((path / "rows.npz").read_bytes())
         world.forget(GONE)
         assert not left.exists()
+
+
+def test_every_run_leaves_a_receipt_that_names_nobody_and_can_be_asked_for(world: ForgetWorld) -> None:
+    world.live(SUBJECTS)
+    outcome = world.forget(GONE)
+    log = CannotErase(world)
+    hidden = world.forget(BESIDE[0], runtime=world.runtime(log=log))  # type: ignore[arg-type]
+    first, second = receipts(world.store)
+    assert (first.removed, first.hidden, first.due, first.left) == (
+        outcome.counts,
+        dict.fromkeys(KINDS, 0),
+        None,
+        0,
+    )
+    assert (second.hidden, second.due) == (hidden.hidden_counts, hidden.stays_until)
+    assert first.ids == [hashlib.sha256(GONE.id).hexdigest()]
+    assert receipts(world.store, frozenset({BESIDE[0].id})) == [second]
+    assert receipts(world.store, frozenset({bytes(16)})) == []
+    assert world.places(GONE) == {}

@@ -8,6 +8,7 @@ from davy.forgetting.hiding import HidingLog
 from davy.forgetting.keepers import Keeper, Trace, keepers
 from davy.forgetting.names import Ids, Names
 from davy.forgetting.orphans import collect, orphans
+from davy.forgetting.receipts import Receipt, receipts
 from davy.forgetting.rights import asked_aside, standing_aside
 from davy.forgetting.work import KINDS, Forgetting, Outcome
 
@@ -19,10 +20,12 @@ __all__ = [
     "Keeper",
     "Names",
     "Outcome",
+    "Receipt",
     "Trace",
     "asked_aside",
     "collect",
     "keepers",
     "orphans",
+    "receipts",
     "standing_aside",
 ]

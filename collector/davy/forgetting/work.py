@@ -10,6 +10,7 @@ from typing import Final
 from davy.errors import DavyError
 from davy.forgetting.keepers import Keeper, Trace, keepers
 from davy.forgetting.names import Ids, Names
+from davy.forgetting.receipts import Receipt, hashed, write
 from davy.forgetting.rights import standing_aside
 from davy.runtime import Runtime
 
@@ -127,7 +128,19 @@ class Forgetting:
                     self._names.finish(ids, at=self._runtime.clock())
         except DavyError as error:
             outcome.problems.append(str(error))
+        self._keep_receipt(ids, outcome)
         return outcome
+
+    def _keep_receipt(self, ids: Ids, outcome: Outcome) -> None:
+        counts, hidden = outcome.counts, outcome.hidden_counts
+        left = len(set(outcome.problems))
+        try:
+            write(
+                self._runtime.store,
+                Receipt(self._runtime.clock(), hashed(ids), counts, hidden, outcome.stays_until, left),
+            )
+        except DavyError as error:
+            outcome.problems.append(str(error))
 
     def _traces(self, ids: Ids) -> list[Trace]:
         return [trace for room in self._rooms for trace in room.traces(ids)]

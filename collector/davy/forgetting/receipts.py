@@ -1,0 +1,65 @@
+"""Receipts: what became of every run of forgetting, for whoever has to show it later. They name no inference."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from davy.codec import dump, load
+from davy.forgetting.names import Ids
+from davy.store import Batch, Store
+
+_COLLECTION: Final = "forget_receipts"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a run did.
+
+    Attributes
+    ----------
+    at
+        When it ended, in nanoseconds since the epoch.
+    ids
+        The SHA-256 of each of the 16 bytes that named an inference, in hexadecimal, sorted.
+    removed, hidden
+        How many things of each kind are gone, and are still in a log that cannot erase.
+    due
+        When retention has removed what is hidden; None when nothing is.
+    left
+        How many things could not be removed; a later run has a receipt of its own.
+    """
+
+    at: int
+    ids: Sequence[str]
+    removed: Mapping[str, int]
+    hidden: Mapping[str, int]
+    due: int | None
+    left: int
+
+
+def hashed(ids: Ids) -> list[str]:
+    """Return the names by which a receipt knows inferences.
+
+    Examples
+    --------
+    >>> hashed(frozenset({bytes(16)}))[0][:16]
+    '374708fff7719dd5'
+    """
+    return sorted(sha256(id).hexdigest() for id in ids)
+
+
+def write(store: Store, receipt: Receipt) -> None:
+    """Keep a receipt, for good."""
+    key = f"{receipt.at:020d}-{secrets.token_hex(4)}"
+    store.apply(Batch().put(_COLLECTION, key, dump(receipt)))
+
+
+def receipts(store: Store, ids: Ids = frozenset()) -> list[Receipt]:
+    """Return the receipts, oldest first; if `ids` are given, those that name one of them."""
+    wanted = set(hashed(ids))
+    found = (load(Receipt, data) for _, data in store.items(_COLLECTION))
+    return [one for one in found if not wanted or not wanted.isdisjoint(one.ids)]
