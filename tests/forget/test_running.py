@@ -137,6 +137,11 @@ def test_a_tag_is_asked_about_and_a_dry_run_removes_nothing(world: ForgetWorld, 
     assert len(world.places(GONE)["text"]) == 1
     assert up.command("forget", "--tag", "user=ann", "--yes").returncode == 0
     assert world.places(GONE) == {}
+    (receipt,) = up.json("forget", "--receipts")
+    assert (receipt["removed"]["inferences"], receipt["left"], receipt["due"]) == (2, 0, None)
+    assert up.json("forget", "--receipts", "--id", GONE.id.hex()) == [receipt]
+    assert up.json("forget", "--receipts", "--id", SUBJECTS[5].id.hex()) == []
+    assert up.command("forget", "--receipts", "--tag", "user=ann").returncode == 2
 
 
 @pytest.mark.timeout(120)
