@@ -47,6 +47,10 @@ while (now := time.time()) - begun < seconds and not (folder / "end").exists():
 flushed = None if (folder / "end").exists() else davy.flush(60)
 if flushed is None:
     davy.shutdown()
+while flushed and (depth := davy.stats()["depth"]) and time.time() - begun < seconds + 60:  # it may lie in the spool
+    depths.append((time.time(), depth))
+    time.sleep(0.02)
+depths.append((time.time(), davy.stats()["depth"]))
 (folder / f"app-{first}.json").write_text(
     json.dumps({"number": number, "flushed": flushed, "stats": davy.stats(), "depths": depths})
 )
