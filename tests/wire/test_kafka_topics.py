@@ -36,8 +36,9 @@ def test_a_topic_the_cluster_will_not_make_is_told_with_a_remedy(url: str, open_
         ({"cleanup.policy": "compact"}, "wrong", "cleanup.policy=delete"),
         ({"max.message.bytes": "1000000"}, "wrong", "max.message.bytes=33619968"),
         ({"retention.ms": "3600000"}, "wrong", "retention.ms=604800000"),
+        ({"retention.bytes": "1000000"}, "warning", "DAVY_LOG_KEEP_BYTES bounds the log"),
     ],
-    ids=["compacted", "small messages", "short retention"],
+    ids=["compacted", "small messages", "short retention", "little room"],
 )
 def test_topics_that_somebody_else_made_are_looked_over(
     url: str, open_: Open, made: dict[str, str], state: str, told: str
