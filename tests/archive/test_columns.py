@@ -156,7 +156,7 @@ def test_a_file_holds_an_id_once_and_rows_of_one_day() -> None:
     chunks = [encoder.encode("m:1", id_of(n), at, {"x": n}, {}) for n, at in times]
     found = {
         name: part["inputs.x"].to_pylist()
-        for name, part in by_day(once(inference_table([decode(pack(chunks))])))
+        for name, part in by_day(once(inference_table([decode(pack(chunks))]), ["id"]))
     }
     assert found == {"1969-12-31": [4], "1970-01-01": [1, 2], "1970-01-02": [3]}
 
