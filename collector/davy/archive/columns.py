@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from davy.event import Array, BlobRef, Column, Summary
+from davy.fields import plain
 
 BLOB: Final = pa.struct(
     {"hash": pa.string(), "length": pa.int64(), "media_type": pa.string(), "about": pa.string()}
@@ -150,6 +151,8 @@ def _split(part: Column, start: int, stop: int) -> Iterator[tuple[str, Rows, Any
         kind = "boolean" if values.dtype == np.bool_ else "number"
         yield kind if values.ndim == 1 else f"{kind}s", rows, values
         return
+    if list in set(map(type, values)):
+        values = _with_tensors(values)
     kinds = [_kind_of(value) for value in values]
     different = set(kinds)
     if len(different) == 1:
@@ -165,6 +168,18 @@ def _split(part: Column, start: int, stop: int) -> Iterator[tuple[str, Rows, Any
 def _kind_of(value: Any) -> str:
     kind = _TYPES.get(type(value), "json")
     return "booleans" if kind == "numbers" and value.dtype == np.bool_ else kind
+
+
+def _with_tensors(values: Array) -> Array:
+    """Return values with lists of numbers as what they are where a field holds nothing else: tensors."""
+    found = np.empty(len(values), object)
+    for place, value in enumerate(values):
+        try:
+            made = plain(value) if type(value) is list else value
+        except Unfit:
+            made = value
+        found[place] = made if type(made) is np.ndarray else value
+    return found
 
 
 def _array(pieces: Pieces, total: int, dtype: type[np.generic]) -> Any:

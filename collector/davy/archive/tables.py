@@ -131,7 +131,7 @@ def load_envelope(data: bytes) -> Envelope:
 
 def inference_table(envelopes: Sequence[Envelope], schema: Schema | None = None) -> Any:
     """Make a table of every inference: Davy's own columns, and one or more a field, named by the schema."""
-    schema = schema or Schema()
+    schema = Schema() if schema is None else schema
     counts = [envelope.count for envelope in envelopes]
     columns: dict[str, Any] = {
         "id": hex_array(np.concatenate([envelope.ids for envelope in envelopes])),
