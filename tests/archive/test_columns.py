@@ -15,9 +15,10 @@ from inference_strategies import intact, names, values
 from pyarrow import parquet
 from streams import BEGIN, id_of
 
+from davy.archive.columns import field_columns
 from davy.archive.tables import by_day, folder_of, inference_table, once, to_parquet
 from davy.codec import Encoder, decode, pack
-from davy.event import BlobRef, Envelope
+from davy.event import BlobRef, Column, Envelope
 
 pytestmark = pytest.mark.fast
 REFERENCE = BlobRef("ab" * 32, 5, "image/png")
@@ -196,6 +197,16 @@ def test_whole_numbers_come_back_exactly(numbers: list[float | None]) -> None:
         kept = next((values[place] for values in exact if values[place] is not None), None)
         assert intact(number, kept)
         assert number is None or isinstance(number, float) or int(kept) == number
+
+
+def test_a_list_that_no_app_could_send_is_json() -> None:
+    deep: list[Any] = []
+    for _ in range(200):
+        deep = [deep]
+    values = np.empty(2, object)
+    values[:] = "a", deep
+    ((_, _, _), (kind, array, _)) = field_columns([Column(values)], [2])
+    assert (kind, array.to_pylist()) == ("json", [None, "[" * 201 + "]" * 201])
 
 
 def test_a_file_holds_an_id_once_and_rows_of_one_day() -> None:

@@ -1,4 +1,4 @@
-"""What docs/archive.md shows runs, on an archive whose fields come, change and are caught up, and finds what was sent."""
+"""What docs/archive.md shows runs, on an archive whose fields come and change, and finds what was sent."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,20 @@ from streams import ADAPTERS, SECOND, Clock, bury, id_of, read, sample
 from davy.archive.places import Place, open_place
 from davy.codec import dump
 from davy.errors import ArchiveError
-from davy.event import FEEDBACK, FLAGS, INFERENCES, Draw, Feedback, Flag, dead_letters
+from davy.event import (
+    ALERTS,
+    FEEDBACK,
+    FLAGS,
+    INFERENCES,
+    LABELS,
+    Alert,
+    Draw,
+    Evidence,
+    Feedback,
+    Flag,
+    Label,
+    dead_letters,
+)
 from davy.log import Message
 from davy.runtime import Runtime
 
@@ -271,6 +284,32 @@ def test_flags_bring_scores_and_draws_and_name_their_inference(
     assert found["scores.msp"] == [None, 0.9]
     assert found["draws"][0] == [{"arm": "control", "probability": 0.02, "score": 0.0}]
     assert found["incident"] == [None, "i1"]
+
+
+def test_answers_and_what_is_told_of_incidents_are_rows_once(
+    runtime: Runtime, root: Path, age: Callable[[float], None]
+) -> None:
+    loop = loop_of(runtime, root)
+    label = Label("c1", id_of(0), "m:1", {"boxes": [1]}, 1, DAY, "ann", 2.5, verdict="wrong", note="blurred")
+    labels = [label, replace(label, answer=3, revision=2, at=DAY + 1), label]
+    evidence = [Evidence("inputs.x", "larger", 1.0, 2.0, 30.0)]
+    alert = Alert("i1", "m:1", "drift", "open", DAY, DAY - 9, 3, 4, evidence, 40.0, 20.0, [id_of(0)])
+    alerts = [alert, alert, replace(alert, state="ongoing"), replace(alert, state="resolved", at=DAY + 1)]
+    send(runtime, [dump(one) for one in labels], topic=LABELS)
+    send(runtime, [dump(one) for one in alerts], topic=ALERTS)
+    loop.drain()
+    age(60)
+    for _ in range(3):
+        loop.step()
+    first, second = parquet.read_table(root / "labels").to_pylist()
+    assert (first["id"], first["inference_id"], first["seconds"]) == ("c1/1", id_of(0).hex(), 2.5)
+    assert (first["answer"], first["answer_number"], first["note"]) == ('{"boxes": [1]}', None, "blurred")
+    assert (second["answer"], second["answer_number"], second["revision"]) == ("3", 3.0, 2)
+    told = parquet.read_table(root / "incidents").to_pylist()
+    assert [row["state"] for row in told] == ["open", "ongoing", "resolved"]
+    assert (told[0]["onset_at"].value, told[0]["samples"]) == (DAY - 9, [id_of(0).hex()])
+    assert told[0]["features"] == [asdict(evidence[0])]
+    assert sample(runtime, "davy_archive_repeated_total", topic=ALERTS) == 1
 
 
 def test_what_waits_for_its_file_is_written_after_a_restart(

@@ -61,7 +61,11 @@ def test_forgotten_rows_leave_the_objects_and_an_object_without_rows_goes(tmp_pa
     outcome = Forgetting(runtime, [ArchiveKeeper(runtime)]).forget(ids)
     assert (outcome.problems, outcome.counts["inferences"], outcome.counts["archive"]) == ([], 51, 2)
     bucket, root = fs.FileSystem.from_uri(url)
-    (left,) = (one.path for one in bucket.get_file_info(fs.FileSelector(root, recursive=True)) if one.is_file)
+    (left,) = (
+        one.path
+        for one in bucket.get_file_info(fs.FileSelector(f"{root}/inferences", recursive=True))
+        if one.is_file
+    )
     assert parquet.read_table(left, filesystem=bucket)["id"].to_pylist() == [
         id_of(n).hex() for n in range(51, 100)
     ]

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from davy.event import Array, BlobRef, Column, Summary
-from davy.fields import plain
+from davy.fields import Unfit, plain
 
 BLOB: Final = pa.struct(
     {"hash": pa.string(), "length": pa.int64(), "media_type": pa.string(), "about": pa.string()}

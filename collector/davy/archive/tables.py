@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from davy.archive.columns import LISTS, SHAPE, as_text, field_columns, folded, hex_array, text_array
 from davy.archive.places import file_name
@@ -20,6 +20,8 @@ from davy.event import ALERTS, FEEDBACK, FLAGS, INFERENCES, LABELS, Alert, Envel
 _DAY: Final = 86_400 * 10**9
 _TIME: Final = pa.timestamp("ns", tz="UTC")
 _MODEL: Final = b"davy.model"
+_SEEN: Final = 4096
+_VALUES: Final = 2**22
 _DRAWS: Final = pa.list_(pa.struct({"arm": pa.string(), "probability": pa.float64(), "score": pa.float64()}))
 _EVIDENCE: Final = pa.struct(
     {
@@ -273,16 +275,61 @@ def folder_of(model: str) -> str:
 
 
 def to_parquet(table: Any, *, model: str) -> bytes:
-    """Return the bytes of a Parquet file; equal tables give equal bytes."""
+    """Return the bytes of a Parquet file; equal tables give equal bytes.
+
+    Doubles that hardly repeat are written byte stream by byte stream, so that those which were of single precision take
+    no more room than before; all else is written as a dictionary.
+    """
     sink = pa.BufferOutputStream()
     metadata = {**(table.schema.metadata or {}), _MODEL: model}
-    parquet.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    leaves = [leaf for field in table.schema for leaf in _leaves(field.name, field.type)]
+    streams = [leaf for name in table.column_names for leaf in _streams(name, table[name])]
+    parquet.write_table(
+        table.replace_schema_metadata(metadata),
+        sink,
+        compression="zstd",
+        use_dictionary=[leaf for leaf in leaves if leaf not in streams],
+        use_byte_stream_split=streams,
+        row_group_size=_group(table),
+    )
     return bytes(sink.getvalue())
 
 
 def model_of(table: Any) -> str:
     """Return the model that `to_parquet` was told of a table that was read from its file."""
     return str(table.schema.metadata[_MODEL].decode())
+
+
+def _leaves(name: str, type: Any) -> Iterator[str]:
+    """Yield the names that Parquet gives to the parts of a column."""
+    if pa.types.is_list(type):
+        yield from _leaves(f"{name}.list.element", type.value_type)
+    elif pa.types.is_struct(type):
+        for part in type:
+            yield from _leaves(f"{name}.{part.name}", part.type)
+    else:
+        yield name
+
+
+def _group(table: Any) -> int:
+    """Return how many rows are written at once, so that the writer's own memory stays a part of the table's."""
+    lists = [column for column in table.columns if pa.types.is_list(column.type)]
+    longest = max(
+        (compute.sum(compute.list_value_length(column)).as_py() or 0 for column in lists), default=0
+    )
+    return max(1, _VALUES * table.num_rows // max(longest, table.num_rows, 1))
+
+
+def _streams(name: str, column: Any) -> Iterator[str]:
+    """Yield the part of a column that holds doubles most of which are different, by its first values."""
+    if column.type == pa.float64():
+        seen = column.slice(0, _SEEN)
+    elif column.type == pa.list_(pa.float64()):
+        seen = compute.list_flatten(column.slice(0, _SEEN // 64)).slice(0, _SEEN)
+    else:
+        return
+    if 2 * compute.count_distinct(seen).as_py() > len(seen) - seen.null_count:
+        yield from _leaves(name, column.type)
 
 
 def _alone(table: Any, own: Any) -> Any:

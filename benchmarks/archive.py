@@ -1,0 +1,113 @@
+"""The archive: rows a second from the log to Parquet files, and their bytes an inference.
+
+The log is in memory, the files are on a disk; rows come in envelopes of 200, are taken note of, read again and written,
+as `davy run archive` does. Medians over repeats, each with an archive of its own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+
+from davy.archive.places import open_place
+from davy.archive.role import Archive
+from davy.codec import Encoder, pack
+from davy.config import Settings
+from davy.consume import Loop
+from davy.event import INFERENCES
+from davy.log import Message
+from davy.runner import open_runtime
+
+NAME: Final = "archive"
+REPEATS: Final = 5
+ENVELOPE: Final = 200
+DAY: Final = 86_400 * 10**9
+Row = Callable[[np.random.Generator, int], dict[str, Any]]
+
+
+def tabular(generator: np.random.Generator, place: int) -> dict[str, Any]:
+    inputs: dict[str, Any] = {f"feature_{i}": float(x) for i, x in enumerate(generator.normal(size=30))}
+    return {**inputs, "channel": ("web", "app", "shop")[place % 3]}
+
+
+def embedding(generator: np.random.Generator, place: int) -> dict[str, Any]:
+    return {"vector": generator.standard_normal(768, dtype=np.float32), "query": f"what is {place}?"}
+
+
+def picture(generator: np.random.Generator, place: int) -> dict[str, Any]:
+    return {"image": generator.integers(0, 40, (28, 28), np.uint8) + np.uint8(place % 200)}
+
+
+def mixed(generator: np.random.Generator, place: int) -> dict[str, Any]:
+    """Return a row of which a tenth has another kind."""
+    odd = place % 10 == 0
+    return {f"x{i}": "n/a" if odd else float(x) for i, x in enumerate(generator.normal(size=10))}
+
+
+CASES: Final[dict[str, tuple[Row, int]]] = {
+    "30_floats_and_a_text": (tabular, 50_000),
+    "768_float32_and_a_text": (embedding, 8_000),
+    "28x28_uint8": (picture, 20_000),
+    "10_of_two_kinds": (mixed, 20_000),
+}
+
+
+def envelopes(make: Row, count: int) -> list[bytes]:
+    generator, encoder = np.random.default_rng(0), Encoder()
+    found = []
+    for first in range(0, count, ENVELOPE):
+        chunks = [
+            encoder.encode(
+                "bench:1",
+                place.to_bytes(16, "big"),
+                20_000 * DAY + place * 10**6,
+                make(generator, place),
+                {"probs": generator.dirichlet([1, 1])},
+                tags={"shop": f"shop-{place % 50}"},
+                latency_ms=float(generator.exponential()),
+            )
+            for place in range(first, min(first + ENVELOPE, count))
+        ]
+        groups: dict[int, list[Any]] = {}
+        for chunk in chunks:  # a layout that widens begins an envelope
+            groups.setdefault(id(chunk.layout), []).append(chunk)
+        found += [pack(group) for group in groups.values()]
+    return found
+
+
+def once(values: list[bytes], count: int) -> tuple[float, float]:
+    """Return seconds, and bytes an inference, of archiving all of these at once."""
+    with tempfile.TemporaryDirectory() as directory:
+        settings = Settings(url=f"memory://{directory}")
+        settings = replace(settings, archive=replace(settings.archive, rows=count))
+        with open_runtime(settings) as runtime:
+            producer = runtime.log.producer()
+            producer.append([Message(INFERENCES, "bench:1", value) for value in values])
+            producer.close()
+            root = Path(directory) / "archive"
+            loop = Loop(runtime, Archive(runtime, open_place(f"file:///{root}")))
+            begun = time.perf_counter()
+            while not (files := list((root / "inferences").rglob("*.parquet"))):
+                loop.step()
+            seconds = time.perf_counter() - begun
+            loop.close()
+            return seconds, sum(path.stat().st_size for path in files) / count
+
+
+def run() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, (make, count) in CASES.items():
+        values = envelopes(make, count)
+        runs = [once(values, count) for _ in range(REPEATS)]
+        found[name] = {
+            "rows_per_second": round(count / median(seconds for seconds, _ in runs)),
+            "bytes_per_inference": round(runs[0][1], 1),
+        }
+    return found
