@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +34,7 @@ from streams import Clock, bury, id_of
 from davy.archive.places import open_place
 from davy.archive.schemas import Schema
 from davy.codec import Encoder, pack
-from davy.runtime import Runtime
-from davy.store import open_store
+from davy.store import Batch, open_store
 
 pytestmark = pytest.mark.fast
 
@@ -186,19 +186,42 @@ def test_no_file_has_a_column_before_the_store_does(tmp_path: Path) -> None:
     assert checked == [True] * 3
 
 
-def lost_its_store(runtime: Runtime, directory: Path) -> Runtime:
-    return replace(runtime, store=open_store(f"memory://{directory}/another"))
-
-
-def test_a_store_made_anew_takes_up_the_columns_of_the_archive(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", ["nothing", "an older copy"])
+def test_a_store_made_anew_or_older_takes_up_the_columns_of_the_archive(kept: str, tmp_path: Path) -> None:
     runtime, root = runtime_of("memory", tmp_path, clock=Clock(), rows=1), tmp_path / "archive"
-    send(runtime, [one({"x": 1, "y": "a"}, 0)])
+    another = open_store(f"memory://{tmp_path}/another")
+    send(runtime, [one({"x": 1}, 0)])
     drain(loop_of(runtime, root))
-    send(runtime, [one({"y": 2, "x": "b"}, 1, model="fraud:4")])
-    drain(loop_of(lost_its_store(runtime, tmp_path), root))
+    if kept == "an older copy":
+        older = runtime.store.get("archive_schemas", "inferences/fraud")
+        assert older is not None
+        another.apply(Batch().put("archive_schemas", "inferences/fraud", older))
+    send(runtime, [one({"y": "a"}, 1)])
+    bury(runtime, "role/archive")
+    drain(loop_of(runtime, root))
+    last = one({"y": 2, "x": "b"}, 2, model="fraud:4")
+    send(runtime, [last])
+    runtime.log.retain(max_bytes=len(last))
+    drain(loop_of(replace(runtime, store=another), root))
     newest = next((root / "inferences/model=fraud%3A4").rglob("*.parquet"))
     assert {"inputs.y.number", "inputs.x.text"} <= set(parquet.read_schema(newest).names)
     assert {"inputs.x", "inputs.y", "inputs.y.number", "inputs.x.text"} <= set(schema_of(root).names)
+
+
+def test_names_made_up_without_end_are_no_columns_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davy.archive.schemas.COLUMNS", 3)
+    runtime, root = runtime_of("memory", tmp_path, clock=Clock(), rows=2), tmp_path / "archive"
+    made_up = {f"x{n}": value for n, value in enumerate([1, 2, "c", 2**60 + 1, [1.5], True, b"x"])}
+    send(runtime, [one(made_up, 0), one({"x0": 1}, 1)])
+    drain(loop_of(runtime, root))
+    first, second = parquet.read_table(root / "inferences").sort_by("id").to_pylist()
+    apart = {name.removeprefix("inputs."): first[name] for name in first if name.startswith("inputs.")}
+    rest = {name.removeprefix("inputs."): value for name, value in json.loads(first["rest"]).items()}
+    assert len(apart) == 3
+    assert apart | rest == made_up | {"x6": "eA=="}
+    assert (second["inputs.x0"], second["rest"]) == (1, None) if "x0" in apart else True
 
 
 def test_files_of_before_keep_their_columns_and_are_read_beside_new_ones(tmp_path: Path) -> None:

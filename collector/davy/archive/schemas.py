@@ -28,6 +28,9 @@ FIELD: Final = b"davy.field"
 """Metadata of a column that has another name than its field: the field's."""
 KIND: Final = b"davy.kind"
 FOLDER: Final = "schemas"
+COLUMNS: Final = 10_000
+"""Columns of a schema, so that an app which makes up names does not make up columns without end."""
+_REST: Final = ("rest",)
 _PATH: Final = b"davy.path"
 _MOST: Final = 1000
 """Schemas in memory."""
@@ -55,12 +58,14 @@ class Schema:
         """How many columns have an owner: what grows."""
         return len(self._names)
 
-    def name(self, path: Path, kind: str) -> str:
-        """Return the column of a field's values of one kind; it gets one when it has none.
+    def name(self, path: Path, kind: str) -> str | None:
+        """Return the column of a field's values of one kind, new where it has none; None where there are too many.
 
         No two columns differ in capitals only, for DuckDB and Spark would not tell them apart.
         """
         owner = path, kind
+        if owner not in self._names and len(self) >= COLUMNS and path != _REST:
+            return None
         if owner not in self._names:
             base = ".".join(path)
             beside = accumulate(chain([f"{base}.{kind}"], repeat("_")))
@@ -71,11 +76,17 @@ class Schema:
             self._taken[name.casefold()] = name
         return self._names[owner]
 
-    def adopt(self, name: str, kind: str) -> None:
-        """Keep a name for whichever field first wants it for values of this type: a file has it already."""
-        if name.casefold() not in self._taken:
-            self._columns[name] = (), kind
+    def rest(self) -> str:
+        """Return the column of values that have none of their own."""
+        return self.name(_REST, "json") or ""
+
+    def adopt(self, name: str, path: Path, kind: str) -> None:
+        """Take in a column that files have; without a path it is for whichever field first has values of this type."""
+        if name.casefold() not in self._taken and (path, kind) not in self._names:
+            self._columns[name] = path, kind
             self._taken[name.casefold()] = name
+            if path:
+                self._names[path, kind] = name
 
     def fields(self) -> Iterator[Any]:
         """Return the fields of Arrow, in the order in which they came."""
@@ -128,8 +139,9 @@ class Schemas:
         key = table, name
         if key not in self._known:
             data = self._store.get(SCHEMAS, "/".join(key))
-            schema = Schema.from_bytes(data) if data else self._found(table, name)
-            self._known[key], self._stored[key] = schema, len(schema) if data else 0
+            schema = Schema.from_bytes(data) if data else Schema()
+            self._known[key], self._stored[key] = schema, len(schema)
+            self._take_in(schema, table, name)
         return self._known[key]
 
     def grow(self, batch: Batch) -> bool:
@@ -158,24 +170,18 @@ class Schemas:
             self._place.put(_path(table, name), bytes(sink.getvalue()))
             self._told[key] = len(schema)
 
-    def _found(self, table: str, name: str) -> Schema:
-        """Return what the archive says: its copy of the schema, else the names that files of before schemas have."""
-        copied = self._read(_path(table, name))
-        if copied is not None:
-            return Schema(
-                {
-                    field.name: (tuple(json.loads(field.metadata[_PATH])), field.metadata[KIND].decode())
-                    for field in copied
-                    if field.metadata and _PATH in field.metadata
-                }
-            )
-        schema = Schema()
-        for path in self._first_files(table).get(name, ()):
-            for field in self._read(path) or ():
-                kind = _kind_of(field)
-                if kind is not None:
-                    schema.adopt(field.name, kind)
-        return schema
+    def _take_in(self, schema: Schema, table: str, name: str) -> None:
+        """Add what the archive says: its copy of the schema, or the columns of files of before schemas."""
+        for field in self._read(_path(table, name)) or ():
+            said = field.metadata or {}
+            if _PATH in said:
+                schema.adopt(field.name, tuple(json.loads(said[_PATH])), said[KIND].decode())
+        if not schema:
+            for path in self._first_files(table).get(name, ()):
+                for field in self._read(path) or ():
+                    kind = _kind_of(field)
+                    if kind is not None:
+                        schema.adopt(field.name, (), kind)
 
     def _first_files(self, table: str) -> Mapping[str, list[str]]:
         """Return one file a day of each model, the oldest day first."""
@@ -207,6 +213,12 @@ def note(name: str, path: Path, kind: str) -> Mapping[bytes, str]:
     """Return what the metadata of a column says, so that its field is found again."""
     field = ".".join(path)
     return {} if name == field else {FIELD: field, KIND: kind}
+
+
+def named(path: Path, kind: str) -> str:
+    """Name a value among the rest."""
+    field = ".".join(path)
+    return f"{field}.{kind}" if kind in {"shape", "blob"} else field
 
 
 def _path(table: str, name: str) -> str:

@@ -13,7 +13,7 @@ from pyarrow import compute, parquet
 
 from davy.archive.columns import LISTS, SHAPE, as_text, field_columns, folded, hex_array, text_array
 from davy.archive.places import file_name
-from davy.archive.schemas import FIELD, KIND, Schema, note
+from davy.archive.schemas import FIELD, KIND, Schema, named, note
 from davy.codec import decode, load
 from davy.event import ALERTS, FEEDBACK, FLAGS, INFERENCES, LABELS, Alert, Envelope, Feedback, Flag, Label
 
@@ -140,11 +140,17 @@ def inference_table(envelopes: Sequence[Envelope], schema: Schema | None = None)
         "at": pa.array(np.concatenate([envelope.at for envelope in envelopes]), _TIME),
     }
     notes: dict[str, Mapping[bytes, str]] = {}
+    beyond: list[tuple[str, Any]] = []
     for path in dict.fromkeys(chain.from_iterable(envelopes)):
         parts = [envelope.get(path) for envelope in envelopes]
         for kind, array, said in field_columns(parts, counts, whole=path == ("seq",)):
             name = schema.name(path, kind)
-            columns[name], notes[name] = array, {**note(name, path, kind), **said}
+            if name is None:
+                beyond.append((named(path, kind), array))
+            else:
+                columns[name], notes[name] = array, {**note(name, path, kind), **said}
+    if beyond:
+        columns[schema.rest()] = _rest(beyond, sum(counts))
     latency = np.concatenate([envelope.latency_ms for envelope in envelopes])
     columns["latency_ms"] = pa.array(latency, mask=np.isnan(latency))
     columns["rate"] = pa.array(np.concatenate([envelope.rate for envelope in envelopes]))
@@ -181,7 +187,7 @@ def flag_table(flags: Sequence[Flag], schema: Schema) -> Any:
     for name in dict.fromkeys(chain.from_iterable(flag.scores for flag in flags)):
         scores = pa.array([flag.scores.get(name) for flag in flags], pa.float64())
         path = ("scores", name)
-        column = schema.name(path, "number")
+        column = schema.name(path, "number") or named(path, "number")
         field = pa.field(column, scores.type, metadata=note(column, path, "number"))
         table = table.append_column(field, scores)
     return table
@@ -354,6 +360,16 @@ def _alone(table: Any, own: Any) -> Any:
 
 def _rows(schema: Any, **columns: Any) -> Any:
     return pa.table(columns, schema=schema)
+
+
+def _rest(columns: Sequence[tuple[str, Any]], count: int) -> Any:
+    """Return the values of columns, row by row, as JSON; of two with one name the later is the more exact."""
+    rows: list[dict[str, Any]] = [{} for _ in range(count)]
+    for name, array in columns:
+        for row, value in zip(rows, array.to_pylist(), strict=True):
+            if value is not None:
+                row[name] = value
+    return text_array([as_text(row) if row else None for row in rows])
 
 
 def _texts(values: Sequence[Any]) -> Any:
