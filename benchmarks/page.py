@@ -24,6 +24,7 @@ NAMES = (
     "nulls",
     "sdk",
     "gateway",
+    "archive",
     "sdk-peers",
     "app",
     "scale",
@@ -124,6 +125,27 @@ def head(found: dict[str, Any]) -> str:
         f"{machine['cores']} cores; calibration loop {noise['before']['median']:g} ms before, "
         f"{noise['after']['median']:g} ms after\n\n"
     )
+
+
+def archive(found: dict[str, Any]) -> str:
+    figures = found["figures"]
+    titles = ["rows a second", "before", "bytes an inference", "before"]
+    rows = [
+        (
+            name.replace("_", " "),
+            [
+                f"{one[of][key]:,}"
+                for key in ("rows_per_second", "bytes_per_inference")
+                for of in ("now", "before")
+            ],
+        )
+        for name, one in figures.items()
+    ]
+    note = (
+        "From the log, in memory, to files on a disk: read twice, decoded, written as Parquet. Before: when each file chose "
+        "its types, lists of single precision stayed so, and one value of another kind made text of a column.\n\n"
+    )
+    return head(found) + note + grid(titles, rows)
 
 
 PEERS = (
@@ -303,6 +325,7 @@ SECTIONS = {
     "faults-embedded": faults_embedded,
     "soak": soak,
     "age": age,
+    "archive": archive,
 }
 
 
