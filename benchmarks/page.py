@@ -142,8 +142,9 @@ def archive(found: dict[str, Any]) -> str:
         for name, one in figures.items()
     ]
     note = (
-        "From the log, in memory, to files on a disk: read twice, decoded, written as Parquet. Before: when each file chose "
-        "its types, lists of single precision stayed so, and one value of another kind made text of a column.\n\n"
+        "From the log, in memory, to files on a disk: read twice, decoded, written as Parquet. Before: when each file "
+        "chose its types, lists of single precision stayed so, and one value of another kind made text of a column."
+        "\n\n"
     )
     return head(found) + note + grid(titles, rows)
 

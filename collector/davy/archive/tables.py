@@ -289,13 +289,13 @@ def to_parquet(table: Any, *, model: str) -> bytes:
     sink = pa.BufferOutputStream()
     metadata = {**(table.schema.metadata or {}), _MODEL: model}
     leaves = [leaf for field in table.schema for leaf in _leaves(field.name, field.type)]
-    streams = [leaf for name in table.column_names for leaf in _streams(name, table[name])]
+    streams = {leaf for name in table.column_names for leaf in _streams(name, table[name])}
     parquet.write_table(
         table.replace_schema_metadata(metadata),
         sink,
         compression="zstd",
         use_dictionary=[leaf for leaf in leaves if leaf not in streams],
-        use_byte_stream_split=streams,
+        use_byte_stream_split=sorted(streams),
         row_group_size=_group(table),
     )
     return bytes(sink.getvalue())
@@ -320,10 +320,9 @@ def _leaves(name: str, type: Any) -> Iterator[str]:
 def _group(table: Any) -> int:
     """Return how many rows are written at once, so that the writer's own memory stays a part of the table's."""
     lists = [column for column in table.columns if pa.types.is_list(column.type)]
-    longest = max(
-        (compute.sum(compute.list_value_length(column)).as_py() or 0 for column in lists), default=0
-    )
-    return max(1, _VALUES * table.num_rows // max(longest, table.num_rows, 1))
+    lengths = (compute.sum(compute.list_value_length(column)).as_py() for column in lists)
+    longest, rows = int(max([1, *filter(None, lengths)])), int(table.num_rows)
+    return max(1, _VALUES * rows // longest)
 
 
 def _streams(name: str, column: Any) -> Iterator[str]:
