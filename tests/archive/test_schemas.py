@@ -265,23 +265,59 @@ def test_files_of_before_keep_their_columns_and_are_read_beside_new_ones(tmp_pat
         assert sorted(map(list, frame["inputs.v"].dropna())) == [[1.0], [2.0], [5.0]], name
 
 
-def readers(root: Path, schema: Any) -> dict[str, pd.DataFrame]:
-    """Read the inferences of a model in each of the ways that the docs show."""
-    pattern = f"{root}/inferences/model=fraud%3A*/**/*.parquet"
+def test_old_files_that_disagree_are_read_once_the_column_is_renamed(tmp_path: Path) -> None:
+    runtime, root = runtime_of("memory", tmp_path, clock=Clock(), rows=1), tmp_path / "archive"
+    put_by_hand(root, "2024-01-01", {"id": ["a" * 32], "inputs.x": [1.0]})
+    put_by_hand(root, "2024-01-02", {"id": ["b" * 32], "inputs.x": ["two"]})
+    send(runtime, [one({"x": 3}, 0, at=19_900 * DAY), one({"x": "four"}, 1, at=19_900 * DAY)])
+    drain(loop_of(runtime, root))
+    schema = schema_of(root)
+    with pytest.raises(pa.ArrowInvalid):
+        pd.read_parquet(root / "inferences", schema=schema)
+    with pytest.raises(pl.exceptions.SchemaError):
+        by_polars(root)
+    (odd,) = (root / "inferences/model=fraud%3A3/day=2024-01-02").iterdir()
+    table = parquet.ParquetFile(odd).read()
+    parquet.write_table(table.rename_columns({"inputs.x": "inputs.x.text"}), odd)
+    for name, frame in readers(root, schema).items():
+        assert sorted(frame["inputs.x"].dropna()) == [1, 3], name
+        assert sorted(frame["inputs.x.text"].dropna()) == ["four", "two"], name
+
+
+def test_a_thousand_models_are_archived_by_what_is_remembered_of_a_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davy.archive.schemas._MOST", 2)
+    runtime, root = runtime_of("memory", tmp_path, clock=Clock(), rows=6), tmp_path / "archive"
+    loop = loop_of(runtime, root)
+    for turn, value in enumerate([1, "a", 2]):
+        send(runtime, [one({"x": value}, 6 * turn + n, model=f"m{n}:1") for n in range(6)])
+        drain(loop)
+    assert ids(root) == numbered(18)
+    assert all("inputs.x.text" in schema_of(root, f"m{n}").names for n in range(6))
+
+
+def by_polars(root: Path) -> pd.DataFrame:
     scanned = pl.scan_parquet(
-        pattern,
+        f"{root}/inferences/model=fraud%3A*/**/*.parquet",
         schema=pl.read_parquet_schema(root / "schemas/inferences/fraud.parquet"),
         missing_columns="insert",
+        extra_columns="ignore",
         hive_partitioning=True,
         cast_options=pl.ScanCastOptions(float_cast="upcast"),
     )
-    models = [("model", "in", ["fraud:3"])]
+    return scanned.collect().to_arrow().to_pandas()
+
+
+def readers(root: Path, schema: Any) -> dict[str, pd.DataFrame]:
+    """Read the inferences of a model in each of the ways that the docs show."""
+    pattern = f"{root}/inferences/model=fraud%3A*/**/*.parquet"
     return {
         "duckdb": duckdb.sql(f"FROM read_parquet('{pattern}', union_by_name = true)")
         .to_arrow_table()
         .to_pandas(),
-        "polars": scanned.collect().to_arrow().to_pandas(),
-        "pandas": pd.read_parquet(root / "inferences", schema=schema, filters=models),
+        "polars": by_polars(root),
+        "pandas": pd.read_parquet(root / "inferences", schema=schema, filters=[("model", "in", ["fraud:3"])]),
         "pyarrow": dataset.dataset(root / "inferences", schema, partitioning="hive").to_table().to_pandas(),
     }
 

@@ -141,7 +141,8 @@ class Schemas:
             data = self._store.get(SCHEMAS, "/".join(key))
             schema = Schema.from_bytes(data) if data else Schema()
             self._known[key], self._stored[key] = schema, len(schema)
-            self._take_in(schema, table, name)
+            if key not in self._told:
+                self._take_in(schema, table, name)
         return self._known[key]
 
     def grow(self, batch: Batch) -> bool:
@@ -157,7 +158,7 @@ class Schemas:
         if self._batch is batch:
             return True
         if len(self._known) > _MOST:
-            self.forget()
+            self._known, self._stored = {}, {}
         return False
 
     def tell(self, table: str, name: str, own: Any) -> None:
