@@ -146,9 +146,8 @@ def archive(found: dict[str, Any]) -> str:
     note = (
         "From the log, in memory, to files on a disk: read twice, decoded, written as Parquet. Before: when each file "
         "chose its types, lists of single precision stayed so, and one value of another kind made text of a column. "
-        "Rates of one run move by a third on this machine; the ratios are of five runs in turns, median, least and most: "
-        "numbers and mixed fields are faster, vectors the same, small pictures of bytes slower by an eighth, for lists are "
-        "of doubles now."
+        "Rates of one run move by a third on this machine; the ratios are of five runs in turns, median, least and "
+        "most: numbers and mixed fields are faster, vectors the same, small pictures of bytes slower by an eighth."
         "\n\n"
     )
     return head(found) + note + grid(titles, rows)
