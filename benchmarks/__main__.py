@@ -28,6 +28,7 @@ ON_REQUEST = {
     "keys": "benchmarks.keys",
     "space": "benchmarks.space",
     "age": "benchmarks.age",
+    "archive": "benchmarks.archive",
 }
 """Only run when named: they need an environment of their own, brokers, or minutes to half an hour."""
 COMMANDS = {
