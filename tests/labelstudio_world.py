@@ -20,7 +20,7 @@ from davy.store import Batch, Lease, Store
 from davy.store.memory import MemoryStore
 from davy_miner.candidates import COLLECTION, Candidate, candidate_id
 from davy_miner.labelstudio import LabelStudio
-from davy_miner.labelstudio.client import SdkTool
+from davy_miner.labelstudio.client import HttpTool
 
 MODEL = "digits:1"
 SECOND = 10**9
@@ -88,7 +88,7 @@ class CrashingStore:
         self._store.close()
 
 
-class CrashingTool(SdkTool):
+class CrashingTool(HttpTool):
     """Label Studio as one process sees it that may be killed around any call that changes something."""
 
     def __init__(self, url: str, api_key: str, fuse: Fuse, *, timeout: float) -> None:

@@ -52,7 +52,6 @@ def test_a_refused_token_is_named_by_kind_and_never_shown(
     assert raised.value.__context__ is None
 
 
-@pytest.mark.filterwarnings("ignore:The .parse_obj. method is deprecated")  # called by the SDK
 def test_a_personal_access_token_survives_the_five_minutes_of_its_access_tokens(
     fake: FakeLabelStudio,
 ) -> None:
@@ -74,7 +73,7 @@ def test_missing_settings_are_told_at_the_start(url: str, key: str, told: str) -
         LabelStudio(world.runtime())
 
 
-def test_no_post_is_ever_repeated_by_the_sdk(fake: FakeLabelStudio, world: World) -> None:
+def test_no_post_is_ever_repeated_by_itself(fake: FakeLabelStudio, world: World) -> None:
     world.select(1)
     for vice in ("error before", "reset before", "silence before"):
         fake.vices.append(vice)
