@@ -20,6 +20,7 @@ from davy.config import Settings, describe, load
 from davy.errors import DavyError, OutputError, SettingError
 from davy.existing import meant
 from davy.labelstudio import LocalLabelStudio
+from davy.requirements import absent, lacking
 from davy.runner import beside_the_log, make_roles, open_runtime, require_roles, wanted
 from davy.runner import run as run_roles
 
@@ -31,9 +32,7 @@ class _Group(TyperGroup):
         name, known = args[0], self.list_commands(ctx)
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             if name in known:
-                raise SettingError(
-                    "command", name, "something that it needs is missing: pip install 'davy[all]'"
-                )
+                raise lacking("command", _points()[name])
             listing = console.command(*([ctx.info_name] if ctx.parent else []), "--help")
             raise SettingError("command", name, f"no such command; {meant(name, known)}`{listing}` lists all")
         return super().resolve_command(ctx, args)
@@ -46,10 +45,10 @@ class _Rooms(_Group):
         return list(dict.fromkeys([*super().list_commands(ctx), *sorted(_points())]))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.commands and cmd_name in _points():
+        if cmd_name not in self.commands and cmd_name in _points() and not absent(_points()[cmd_name]):
             try:
                 self.commands[cmd_name] = _built(cmd_name, _points()[cmd_name].load())
-            except ImportError as error:  # a room without its extra: `davy doctor` names it
+            except ImportError as error:
                 logging.getLogger("davy.cli").debug("no command %s: %s", cmd_name, error)
         return super().get_command(ctx, cmd_name)
 

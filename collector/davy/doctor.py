@@ -23,6 +23,7 @@ from davy.health.places import blobs_check, disk_check, integrity_checks, log_ch
 from davy.health.roles import expected_roles, told_checks
 from davy.log import Log, open_log
 from davy.meter import Meter
+from davy.requirements import absent, needs
 from davy.runner import beside_the_log, targets
 from davy.runtime import Runtime
 from davy.store import Store, open_store
@@ -153,11 +154,8 @@ def _ends(runtime: Runtime) -> Iterator[Check]:
 
 def _roles(*, but: Collection[str]) -> Iterator[Check]:
     for name, point in sorted(targets().items()):
-        if name in but:
-            continue
-        try:
-            point.load()
-        except ImportError as error:
-            yield Check(f"role {name}", "warning", f"{error.name} is missing", "pip install 'davy[all]'")
-        else:
+        if absent(point):
+            remedy = needs(*absent(point), extras=",".join(point.extras))
+            yield Check(f"role {name}", "wrong", "cannot run", remedy)
+        elif name not in but:
             yield Check(f"role {name}", "ok", "installed")

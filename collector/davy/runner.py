@@ -18,6 +18,7 @@ from davy.existing import require_place
 from davy.forgetting import HidingLog
 from davy.log import Log, open_log
 from davy.meter import Meter
+from davy.requirements import lacking, require
 from davy.runtime import Runtime, Target
 from davy.store import open_store
 
@@ -97,7 +98,7 @@ def wanted(settings: Settings) -> list[str]:
     Raises
     ------
     SettingError
-        The extra of a role is not installed.
+        A package that a role needs is not installed.
     """
     return [name for name in sorted(targets()) if _load(name).wanted(settings)]
 
@@ -114,7 +115,7 @@ def make_roles(names: Sequence[str], runtime: Runtime) -> dict[str, Target]:
     Raises
     ------
     SettingError
-        A role is unknown, its extra is not installed, or its settings are wrong.
+        A role is unknown, a package that it needs is not installed, or its settings are wrong.
     """
     return {name: _make(name, runtime) for name in names}
 
@@ -144,22 +145,19 @@ def _make(name: str, runtime: Runtime) -> Target:
     try:
         return target(runtime)
     except ImportError as error:
-        raise _without(name, error) from error
+        raise lacking("target", targets()[name], error) from error
 
 
 def _load(name: str) -> type[Target]:
     known = targets()
     if name not in known:
         raise SettingError("target", name, f"no such role; installed are {', '.join(sorted(known))}")
+    require("target", known[name])
     try:
         target: type[Target] = known[name].load()
     except ImportError as error:
-        raise _without(name, error) from error
+        raise lacking("target", known[name], error) from error
     return target
-
-
-def _without(name: str, error: ImportError) -> SettingError:
-    return SettingError("target", name, f"needs {error.name}: pip install 'davy[all]'")
 
 
 def _guard(name: str, role: Target, runtime: Runtime, failed: list[str]) -> None:

@@ -152,7 +152,7 @@ def test_a_command_whose_extra_is_missing_says_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "davy_detectors.recount", None)
     assert run_app(["recount"]) == 2
-    assert "'recount': something that it needs is missing: pip install 'davy[all]'" in capsys.readouterr().err
+    assert "'recount': needs what cannot be imported: pip install 'davy[server]'" in capsys.readouterr().err
     assert run_app(["recont"]) == 2
     assert "did you mean recount?" in capsys.readouterr().err
 

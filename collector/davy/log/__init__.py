@@ -1,7 +1,7 @@
 """The log: append-only topics by URL, ``sqlite:///directory`` or ``memory://name``."""
 
 from davy.log.base import Assigned, Consumer, Log, Message, Partition, Position, Producer, Record, Waiting
-from davy.log.open import open_log
+from davy.log.open import client_extra, open_log
 
 __all__ = [
     "Assigned",
@@ -13,5 +13,6 @@ __all__ = [
     "Producer",
     "Record",
     "Waiting",
+    "client_extra",
     "open_log",
 ]

@@ -120,7 +120,7 @@ class HttpTool:
     def delete_task(self, task: int) -> None:
         """Remove a task; harmless when it is gone."""
         try:
-            self._call("DELETE", f"tasks/{task}/", None)
+            self._call("DELETE", f"tasks/{task}/", lambda _: None)
         except Refused as refusal:
             if not _nothing_there(refusal):
                 raise
@@ -133,7 +133,8 @@ class HttpTool:
             self._http, self._access = None, ""
 
     def _tasks(self, project: int, query: str, page: int) -> list[Task]:
-        asked = {"project": project, "query": query, "fields": "all", "page": page, "page_size": PAGE}
+        asked: dict[str, str | int] = {"project": project, "query": query, "fields": "all"}
+        asked |= {"page": page, "page_size": PAGE}
         return self._page("tasks/", asked, lambda found: [_task(row) for row in found["tasks"] or ()])
 
     def _there(self, path: str) -> bool:
@@ -167,8 +168,8 @@ class HttpTool:
                 self._http = httpx.Client(base_url=f"{self._url}/api/", timeout=self._timeout)
             return self._http
 
-    def _call(self, method: str, path: str, read: Callable[[Any], T] | None, **request: Any) -> Any:
-        """Return what `read` makes of the answer to a request; None without it, whatever the answer's body is.
+    def _call(self, method: str, path: str, read: Callable[[Any], T], **request: Any) -> T:
+        """Return what `read` makes of the answer to a request.
 
         Raises
         ------
@@ -195,8 +196,8 @@ class HttpTool:
         )
 
     def _ask(
-        self, method: str, path: str, read: Callable[[Any], T] | None, authorization: str = "", **request: Any
-    ) -> Any:
+        self, method: str, path: str, read: Callable[[Any], T], authorization: str = "", **request: Any
+    ) -> T:
         import httpx
 
         status = 0
@@ -205,10 +206,9 @@ class HttpTool:
             with self._client().stream(method, path, headers=headers, **request) as response:
                 status = response.status_code
                 text = response.read()
-            if not response.is_success:
-                detail = _detail(_json_or_none(text))
-            else:
-                return None if read is None else read(json.loads(text))
+            if response.is_success:
+                return read(json.loads(text) if text else None)
+            detail = _detail(text)
         except httpx.HTTPError as error:
             # Of an answer that does not end the status counts only where it says that the server failed.
             status, detail = status if status >= 500 else 0, type(error).__name__
@@ -269,13 +269,6 @@ def _query(column: str, operator: str, kind: str, value: Any, *, order: str) -> 
     )
 
 
-def _json_or_none(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
 def _id(found: Any) -> int:
     return int(found["id"])
 
@@ -312,8 +305,12 @@ def _moment(text: str) -> int:
     return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-def _detail(body: Any) -> str:
+def _detail(text: bytes) -> str:
     """Say what the server said, without the task data it repeats: they hold signed links."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
     if not isinstance(body, dict):
         return "no explanation"
     said = [str(body.get("detail") or "")]
