@@ -26,6 +26,7 @@ ON_REQUEST = {
     "nulls": "benchmarks.nulls",
     "names": "benchmarks.names",
     "age": "benchmarks.age",
+    "installs": "benchmarks.installs",
 }
 """Only run when named: they need an environment of their own, brokers, or minutes to half an hour."""
 COMMANDS = {
@@ -36,6 +37,7 @@ COMMANDS = {
     "soak": "make soak",
     "nulls": "make bench-nulls",
     "age": "make bench-age",
+    "installs": "make test-installs WRITE=1",
 }
 """How to run those that make has a target of their own for."""
 RESULTS = Path(__file__).parent / "results"

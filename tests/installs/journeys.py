@@ -107,7 +107,7 @@ class Result:
     packages
         How many the environment holds, and how large it is in MB.
     seconds
-        By step, in the order of the steps; the last is the incident.
+        By step, in the order of the steps.
     incident
         The first incident, as ``davy incidents --json`` tells it.
     """
@@ -175,15 +175,21 @@ class Trip:
         wait_until(lambda: "Ctrl-C stops it" in said(), f"{line} starts", seconds=_PATIENCE)
         return said
 
-    def incident(self, bin_: Path, *said: Callable[[], str]) -> dict[str, Any]:
-        """Wait for the first incident."""
+    def incident(self, bin_: Path, drift: Callable[[], object], *said: Callable[[], str]) -> dict[str, Any]:
+        """Let the traffic drift and wait for the first incident, and for the feature that it names."""
         found: list[dict[str, Any]] = []
 
-        def told() -> bool:
+        def told(what: str) -> bool:
+            for one in said:
+                one()  # raises when a process has ended
             found[:] = json.loads(self.type(bin_, "davy incidents --json"))
-            return bool(found) or [one() for one in said] == []
+            return what in json.dumps(found[:1])
 
-        wait_until(told, "the first incident", seconds=_PATIENCE)
+        with self.step("incident"):
+            drift()
+            wait_until(lambda: told("fraud:3"), "the first incident", seconds=_PATIENCE)
+        with self.step("feature"):
+            wait_until(lambda: told(FEATURE), "the name of the feature", seconds=_PATIENCE)
         return found[0]
 
     def result(self, bin_: Path, incident: Mapping[str, Any]) -> Result:
@@ -212,9 +218,7 @@ def readme(place: Place) -> Result:
             trip.type(bin_, fit)
         with trip.step("start"):
             said = trip.start(bin_, up)
-        with trip.step("incident"):
-            trip.type(bin_, again)
-            incident = trip.incident(bin_, said)
+        incident = trip.incident(bin_, lambda: trip.type(bin_, again), said)
         assert FEATURE in trip.type(bin_, look)
         return trip.result(bin_, incident)
 
@@ -234,9 +238,8 @@ def watched(trip: Trip, client: Path, bin_: Path, roles: Sequence[str]) -> Resul
         trip.type(bin_, "davy reference fit --model fraud:3 --from-log")
     with trip.step("start"):
         said = [trip.start(bin_, f"davy {role}") for role in roles]
-    with trip.step("incident"):
-        trip.type(client, "python examples/two_lines.py --drift")
-        incident = trip.incident(bin_, *said)
+    drift = "python examples/two_lines.py --drift"
+    incident = trip.incident(bin_, lambda: trip.type(client, drift), *said)
     return trip.result(bin_, incident)
 
 
