@@ -17,7 +17,7 @@ _TESTS = Path(__file__).parents[1] / "tests"
 def run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.json"
-        env = {**os.environ, "DAVY_INSTALLS_RESULTS": str(results)}
+        env = {**os.environ, "DAVY_TEST_INSTALLS_RESULTS": str(results)}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(_TESTS / "installs")]
         subprocess.run(command, env=env, check=True)
         found: dict[str, dict[str, Any]] = json.loads(results.read_text(encoding="utf-8"))

@@ -23,6 +23,7 @@ from davy.health.places import blobs_check, disk_check, integrity_checks, log_ch
 from davy.health.roles import expected_roles, told_checks
 from davy.log import Log, open_log
 from davy.meter import Meter
+from davy.placeholders import REMEDY, placeholders
 from davy.requirements import absent, needs
 from davy.runner import beside_the_log, targets
 from davy.runtime import Runtime
@@ -141,8 +142,11 @@ def _ask(question: Callable[[Runtime], list[Check]], runtime: Runtime) -> list[C
 
 
 def _settings(runtime: Runtime) -> Iterator[Check]:
+    known = placeholders(runtime.settings)
     for one in describe(runtime.settings):
-        if one.value != one.default:
+        if one.key in known:
+            yield Check(f"setting {one.key}", "wrong", str(one.shown), REMEDY)
+        elif one.value != one.default:
             yield Check(f"setting {one.key}", "ok", str(one.shown))
 
 

@@ -330,7 +330,7 @@ def image(place: Place) -> Result:
             run(["sh", "-ec", steps], env={**os.environ, "PATH": f"{UV.parent}:{os.environ['PATH']}"})
         trip.env["PATH"] = f"{home / 'bin'}:{trip.env['PATH']}"
         roles = [f"run {role}" for role in ("gateway", "detect", "mine", "retain", "archive")]
-        trip.env["DAVY_ARCHIVE_URL"] = "file:///archive"
+        trip.env["DAVY_ARCHIVE_URL"] = "s3://davy/archive?scheme=http"
         result = watched(trip, home / "bin", home / "bin", roles)
         told = json.loads(trip.type(home / "bin", "davy doctor --json"))
         assert [one for one in told if one["state"] == "wrong"] == []

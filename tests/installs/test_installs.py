@@ -18,7 +18,7 @@ from installs.lines import Line, lines
 
 pytestmark = [pytest.mark.installs, pytest.mark.timeout(600)]
 LINES = list(dict.fromkeys(lines()))
-RESULTS = os.environ.get("DAVY_INSTALLS_RESULTS", "")
+RESULTS = os.environ.get("DAVY_TEST_INSTALLS_RESULTS", "")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from davy.gateway.app import make_app, make_health_app
 from davy.gateway.connections import BACKLOG, bounded
 from davy.gateway.keys import KeyRing
 from davy.meter import Meter
+from davy.placeholders import refuse_placeholders
 from davy.runtime import Runtime, Target
 
 _BEAT_SECONDS: Final = 1
@@ -27,13 +28,14 @@ class HttpRole(Target):
     Raises
     ------
     SettingError
-        The address is not loopback and there is no API key, the port is taken, or the system does not allow as many
-        connections.
+        The address is not loopback and there is no API key, a secret is that of an example, the port is taken, or the
+        system does not allow as many connections.
     """
 
     name: ClassVar[str] = ""
 
     def __init__(self, runtime: Runtime, app: FastAPI, section: str, host: str, port: int) -> None:
+        refuse_placeholders(runtime.settings)
         if not is_loopback(host) and not (runtime.settings.gateway.has_key or _has_key(runtime)):
             remedy = (
                 "set DAVY_GATEWAY_API_KEY, or make a key with `davy keys create`, to listen beyond loopback"
