@@ -195,6 +195,7 @@ lock: $(UV) ## Pin every dependency again
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/hosts.in -o requirements/hosts.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/streams.in -o requirements/streams.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/app.in -o requirements/app.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/evidently.in -o requirements/evidently.txt
 
 clean: ## Remove the environments and everything the demo wrote
 	rm -rf $(VENV) $(LABELSTUDIO) $(PEERS) $(STREAMS) $(HOSTS) $(SERVING) .integrations .pythons .kafka .davy .davy-demo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 import tomllib
@@ -139,3 +140,19 @@ def test_a_role_that_is_broken_in_another_way_is_told_too(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "davy_detectors.worker", None)
     with pytest.raises(requirements.SettingError, match=r"'detect': needs davy_detectors\.worker"):
         require_roles(["detect"])
+
+
+def test_whatever_is_said_to_be_installed_is_an_extra() -> None:
+    rooms = [ROOT / room for room in ("collector", "detectors", "miner", "dashboards")]
+    files = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *(path for room in rooms for path in room.rglob("*.py")),
+    ]
+    said = [
+        found
+        for path in files
+        for found in re.findall(r"davy\[([\w,]+)\]'", path.read_text(encoding="utf-8"))
+    ]
+    assert said
+    assert {extra for one in said for extra in one.split(",")} <= USERS

@@ -22,7 +22,7 @@ from davy.demo.processes import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
-PINS = ROOT / "requirements" / "dev.txt"
+PINS = ROOT / "requirements"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 FEATURE = "inputs.amount"
 _PATIENCE = 180.0
@@ -82,10 +82,10 @@ class Place:
                 took.write_text(str(time.perf_counter() - begun))
             return home / "bin", float(took.read_text())
 
-    def add(self, home: Path, *what: str) -> None:
+    def add(self, bin_: Path, *what: str, pins: str = "dev.txt") -> None:
         """Install more into an environment, as a line of the documentation says."""
-        pins = [] if self.as_a_user else ["--constraints", str(PINS)]
-        run([str(UV), "pip", "install", "--quiet", "--python", str(home / "python"), *what], more=pins)
+        pinned = [] if self.as_a_user else ["--constraints", str(PINS / pins)]
+        run([str(UV), "pip", "install", "--quiet", "--python", str(bin_ / "python"), *what, *pinned])
 
     def _make(self, home: Path, what: str) -> None:
         if self.as_a_user:
@@ -297,20 +297,7 @@ def evidently(place: Place) -> Result:
         home = place.folder / "environments" / "evidently"
         with trip.step("install"):
             run([str(UV), "venv", "--quiet", "--python", sys.executable, str(home)])
-            # Its pins are not those of the tests: pandas 3.1 is too new for it.
-            run(
-                [
-                    str(UV),
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--python",
-                    str(home / "bin" / "python"),
-                    "evidently",
-                    "pandas<3.1",
-                    "pyarrow",
-                ]
-            )
+            place.add(home / "bin", "evidently", "pandas<3.1", "pyarrow", pins="evidently.txt")
         fraud_archive(trip.folder)
         with trip.step("report"):
             run([str(home / "bin" / "python"), "-c", code], cwd=trip.folder, env=trip.env)
@@ -364,9 +351,9 @@ JOURNEYS: Mapping[str, Callable[[Place], Result]] = {
 """By what an install line installs; the longest first."""
 
 
-def run(words: Sequence[str], *, more: Sequence[str] = (), **options: Any) -> str:
+def run(words: Sequence[str], **options: Any) -> str:
     """Run a program; return what it prints. AssertionError with all it said when it fails."""
     options |= {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": _PATIENCE}
-    done = subprocess.run([*words, *more], check=False, **options)
+    done = subprocess.run(words, check=False, **options)
     assert done.returncode == 0, f"{shlex.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
