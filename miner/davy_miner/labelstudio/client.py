@@ -135,7 +135,7 @@ class HttpTool:
     def _tasks(self, project: int, query: str, page: int) -> list[Task]:
         asked: dict[str, str | int] = {"project": project, "query": query, "fields": "all"}
         asked |= {"page": page, "page_size": PAGE}
-        return self._page("tasks/", asked, lambda found: [_task(row) for row in found["tasks"] or ()])
+        return self._page("tasks/", asked, lambda found: [_task(row) for row in found["tasks"]])
 
     def _there(self, path: str) -> bool:
         try:
@@ -148,7 +148,7 @@ class HttpTool:
 
     def _project_page(self, page: int) -> list[tuple[int, str]]:
         def read(found: Any) -> list[tuple[int, str]]:
-            return [(_id(row), str(row.get("description") or "")) for row in found["results"] or ()]
+            return [(_id(row), str(row.get("description") or "")) for row in found["results"]]
 
         return self._page("projects/", {"page": page, "page_size": PAGE}, read)
 
