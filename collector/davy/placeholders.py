@@ -13,7 +13,9 @@ REMEDY: Final = f"is still the example's {PLACEHOLDER!r}: make one of your own, 
 
 
 def placeholders(settings: Settings) -> dict[str, str]:
-    """Return the settings that hold a placeholder, passwords in URLs and keys in files among them, with their variables.
+    """Return the settings that hold a placeholder, passwords in URLs and keys in files among them.
+
+    Each with its variable.
 
     Examples
     --------
