@@ -301,11 +301,11 @@ def installs(found: dict[str, Any]) -> str:
     }
     rows = [(text, row(found["figures"][name])) for name, text in names.items()]
     note = (
-        "From an empty environment: pip without a cache and without pins (the image: uv, with its pins), from the "
-        "first line until `davy incidents` shows the first incident, and until that names the feature that changed. An "
-        "app of its own sends 1,000 usual inferences, Davy learns what is normal and starts, and the app sends 1,000 "
-        "with larger amounts. One after the other; packages come from a registry near by. Packages and MB are those of "
-        "the environment in which Davy runs.\n\n"
+        "From an empty environment: pip without a cache and without pins (the image: uv, with its pins and a cache), "
+        "from the first line until `davy incidents` shows the first incident, and until that names the feature that "
+        "changed. An app of its own sends 1,000 usual inferences, Davy learns what is normal and starts, and the app "
+        "sends 1,000 with larger amounts. One after the other; packages come from a registry near by. Packages and MB "
+        "are those of the environment in which Davy runs.\n\n"
     )
     return head(found) + note + grid(columns, rows)
 
