@@ -289,7 +289,7 @@ def demo(place: Place) -> Result:
 
 def evidently(place: Place) -> Result:
     """Compare two days of an archive, as docs/archive.md says."""
-    from archived import fraud_archive
+    from archive_days import ten_days
 
     text = (ROOT / "docs" / "archive.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python archive evidently\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
@@ -298,10 +298,10 @@ def evidently(place: Place) -> Result:
         with trip.step("install"):
             run([str(UV), "venv", "--quiet", "--python", sys.executable, str(home)])
             place.add(home / "bin", "evidently", "pandas<3.1", "pyarrow", pins="evidently.txt")
-        fraud_archive(trip.folder)
+        there = ten_days(trip.folder).parent
         with trip.step("report"):
-            run([str(home / "bin" / "python"), "-c", code], cwd=trip.folder, env=trip.env)
-        assert (trip.folder / "drift.html").stat().st_size
+            run([str(home / "bin" / "python"), "-c", code], cwd=there, env=trip.env)
+        assert (there / "drift.html").stat().st_size
         return trip.result(home / "bin", {"features": [FEATURE]})
 
 
