@@ -20,7 +20,7 @@ from davy.store import Batch, Lease, Store
 from davy.store.memory import MemoryStore
 from davy_miner.candidates import COLLECTION, Candidate, candidate_id
 from davy_miner.labelstudio import LabelStudio
-from davy_miner.labelstudio.client import HttpTool
+from davy_miner.labelstudio.client import SdkTool
 
 MODEL = "digits:1"
 SECOND = 10**9
@@ -89,7 +89,7 @@ class CrashingStore:
         self._store.close()
 
 
-class CrashingTool(HttpTool):
+class CrashingTool(SdkTool):
     """Label Studio as one process sees it that may be killed around any call that changes something."""
 
     def __init__(self, url: str, api_key: str, fuse: Fuse, *, timeout: float) -> None:

@@ -92,9 +92,9 @@ def label_studio(runtime: Runtime) -> list[Check]:
     if not settings.url:
         return []
     try:
-        from davy_miner.labelstudio.client import HttpTool
+        from davy_miner.labelstudio.client import SdkTool
 
-        tool = HttpTool(settings.url, settings.api_key, timeout=min(settings.timeout_seconds, _ASKED_SECONDS))
+        tool = SdkTool(settings.url, settings.api_key, timeout=min(settings.timeout_seconds, _ASKED_SECONDS))
         try:
             projects = tool.projects("davy")
         finally:

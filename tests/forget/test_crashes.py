@@ -20,7 +20,7 @@ from forget_world import MODEL, ForgetWorld, Subject
 from davy.forgetting import Forgetting, Names
 from davy_miner import dataset, rounds
 from davy_miner.labelstudio import LabelStudio
-from davy_miner.labelstudio.client import HttpTool
+from davy_miner.labelstudio.client import SdkTool
 
 SUBJECTS = [Subject(number) for number in range(3)]
 GONE, BESIDE = SUBJECTS[1], [SUBJECTS[0], SUBJECTS[2]]
@@ -77,7 +77,7 @@ def test_a_death_at_any_step_is_made_good_by_the_next_run(
                 blobs=Dying(world.blobs, fuse, "delete"),  # type: ignore[arg-type]
             )
             with monkeypatch.context() as patch:
-                patch.setattr(HttpTool, "delete_task", burning(HttpTool.delete_task, fuse))
+                patch.setattr(SdkTool, "delete_task", burning(SdkTool.delete_task, fuse))
                 patch.setattr(Path, "replace", burning(Path.replace, fuse))
                 patch.setattr(Path, "unlink", burning(Path.unlink, fuse))
                 try:

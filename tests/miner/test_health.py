@@ -21,7 +21,7 @@ from davy.gateway.app import make_health_app
 from davy.health import attempt
 from davy.runtime import Pulse, Runtime
 from davy_miner.health import QUEUE_SECONDS, Notes, checks, label_studio
-from davy_miner.labelstudio.client import HttpTool
+from davy_miner.labelstudio.client import SdkTool
 
 pytestmark = pytest.mark.fast
 
@@ -137,7 +137,7 @@ STRANGE = (
     *('{"results": null}', '{"results": 1}', '{"results": [null]}', '{"tasks": {"a": 1}}'),
     '{"count": 1, "results": [[]], "tasks": [null]}',
 )
-ASKED: dict[str, Callable[[HttpTool], object]] = {
+ASKED: dict[str, Callable[[SdkTool], object]] = {
     "projects": lambda tool: tool.projects("davy"),
     "has_project": lambda tool: tool.has_project(1),
     "create_project": lambda tool: tool.create_project("title", "davy", "<View/>"),
@@ -185,7 +185,7 @@ def test_what_answers_in_its_place_is_named_by_its_address_and_never_called_a_mi
         assert "mistake of Davy" not in found.remedy
         assert found.state == "wrong"
         assert url in found.found
-        tool = HttpTool(url, key, timeout=5)
+        tool = SdkTool(url, key, timeout=5)
         try:
             for ask in ASKED.values():
                 with suppress(DavyError):

@@ -9,7 +9,7 @@ from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
 from labelstudio_world import SETTLE, World
 
 from davy.errors import LabelError, SettingError
-from davy_miner.labelstudio import LabelStudio
+from davy_miner.labelstudio import LabelStudio, client
 
 pytestmark = pytest.mark.fast
 
@@ -26,6 +26,12 @@ def test_an_unreachable_label_studio_is_named_and_nothing_is_changed(world: Worl
         with pytest.raises(LabelError, match="gave no answer"):
             alone.process().push()
         assert alone.candidates()[key].state == "selected"
+
+
+def test_without_its_client_the_role_says_so_at_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "find_spec", lambda name: None)
+    with pytest.raises(SettingError, match=r"needs label-studio-sdk: pip install 'davy\[server\]'.*3\.13"):
+        client.SdkTool("http://127.0.0.1:1", LEGACY_KEY, timeout=1)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,7 @@ def test_a_refused_token_is_named_by_kind_and_never_shown(
     assert raised.value.__context__ is None
 
 
+@pytest.mark.filterwarnings("ignore:The .parse_obj. method is deprecated")  # called by the SDK
 def test_a_personal_access_token_survives_the_five_minutes_of_its_access_tokens(
     fake: FakeLabelStudio,
 ) -> None:
@@ -73,7 +80,7 @@ def test_missing_settings_are_told_at_the_start(url: str, key: str, told: str) -
         LabelStudio(world.runtime())
 
 
-def test_no_post_is_ever_repeated_by_itself(fake: FakeLabelStudio, world: World) -> None:
+def test_no_post_is_ever_repeated_by_the_sdk(fake: FakeLabelStudio, world: World) -> None:
     world.select(1)
     for vice in ("error before", "reset before", "silence before"):
         fake.vices.append(vice)

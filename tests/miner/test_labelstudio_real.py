@@ -16,7 +16,7 @@ from davy.errors import LabelError
 from davy.forgetting import Forgetting
 from davy_miner.decision import decide
 from davy_miner.labelstudio import LocalLabelStudio
-from davy_miner.labelstudio.client import HttpTool
+from davy_miner.labelstudio.client import SdkTool
 from davy_miner.labelstudio.records import troubles_in
 from davy_miner.labelstudio.templates import chosen, value_of
 
@@ -174,7 +174,7 @@ def test_a_task_somebody_began_counts_as_touched(
     process = world.process()
     process.push()
     project = process.project(model)
-    tool = HttpTool(labelstudio.url, labelstudio.api_key, timeout=30.0)
+    tool = SdkTool(labelstudio.url, labelstudio.api_key, timeout=30.0)
     (before,) = tool.find_tasks(project, [key])
     draft = api.post(f"/api/tasks/{before.id}/drafts", json={"result": [], "lead_time": 1.0})
     assert draft.status_code == 201
@@ -304,13 +304,14 @@ def test_a_model_whose_form_is_refused_holds_up_no_other(world: World) -> None:
     assert "refused with 400" in trouble.reason
 
 
+@pytest.mark.filterwarnings("ignore:The .parse_obj. method is deprecated")  # called by the SDK
 def test_a_personal_access_token_works_until_it_is_revoked(
     labelstudio: LocalLabelStudio, api: httpx.Client
 ) -> None:
     made = api.post("/api/token/")
     assert made.status_code == 201, made.text
     token = made.json()["token"]
-    tool = HttpTool(labelstudio.url, token, timeout=30.0)
+    tool = SdkTool(labelstudio.url, token, timeout=30.0)
     assert isinstance(tool.projects("[davy"), list)
     tool.close()
     assert api.post("/api/token/blacklist/", json={"refresh": token}).status_code == 204

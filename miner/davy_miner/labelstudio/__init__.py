@@ -1,6 +1,6 @@
 """Label Studio: candidates become tasks, annotations become labels, exactly once each.
 
-`client` is the only file that knows its interface, `templates` what people see, `push` and `pull` the two ways.
+`client` is the only file that knows the SDK, `templates` what people see, `push` and `pull` the two ways.
 """
 
 from davy_miner.labelstudio.adapter import LabelStudio

@@ -14,7 +14,7 @@ from davy.runtime import Runtime
 from davy.store import Batch
 from davy_miner.candidates import COLLECTION as CANDIDATES
 from davy_miner.candidates import Candidate
-from davy_miner.labelstudio.client import HttpTool
+from davy_miner.labelstudio.client import SdkTool
 from davy_miner.labelstudio.projects import Projects
 from davy_miner.labelstudio.pull import Puller
 from davy_miner.labelstudio.push import Pusher
@@ -54,7 +54,7 @@ class LabelStudio:
         settings = runtime.settings.labelstudio
         self._runtime = runtime
         self._blind = blind
-        self._tool = tool or HttpTool(settings.url, settings.api_key, timeout=settings.timeout_seconds)
+        self._tool = tool or SdkTool(settings.url, settings.api_key, timeout=settings.timeout_seconds)
         owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._projects = Projects(runtime, self._tool, owner, pause or runtime.stop.wait)
         self._pusher = Pusher(runtime, self._tool, self._projects, owner, blind=blind)

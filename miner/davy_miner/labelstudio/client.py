@@ -1,7 +1,8 @@
-"""Label Studio over HTTP; the only file that knows its interface.
+"""Label Studio through its SDK; the only file that knows it.
 
-Nothing is ever repeated by itself: an import that is repeated stores every task twice. Every call has a time-out. A
-personal access token is exchanged for one that is valid for five minutes, and exchanged again when that is refused.
+The SDK repeats failed calls by default, also imports, which then store every task twice: its repetition is off
+everywhere, and every call has a time-out. It exchanges a personal access token for one that is valid for five minutes;
+should the server refuse that one before its time, it is exchanged once more.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from davy.errors import SettingError
+from davy.requirements import needs
 from davy_miner.labelstudio.tool import PAGE, Annotation, Refused, Task, UnknownFate
 
 if TYPE_CHECKING:
@@ -23,10 +26,11 @@ T = TypeVar("T")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CANDIDATE: Final = "candidate_id"
 _UNDECIDED: Final = 408
+_NEWEST: Final = "it is not for Python 3.14 yet: run the role mine on 3.13 or older"
 _STRANGE: Final = "an answer of an unknown form"
 
 
-class HttpTool:
+class SdkTool:
     """`davy_miner.labelstudio.tool.Tool` over HTTP.
 
     Parameters
@@ -45,13 +49,19 @@ class HttpTool:
             raise SettingError("labelstudio.url", url, "must be http://host:port or https://host")
         if not api_key:
             raise SettingError("labelstudio.api_key", "", "set DAVY_LABELSTUDIO_API_KEY to an access token")
+        if find_spec("label_studio_sdk") is None:
+            raise SettingError(
+                "labelstudio.url", url, f"{needs('label-studio-sdk', extras='server')}; {_NEWEST}"
+            )
         self._url = url.rstrip("/")
         self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._key = api_key
         self._timeout = timeout
         self._http: httpx.Client | None = None
-        self._access = ""
+        self._heard = threading.local()
+        self._sdk: Any = None
         self._opening = threading.Lock()
+        self._options = {"max_retries": 0, "timeout": timeout}
 
     def projects(self, marker: str) -> list[int]:
         """Return the ids of the projects whose description contains `marker`, oldest first."""
@@ -66,31 +76,42 @@ class HttpTool:
 
     def has_project(self, project: int) -> bool:
         """Whether a project is still there."""
-        return self._there(f"projects/{project}/")
+        return self._there(lambda sdk: int(sdk.projects.get(project, request_options=self._options).id))
 
     def create_project(self, title: str, description: str, config: str) -> int:
         """Make a project and give its id."""
-        body = {
-            "title": title,
-            "description": description,
-            "label_config": config,
-            # Predictions are kept for the figures but not filled in: nobody confirms by pressing submit.
-            "show_collab_predictions": False,
-        }
-        return self._call("POST", "projects/", _id, json=body)
+        return self._call(
+            lambda sdk: int(
+                sdk.projects.create(
+                    title=title,
+                    description=description,
+                    label_config=config,
+                    # Predictions are kept for the figures but not filled in: nobody confirms by pressing submit.
+                    show_collab_predictions=False,
+                    request_options=self._options,
+                ).id
+            )
+        )
 
     def project_config(self, project: int) -> str:
         """Return a project's labelling configuration as it is now."""
-        return self._call("GET", f"projects/{project}/", lambda found: str(found["label_config"] or ""))
+        return self._call(
+            lambda sdk: str(sdk.projects.get(project, request_options=self._options).label_config or "")
+        )
 
     def change_config(self, project: int, config: str) -> None:
         """Change a project's labelling configuration; doing it twice is harmless."""
-        self._call("PATCH", f"projects/{project}/", _id, json={"label_config": config})
+        self._call(
+            lambda sdk: sdk.projects.update(project, label_config=config, request_options=self._options)
+        )
 
     def import_tasks(self, project: int, tasks: Sequence[Mapping[str, Any]]) -> None:
         """Add tasks, all or none."""
-        path = f"projects/{project}/import"
-        self._call("POST", path, dict, params={"return_task_ids": "true"}, json=list(tasks))
+        self._call(
+            lambda sdk: sdk.projects.import_tasks(
+                project, request=list(tasks), return_task_ids=True, request_options=self._options
+            )
+        )
 
     def find_tasks(self, project: int, candidates: Sequence[str]) -> list[Task]:
         """Return every task of these candidates, by id; nothing when the project is gone."""
@@ -115,12 +136,12 @@ class HttpTool:
 
     def has_task(self, task: int) -> bool:
         """Whether a task is still there."""
-        return self._there(f"tasks/{task}/")
+        return self._there(lambda sdk: int(sdk.tasks.get(str(task), request_options=self._options).id))
 
     def delete_task(self, task: int) -> None:
         """Remove a task; harmless when it is gone."""
         try:
-            self._call("DELETE", f"tasks/{task}/", lambda _: None)
+            self._call(lambda sdk: sdk.tasks.delete(str(task), request_options=self._options))
         except Refused as refusal:
             if not _nothing_there(refusal):
                 raise
@@ -130,16 +151,24 @@ class HttpTool:
         with self._opening:
             if self._http is not None:
                 self._http.close()
-            self._http, self._access = None, ""
+            self._http = self._sdk = None
 
     def _tasks(self, project: int, query: str, page: int) -> list[Task]:
-        asked: dict[str, str | int] = {"project": project, "query": query, "fields": "all"}
-        asked |= {"page": page, "page_size": PAGE}
-        return self._page("tasks/", asked, lambda found: [_task(row) for row in found["tasks"]])
+        def read(sdk: Any) -> Any:
+            return sdk.tasks.list(
+                project=project,
+                query=query,
+                fields="all",
+                page=page,
+                page_size=PAGE,
+                request_options=self._options,
+            )
 
-    def _there(self, path: str) -> bool:
+        return self._page(read, _task)
+
+    def _there(self, get: Callable[[Any], object]) -> bool:
         try:
-            self._call("GET", path, _id)
+            self._call(get)
         except Refused as refusal:
             if _nothing_there(refusal):
                 return False
@@ -147,77 +176,76 @@ class HttpTool:
         return True
 
     def _project_page(self, page: int) -> list[tuple[int, str]]:
-        def read(found: Any) -> list[tuple[int, str]]:
-            return [(_id(row), str(row.get("description") or "")) for row in found["results"]]
+        return self._page(
+            lambda sdk: sdk.projects.list(page=page, page_size=PAGE, request_options=self._options),
+            lambda row: (int(row.id), str(row.description or "")),
+        )
 
-        return self._page("projects/", {"page": page, "page_size": PAGE}, read)
-
-    def _page(self, path: str, asked: Mapping[str, str | int], read: Callable[[Any], list[T]]) -> list[T]:
+    def _page(self, call: Callable[[Any], Any], read: Callable[[Any], T]) -> list[T]:
+        """Return the rows of a page, read inside the call: what something else answers has any form."""
         try:
-            return self._call("GET", path, read, params=asked)
+            return self._call(lambda sdk: [read(row) for row in _rows(call(sdk))])
         except Refused as refusal:
             if _nothing_there(refusal):
                 return []
             raise
 
-    def _client(self) -> httpx.Client:
+    def _open(self) -> Any:
         import httpx
+        from label_studio_sdk.client import LabelStudio
 
         with self._opening:
             if self._http is None:
-                self._http = httpx.Client(base_url=f"{self._url}/api/", timeout=self._timeout)
-            return self._http
+                self._http = httpx.Client(
+                    timeout=self._timeout, event_hooks={"request": [self._ask], "response": [self._hear]}
+                )
+            if self._sdk is None:
+                self._sdk = LabelStudio(
+                    base_url=self._url,
+                    api_key=self._key,
+                    timeout=self._timeout,
+                    max_retries=0,
+                    httpx_client=self._http,
+                )
+            return self._sdk
 
-    def _call(self, method: str, path: str, read: Callable[[Any], T], **request: Any) -> T:
-        """Return what `read` makes of the answer to a request.
-
-        Raises
-        ------
-        Refused
-            The request was understood and nothing was done.
-        UnknownFate
-            It may have been done.
-        """
-        if not self._personal:
-            return self._ask(method, path, read, f"Token {self._key}", **request)
-        known = self._access
-        self._access = known or self._exchanged()
-        try:
-            return self._ask(method, path, read, f"Bearer {self._access}", **request)
-        except Refused as refusal:
-            if refusal.status != 401 or not known:
-                raise
-        self._access = self._exchanged()
-        return self._ask(method, path, read, f"Bearer {self._access}", **request)
-
-    def _exchanged(self) -> str:
-        return self._ask(
-            "POST", "token/refresh/", lambda found: str(found["access"]), json={"refresh": self._key}
-        )
-
-    def _ask(
-        self, method: str, path: str, read: Callable[[Any], T], authorization: str = "", **request: Any
-    ) -> T:
+    def _call(self, call: Callable[[Any], T], *, again: bool = True) -> T:
         import httpx
+        from label_studio_sdk.core.api_error import ApiError
+        from label_studio_sdk.core.parse_error import ParsingError
 
-        status = 0
-        headers = {"Authorization": authorization} if authorization else {}
+        self._heard.failure = self._heard.status = 0
         try:
-            with self._client().stream(method, path, headers=headers, **request) as response:
-                status = response.status_code
-                text = response.read()
-            if response.is_success:
-                return read(json.loads(text) if text else None)
-            detail = _detail(text)
+            return call(self._open())
+        except ApiError as error:
+            status, detail = error.status_code or 0, _detail(error.body)
+        except ParsingError as error:
+            status, detail = error.status_code or 0, _STRANGE
         except httpx.HTTPError as error:
-            # Of an answer that does not end the status counts only where it says that the server failed.
-            status, detail = status if status >= 500 else 0, type(error).__name__
+            status, detail = self._heard.failure, type(error).__name__
         except json.JSONDecodeError:
-            detail = "an answer that is not JSON"
-        except (AttributeError, LookupError, TypeError, ValueError):  # JSON, and not of the form that is read
-            detail = _STRANGE
-        # Outside the except block: an exception of the client carries headers, with the token, into every traceback.
+            status, detail = 0, "an answer that is not JSON"
+        except (
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ):  # JSON, and not of the form the SDK reads
+            status, detail = self._heard.status, _STRANGE
+        if status == 401 and again and self._personal:
+            with self._opening:
+                self._sdk = None
+            return self._call(call, again=False)
+        # Outside the except block: an exception of the SDK carries headers, with cookies, into every traceback.
         raise self._failure(status, detail)
+
+    def _ask(self, _: httpx.Request) -> None:
+        self._heard.failure = 0
+
+    def _hear(self, response: httpx.Response) -> None:
+        """Keep that the server failed, for the body of its answer may never end, and with what it answered."""
+        self._heard.status = response.status_code
+        self._heard.failure = response.status_code if response.status_code >= 500 else 0
 
     @property
     def _personal(self) -> bool:
@@ -261,6 +289,20 @@ def _nothing_there(refusal: Refused) -> bool:
     return refusal.status == 404 and says
 
 
+def _rows(page: Any) -> Sequence[Any]:
+    """Return the rows of a page.
+
+    Raises
+    ------
+    TypeError
+        It holds no list of them, not even an empty one: something else answered.
+    """
+    if page.items is None:
+        raise TypeError("an answer without rows")
+    rows: Sequence[Any] = page.items
+    return rows
+
+
 def _query(column: str, operator: str, kind: str, value: Any, *, order: str) -> str:
     item = {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
     return json.dumps(
@@ -269,48 +311,42 @@ def _query(column: str, operator: str, kind: str, value: Any, *, order: str) -> 
     )
 
 
-def _id(found: Any) -> int:
-    return int(found["id"])
-
-
 def _task(row: Any) -> Task:
-    annotations = [_annotation(one) for one in row.get("annotations") or ()]
-    counted = (row.get("total_annotations") or 0) + (row.get("cancelled_annotations") or 0)
-    data = row["data"] if isinstance(row["data"], dict) else {}
+    annotations = [_annotation(one) for one in row.annotations or ()]
+    handled = (row.total_annotations or 0) + (row.cancelled_annotations or 0) + len(row.drafts or ())
+    data = row.data if isinstance(row.data, dict) else {}
     return Task(
-        id=_id(row),
+        id=int(row.id),
         candidate=str(data.get(_CANDIDATE) or ""),
-        updated_at=_moment(row["updated_at"]),
-        touched=bool(counted + len(row.get("drafts") or ()) or annotations),
+        updated_at=_moment(row.updated_at),
+        touched=bool(handled or annotations),
         annotations=annotations,
     )
 
 
 def _annotation(found: Any) -> Annotation:
-    by = found.get("completed_by")
+    one: Mapping[str, Any] = found if isinstance(found, dict) else vars(found)
+    by = one.get("completed_by")
     if isinstance(by, dict):
         by = by.get("email") or by.get("id")
     return Annotation(
-        id=_id(found),
-        updated_at=_moment(found["updated_at"]),
-        result=list(found.get("result") or ()),
+        id=int(one["id"]),
+        updated_at=_moment(one["updated_at"]),
+        result=list(one.get("result") or ()),
         annotator="" if by is None else str(by),
-        seconds=None if found.get("lead_time") is None else float(found["lead_time"]),
-        skipped=bool(found.get("was_cancelled")),
+        seconds=None if one.get("lead_time") is None else float(one["lead_time"]),
+        skipped=bool(one.get("was_cancelled")),
     )
 
 
-def _moment(text: str) -> int:
-    """Nanoseconds since the epoch."""
-    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1) * 1000
+def _moment(value: datetime | str) -> int:
+    """Nanoseconds since the epoch; the SDK gives text or a datetime, depending on the record it takes a task for."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-def _detail(text: bytes) -> str:
+def _detail(body: Any) -> str:
     """Say what the server said, without the task data it repeats: they hold signed links."""
-    try:
-        body = json.loads(text)
-    except ValueError:
-        body = None
     if not isinstance(body, dict):
         return "no explanation"
     said = [str(body.get("detail") or "")]

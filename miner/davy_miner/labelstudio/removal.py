@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from davy.errors import LabelError
 from davy.runtime import Runtime
 from davy.store import Batch
-from davy_miner.labelstudio.client import HttpTool
+from davy_miner.labelstudio.client import SdkTool
 from davy_miner.labelstudio.records import TASKS, projects_in, sent_in
 
 
@@ -25,7 +25,7 @@ def remove_tasks(runtime: Runtime, candidates: Sequence[str]) -> None:
     """
     settings, store, now = runtime.settings.labelstudio, runtime.store, runtime.clock()
     sent = {key: found for key in candidates if (found := sent_in(store, key)) is not None}
-    tool = HttpTool(settings.url, settings.api_key, timeout=settings.timeout_seconds)
+    tool = SdkTool(settings.url, settings.api_key, timeout=settings.timeout_seconds)
     try:
         for project in sorted({*projects_in(store), *(one.project for one in sent.values())}):
             for task in tool.find_tasks(project, candidates):
