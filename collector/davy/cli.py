@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
@@ -170,13 +171,37 @@ def doctor(
     if settings:
         console.show(_settings(load()), title="settings", as_json=as_json)
         return 0
-    from davy.doctor import examine, open_what_answers
+    from davy.doctor import examine
+    from davy.runner import open_what_answers
 
     with open_what_answers(load()) as runtime:
         checks = examine(runtime)
         console.show([check.shown() for check in checks], title="davy doctor", as_json=as_json)
         sys.stdout.flush()  # letting go of what hangs takes a while
     return 1 if any(check.state == "wrong" for check in checks) else 0
+
+
+@app.command()
+def status(
+    as_json: AsJson = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="Look again so often, until Ctrl-C."),
+    ] = None,
+) -> int:
+    """Say who works on what and how far it is. Exit code 1 when something is wrong."""
+    from davy.status import look, opened, show
+
+    with opened(load()) as runtime:
+        while True:
+            found = look(runtime)
+            if watch is not None and not as_json:
+                console.clear()
+            show(found, as_json=as_json)
+            sys.stdout.flush()
+            if watch is None:
+                return 1 if found.state == "wrong" else 0
+            time.sleep(watch)
 
 
 def _serve(

@@ -109,6 +109,9 @@ class KafkaSettings:
     compression: str = _setting(
         "lz4", "how producers compress: none, gzip, lz4 or zstd", one_of=("none", "gzip", "lz4", "zstd")
     )
+    answer_seconds: float = _setting(
+        10.0, "longest wait for an answer to what is asked of topics and offsets", least=0.1
+    )
     security: str = _setting(
         "",
         "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; empty is SASL_SSL with a user, else PLAINTEXT",

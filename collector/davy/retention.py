@@ -101,7 +101,7 @@ class RetentionTarget(Target):
         try:
             due()
         except DavyError as error:
-            self._runtime.meter.add(metrics.ROLE_ERRORS, role=_NAME, error=type(error).__name__)
+            self._runtime.failed(_NAME, error)
             if str(error) != self._said:
                 _logger.warning("retention failed and will be tried again: %s", error)
             self._said = str(error)

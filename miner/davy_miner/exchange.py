@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Generic, Protocol, TypeVar
 
-from davy import metrics
 from davy.event import Label
 from davy.runtime import Runtime
 from davy.store import Batch
@@ -91,8 +90,8 @@ class Chore(Generic[T]):
         now = self._runtime.clock()
         left = self._rest - max(0, now - self._rested_at)
         self._rested_at, self._rest = now, max(left, int(wait * _SECOND))
-        kind, reason = type(error).__name__, str(error)
-        self._runtime.meter.add(metrics.ROLE_ERRORS, role="mine", error=kind)
+        reason = str(error)
+        self._runtime.failed("mine", error)
         if reason != self._reason:
             self._reason = reason
             _logger.error("%s failed and is tried again in %g s at least: %s", self._name, wait, error)

@@ -22,7 +22,7 @@ class Failures:
     """What went wrong in one role of this process."""
 
     def __init__(self, runtime: Runtime, role: str) -> None:
-        self._meter = runtime.meter
+        self._runtime = runtime
         self.role = role
         self._reasons: set[str] = set()
 
@@ -32,7 +32,7 @@ class Failures:
         Only what nobody foresaw has a traceback. That another process took over is no failure of either.
         """
         kind = type(error).__name__
-        self._meter.add(metrics.ROLE_ERRORS, role=self.role, error=kind)
+        self._runtime.failed(self.role, error)
         level = logging.INFO if isinstance(error, LeaseLost) else logging.ERROR
         if not self.is_news(f"{kind}: {error}"):
             level = logging.DEBUG
@@ -64,7 +64,7 @@ class Failures:
         """Count those of the published messages that are dead letters."""
         for message in filter(is_letter, messages):
             topic, error = message.headers["davy.topic"], message.headers["davy.error"]
-            self._meter.add(metrics.DEAD_LETTERS, topic=topic, error=error)
+            self._runtime.meter.add(metrics.DEAD_LETTERS, topic=topic, error=error)
 
     def _tell(self, message: Message, error: Exception, what: str) -> None:
         if self.is_news(f"{message.topic}: {type(error).__name__}"):

@@ -141,7 +141,9 @@ class Loop(Generic[T]):
 
     def _follow(self, consumer: Consumer) -> None:
         """Begin with partitions that were assigned and let go of those that no longer are."""
-        places = {self._name(place): place for place in consumer.position()}
+        held = consumer.position()
+        self._runtime.pulse.hold(self._role.name, held)
+        places = {self._name(place): place for place in held}
         for name in self._parts.keys() - places.keys():
             del self._parts[name]
             if self._shared:
@@ -172,6 +174,7 @@ class Loop(Generic[T]):
 
     def _leave(self) -> None:
         self._parts.clear()
+        self._runtime.pulse.hold(self._role.name, ())
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None

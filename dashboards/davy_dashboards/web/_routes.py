@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from davy.console import command
+from davy.console import age, command
 from davy.gateway.browser import PAGE
 from davy.health import Health
 from davy.runtime import Runtime
@@ -49,7 +49,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        age=_format.age,
+        age=age,
         amount=_format.amount,
         breakable=_format.breakable,
         moment=_format.moment,
