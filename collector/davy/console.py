@@ -18,13 +18,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
 from davy.errors import OutputError
 from davy.event import UNSEEN
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _STEERS: Final = re.compile(f"[\ud800-\udfff{UNSEEN}]")
@@ -214,21 +211,6 @@ def warn(text: str) -> None:
     with suppress(OSError):
         sys.stderr.write(f"{printable(text)}\n")
         sys.stderr.flush()
-
-
-class LogFormatter(logging.Formatter):
-    """Formats what roles log, a line a message; those of a traceback are indented, so none looks like a message."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
-        """Return the line of a record."""
-        record.message = printable(record.message)
-        return super().formatMessage(record)
-
-    def formatException(  # noqa: N802 - logging's
-        self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-    ) -> str:
-        """Return the lines of a traceback."""
-        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).split("\n"))
 
 
 def _write_json(value: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from davy._urls import without_password
 from davy.blobs import Blobs, blob_address, open_blobs
 from davy.config import Settings, load
-from davy.errors import SettingError
+from davy.errors import DavyError, SettingError
 from davy.existing import require_place
 from davy.forgetting import HidingLog
 from davy.health.asking import at_once
@@ -170,6 +170,8 @@ def run(roles: Mapping[str, Target], runtime: Runtime) -> int:
         for name, role in roles.items()
     ]
     with _stopping_on_signals(runtime.stop):
+        for name, role in roles.items():
+            _log.info("%s starts: %s", name, _about(role, runtime))
         for thread in threads:
             thread.start()
         while not runtime.stop.wait(_SIGNAL_SECONDS):
@@ -180,6 +182,13 @@ def run(roles: Mapping[str, Target], runtime: Runtime) -> int:
     for name in stuck:
         _log.error("%s did not stop within 30 s", name)
     return 1 if failed or stuck else 0
+
+
+def _about(role: Target, runtime: Runtime) -> str:
+    """Return in a line what a role uses, where, and what it waits for."""
+    log = f"reads {', '.join(role.reads)} of {runtime.log.url}" if role.reads else f"log {runtime.log.url}"
+    places = (log, f"state in {runtime.store.url}", f"payloads in {runtime.blobs.url}")
+    return "; ".join((*places, *role.uses()))
 
 
 def _make(name: str, runtime: Runtime) -> Target:
@@ -208,8 +217,9 @@ def _without(name: str, error: ImportError) -> SettingError:
 def _guard(name: str, role: Target, runtime: Runtime, failed: list[str]) -> None:
     try:
         role.run()
-    except Exception:  # noqa: BLE001 - whatever it was, the other roles must stop in order
-        _log.exception("role %s died; stopping the others", name)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the other roles must stop in order
+        trace = None if isinstance(error, DavyError) else error
+        _log.critical("role %s died, stopping the others: %s", name, error, exc_info=trace)
         failed.append(name)
     finally:
         runtime.stop.set()

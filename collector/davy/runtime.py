@@ -138,6 +138,10 @@ class Target(Protocol):
         del settings
         return True
 
+    def uses(self) -> Sequence[str]:
+        """What its start says of it beside log, store and blobs: what else it uses, and what it waits for."""
+        return [f"waits for {', '.join(self.reads)}"] if self.reads else []
+
     def run(self) -> None:
         """Work until `runtime.stop` is set, then finish what is in hand and return.
 

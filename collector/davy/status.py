@@ -16,6 +16,7 @@ from davy.health.status import ProcessStatus, RoleStatus
 from davy.runner import open_what_answers
 from davy.runtime import Runtime
 
+_OPENING_SECONDS: Final = 3.0
 _PATIENCE_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 4.0
 """Less than the above, so that brokers that do not answer are told by what the client says of them."""
@@ -31,7 +32,7 @@ def opened(settings: Settings) -> Iterator[Runtime]:
         A setting or an address is wrong, or names a directory that is not there.
     """
     kafka = replace(settings.kafka, answer_seconds=min(settings.kafka.answer_seconds, _ANSWER_SECONDS))
-    with open_what_answers(replace(settings, kafka=kafka), seconds=_PATIENCE_SECONDS) as runtime:
+    with open_what_answers(replace(settings, kafka=kafka), seconds=_OPENING_SECONDS) as runtime:
         yield runtime
 
 

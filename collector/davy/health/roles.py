@@ -166,7 +166,8 @@ def judged(
     if moved_at < limit:
         return Check(what, "wrong", f"stuck since {_time(moved_at)}{unread}", _LOOK)
     found = f"{'1 process' if processes == 1 else f'{processes} processes'}{unread}"
-    return Check(what, "warning", found, _BLIND) if waiting is None else Check(what, "ok", found)
+    blind = reads and waiting is None
+    return Check(what, "warning", found, _BLIND) if blind else Check(what, "ok", found)
 
 
 def missed(

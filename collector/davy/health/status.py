@@ -71,8 +71,8 @@ class PlaceStatus:
 class RoleStatus:
     """A role: whether it gets on, who has it, and where it is in what it reads.
 
-    `unread` and `behind` are over all partitions; `silent` is the least of the processes that are alive, `error` the
-    newest of theirs, `failed` the seconds since.
+    `unread` and `behind` are over all partitions, None where they are not known or it reads nothing; `silent` is the
+    least of the processes that are alive, `error` the newest there is, `failed` the seconds since.
     """
 
     role: str
@@ -276,8 +276,8 @@ class _Known:
             found=check.found,
             remedy=check.remedy,
             reads=self.reads[role],
-            unread=None if waiting is None else waiting.records,
-            behind=None if waiting is None else self._behind(waiting),
+            unread=waiting.records if waiting else None,
+            behind=self._behind(waiting) if waiting else None,
             silent=min((one.silent for one in processes if one.alive), default=None),
             error=last.error if last else "",
             failed=last.failed if last else None,
@@ -330,8 +330,8 @@ class _Known:
         return PlaceStatus(*place, offset, end, unread, behind, process)
 
     def _waiting(self, role: str, places: Sequence[PlaceStatus]) -> Waiting | None:
-        """Sum up what is unread, None where that is not known."""
-        if self.reads[role] and (self.told is None or self.held is None):
+        """Sum up what is unread, None where that is not known, or the role reads nothing."""
+        if not self.reads[role] or self.told is None or self.held is None:
             return None
         since = [
             self.oldest.get(((one.topic, one.partition), one.position or 0)) for one in places if one.unread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -16,6 +16,9 @@ from davy.health import Health
 from davy.runtime import Runtime
 from davy_dashboards.web import _format
 from davy_dashboards.web._status import StatusReader
+
+_TONES: Final = {"ok": "healthy", "warning": "blind", "wrong": "drifting"}
+"""The state of a model whose colours a finding has."""
 
 
 def router(runtime: Runtime, health: Health) -> APIRouter:
@@ -55,7 +58,7 @@ def _environment() -> Environment:
         moment=_format.moment,
         percent=_format.percent,
     )
-    environment.globals["command"] = command
+    environment.globals.update(command=command, tones=_TONES)
     return environment
 
 
