@@ -180,7 +180,7 @@ def test_a_start_says_what_is_used_where_and_what_is_waited_for_and_a_wrong_brok
     tmp_path: Path,
 ) -> None:
     broker, file = f"kafka://127.0.0.1:{free_port()}", tmp_path / "output"
-    places = {"DAVY_STORE_URL": f"sqlite:///{tmp_path}", "DAVY_BLOB_URL": f"file://{tmp_path}/blobs"}
+    places = {"DAVY_STORE_URL": f"sqlite:///{tmp_path}", "DAVY_BLOB_URL": f"file:///{tmp_path}/blobs"}
     with writing(file, "detect", DAVY_URL=broker, DAVY_KAFKA_ANSWER_SECONDS="0.5", **places):
         wait_until(lambda: "ERROR" in file.read_text(), "the broker to be missed")
     announced, *rest = file.read_text().splitlines()
