@@ -46,7 +46,6 @@ class Chore(Generic[T]):
         self._future: Future[T] | None = None
         self._rested_at = self._rest = 0
         self._failures = 0
-        self._reason = ""
 
     @property
     def busy(self) -> bool:
@@ -68,7 +67,7 @@ class Chore(Generic[T]):
         future, self._future = self._future, None
         error = future.exception()
         if error is None:
-            self._failures, self._reason = 0, ""
+            self._failures = 0
             self._notes.works(self._name)
             return future.result()
         self._failed(error)
@@ -92,9 +91,7 @@ class Chore(Generic[T]):
         self._rested_at, self._rest = now, max(left, int(wait * _SECOND))
         reason = str(error)
         self._runtime.failed("mine", error)
-        if reason != self._reason:
-            self._reason = reason
-            _logger.error("%s failed and is tried again in %g s at least: %s", self._name, wait, error)
+        _logger.error("%s failed and is tried again in %g s at least: %s", self._name, wait, error)
         self._notes.failed(self._name, reason)
 
 
