@@ -57,6 +57,11 @@ class RetentionTarget(Target):
                 pulse.beat(_NAME)
             stop.wait(_BEAT_SECONDS)
 
+    def uses(self) -> list[str]:
+        """What it keeps."""
+        settings = self._runtime.settings.log
+        return [f"keeps {settings.keep_hours:g} hours and {settings.keep_bytes:,} bytes of the log"]
+
     def retain(self) -> int:
         """Delete what is due; return the number of records."""
         settings = self._runtime.settings.log

@@ -186,7 +186,9 @@ def run(roles: Mapping[str, Target], runtime: Runtime) -> int:
 
 def _about(role: Target, runtime: Runtime) -> str:
     """Return in a line what a role uses, where, and what it waits for."""
-    log = f"reads {', '.join(role.reads)} of {runtime.log.url}" if role.reads else f"log {runtime.log.url}"
+    log = (
+        f"waits for {', '.join(role.reads)} in {runtime.log.url}" if role.reads else f"log {runtime.log.url}"
+    )
     places = (log, f"state in {runtime.store.url}", f"payloads in {runtime.blobs.url}")
     return "; ".join((*places, *role.uses()))
 

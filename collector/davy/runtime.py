@@ -139,8 +139,8 @@ class Target(Protocol):
         return True
 
     def uses(self) -> Sequence[str]:
-        """What its start says of it beside log, store and blobs: what else it uses, and what it waits for."""
-        return [f"waits for {', '.join(self.reads)}"] if self.reads else []
+        """What its start says of it beside the topics it waits for, log, store and blobs: what else it uses."""
+        return ()
 
     def run(self) -> None:
         """Work until `runtime.stop` is set, then finish what is in hand and return.

@@ -233,8 +233,7 @@ class MineTarget(Target):
 
     def uses(self) -> list[str]:
         """Where tasks go."""
-        tool = f"tasks go to {without_password(self._tool)}" if self._tool else "no Label Studio is set"
-        return [tool, *super().uses()]
+        return [f"tasks go to {without_password(self._tool)}" if self._tool else "no Label Studio is set"]
 
     def run(self) -> None:
         """Work until the runtime's stop signal, then let a call to the labelling tool finish and return."""

@@ -39,7 +39,7 @@ class ArchiveTarget(Target):
 
     def uses(self) -> list[str]:
         """Where the files go."""
-        return [f"files go to {self._url}", *super().uses()]
+        return [f"files go to {self._url}"]
 
     def run(self) -> None:
         """Archive until the runtime stops; what waits for its file then is written after the next start."""
