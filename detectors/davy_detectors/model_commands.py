@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from davy import console, retired
+from davy.event import INFERENCES
 from davy.existing import require_model
 from davy.runner import open_runtime
 from davy.store import Batch
 
 if TYPE_CHECKING:
+    from davy.log import Log
     from davy.store import Store
     from davy_detectors.models import KnownModel
 
@@ -39,13 +41,16 @@ def _list(
         found = known_models(store, settings, now, retired=every)
         rates = {one.name: _rate(store, one, now) for one in found}
         others = unlisted(store, now)
+        uncounted = 0 if found else _records(runtime.log)
     found.sort(key=lambda one: (one.retirement is not None, STATES.index(one.state)))
     rows = [_row(one, rates[one.name]) for one in found]
     if as_json:
         more = {"models": others.models, "inferences": others.inferences}
         console.show_one({"models": rows, "not_shown": more}, title="models", as_json=True)
         return
-    console.show(rows, title="models", empty="none yet; the first inference makes one")
+    waiting = f"messages of inferences that wait in the log for the role detect: {uncounted}; start `davy up`"
+    empty = f"none yet; {waiting if uncounted else 'the first inference makes one'}"
+    console.show(rows, title="models", empty=empty)
     if others.models:
         told = f"about {others.models} more models are not shown by name, {others.inferences} inferences of theirs"
         console.warn(f"{told} are counted together: {others.remedy}")
@@ -103,6 +108,11 @@ def _rate(store: Store, model: KnownModel, now: int) -> float:
     if model.silent is None or model.silent > _RATE_SECONDS:
         return 0.0
     return sizes(store, model.name, now - _RATE_SECONDS * 10**9) / _RATE_SECONDS
+
+
+def _records(log: Log) -> int:
+    """Return how many messages of inferences the log holds."""
+    return sum(log.end(INFERENCES).values()) - sum(log.start(INFERENCES).values())
 
 
 def _iso(nanoseconds: int) -> str | None:

@@ -419,6 +419,15 @@ class TestCommands:
         pass_time(runtime, 2.0)
         assert MODEL in shown(runtime)
 
+    def test_what_waits_in_the_log_is_said_where_nothing_was_counted(
+        self, runtime: Runtime, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run_app(["models", "list"]) == 0
+        assert "the first inference makes one" in capsys.readouterr().out
+        send(runtime, list(envelopes(rows(3, 1), [3], model="a:1")), model="a:1")
+        assert run_app(["models", "list"]) == 0
+        assert "wait in the log for the role detect: 1; start `davy up`" in capsys.readouterr().out
+
     def test_a_model_that_does_not_exist_is_refused_and_none_is_retired(
         self, runtime: Runtime, capsys: pytest.CaptureFixture[str]
     ) -> None:

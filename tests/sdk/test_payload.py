@@ -14,6 +14,9 @@ from inference_strategies import OIP_DTYPES
 from sdk_rig import Store, inferences_in, start
 
 import davy
+from davy.blobs import open_blobs
+from davy.fields.payloads import as_array
+from davy.sdk.payload import snapshot
 from davy.sdk.summary import summary
 
 pytestmark = pytest.mark.fast
@@ -81,6 +84,38 @@ def test_large_rows_of_a_batch_are_summarised(own_client: str) -> None:
     davy.watch(lambda x: x[:, 0], "m:1", batched=True)(np.zeros((3, 1001)))
     davy.flush()
     assert [list(one.inputs["x"]["shape"]) for one in inferences_in(own_client)] == [[1001]] * 3
+
+
+@pytest.mark.parametrize(
+    "rule", [{"oversize": "summary"}, {"oversize": "blob"}, {"fields": {"inputs.x": "blob"}}]
+)
+@pytest.mark.parametrize("shape", [(4, 3, 64, 64), (8, 3, 224, 224)])
+def test_large_rows_of_a_batch_are_copied_once_for_all_and_stay_what_they_were(
+    rule: dict[str, Any], shape: tuple[int, ...], own_client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[int] = []
+    once = snapshot
+
+    def counted(array: Any) -> Any:
+        found = once(array)
+        copied.append(0 if np.shares_memory(found, array) else array.nbytes)
+        return found
+
+    monkeypatch.setattr("davy.sdk.payload.snapshot", counted)
+    davy.init(inline_bytes=1000, queue_bytes=2**30, **rule)
+    pictures = np.random.default_rng(0).random(shape, np.float32)
+    kept = pictures.copy()
+    davy.watch(lambda x: x[:, 0, 0, 0].copy(), "m:1", batched=True)(pictures)
+    pictures[:] = 0.0
+    davy.flush()
+    assert [size for size in copied if size] == [kept.nbytes]
+    for one, picture in zip(inferences_in(own_client), kept, strict=True):
+        found: Any = one.inputs["x"]
+        if rule == {"oversize": "summary"}:
+            assert found["mean"] == pytest.approx(float(picture.mean()), rel=1e-6)
+        else:
+            stored = as_array(open_blobs(own_client).get(found.hash), found.about)
+            np.testing.assert_array_equal(stored, picture)
 
 
 @pytest.mark.parametrize(

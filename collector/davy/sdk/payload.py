@@ -148,6 +148,16 @@ def snapshot(array: Array) -> Array:
     return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape) if array.size else array.copy()
 
 
+def snapshot_of_rows(array: Array) -> Array:
+    """Return a copy of a batch, of whose rows `snapshot` then takes none: one large copy for many.
+
+    The memory of all of them is held until the last is sent.
+    """
+    found = snapshot(array)
+    found.flags.writeable = False
+    return found
+
+
 def as_numbers(value: Any) -> Array | None:
     """Return a value as an array of numbers when it is one, or knows how to become one."""
     if not isinstance(value, (np.ndarray, list, tuple)) and not hasattr(value, "__array__"):

@@ -26,6 +26,7 @@ from davy.sdk.payload import (
     is_pillow,
     payload_of,
     pillow_bytes,
+    snapshot_of_rows,
     summarised,
 )
 from davy.sdk.pseudonyms import pseudonym
@@ -273,6 +274,8 @@ class Shaper:
         small = array.dtype.kind in "buif" and array.nbytes <= self._limit * max(1, len(array))
         if policy.verb == "inline" and small:
             return array, None
+        if self._travels_whole(policy, path, array, room):
+            array = snapshot_of_rows(array)
         rows = range(len(array), 0, -1)
         found = [
             self._one(policy, path, value, lose, room, left) for left, value in zip(rows, array, strict=True)
@@ -281,6 +284,15 @@ class Shaper:
         values[:] = [value for value, _ in found]
         payloads = {row: claim.payloads[0] for row, (_, claim) in enumerate(found) if claim is not None}
         return values, Claim(path, payloads, {}) if payloads else None
+
+    def _travels_whole(self, policy: Policy, path: Path, array: Array, room: _Room) -> bool:
+        """Whether each row of a batch will be kept as it is until it is sent."""
+        if array.dtype.kind not in "buif" or not array.size or array.nbytes > self._most * len(array):
+            return False
+        if policy.verb == "blob":
+            return self._blobs
+        thinned = places_of(path, array[0]) is not None or (room.dense and array.nbytes > room.left)
+        return policy.verb in ("inline", "summary") and not thinned
 
     def _by_size(self, path: Path, value: Any, room: _Room, rows: int) -> Any:
         if isinstance(value, _SMALL):

@@ -177,7 +177,7 @@ class SdkTool:
     def _page(self, call: Callable[[Any], Any], read: Callable[[Any], T]) -> list[T]:
         """Return the rows of a page, read inside the call: what something else answers has any form."""
         try:
-            return self._call(lambda sdk: [read(row) for row in call(sdk).items or ()])
+            return self._call(lambda sdk: [read(row) for row in _rows(call(sdk))])
         except Refused as refusal:
             if _nothing_there(refusal):
                 return []
@@ -280,6 +280,20 @@ def _nothing_there(refusal: Refused) -> bool:
     """Whether Label Studio itself says so: a 404 of anything on the way to it must not pass for an empty project."""
     says = "matches the given query" in refusal.remedy or "Invalid page" in refusal.remedy
     return refusal.status == 404 and says
+
+
+def _rows(page: Any) -> Sequence[Any]:
+    """Return the rows of a page.
+
+    Raises
+    ------
+    TypeError
+        It holds no list of them, not even an empty one: something else answered.
+    """
+    if page.items is None:
+        raise TypeError("an answer without rows")
+    rows: Sequence[Any] = page.items
+    return rows
 
 
 def _query(column: str, operator: str, kind: str, value: Any, *, order: str) -> str:

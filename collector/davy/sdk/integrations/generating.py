@@ -1,17 +1,14 @@
 """Sequences that a module generates: one inference a prompt, however many forward passes they take.
 
-The module keeps its `generate`, in an attribute of its own that stands before it. Forward passes within it are not
-captured; of each only the likelihood of the next token is kept, until the whole answer is there. An answer that is no
-tokens (forecasts, spectrograms, sound, pictures) is read as that of any other method.
+Forward passes within `generate` are not captured; of each only the likelihood of the next token is kept, until the
+whole answer is there. An answer that is no tokens (forecasts, spectrograms, sound, pictures) is read as that of any
+other method.
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from typing import Any, Final, TypeGuard
 
 import numpy as np
@@ -22,6 +19,7 @@ from davy.sdk.calls.choosing import choose
 from davy.sdk.fields import Columns, Fields
 from davy.sdk.guard import Guard
 from davy.sdk.integrations._arrays import column
+from davy.sdk.integrations.methods import WatchedMethod
 from davy.sdk.options import Options
 from davy.sdk.watching import Watch
 
@@ -63,78 +61,31 @@ def _is_the_mixins(method: Any) -> bool:
     return str(getattr(method, "__module__", "")).startswith("transformers.generation")
 
 
-class Generate:
-    """Stands for one method of one module; copies and pickles go along with the module's.
+class Generate(WatchedMethod):
+    """Stands for a method that generates."""
 
-    Parameters
-    ----------
-    module, name
-        Whose method it is, and which.
-    """
-
-    def __init__(self, module: Any, name: str) -> None:
-        self._module = module
-        self._name = name
-        self._watched: dict[str, tuple[Any, Options]] = {}
-        self._watches: dict[str, tuple[_GenerateWatch, Watch]] = {}
-
-    def add(self, call: Any, model: str, options: Options) -> None:
-        """Capture for a model; `call` reads its forward passes, and knows of the one under way in `call.now`."""
-        self._watched[model] = call, options
-        self._watches.pop(model, None)
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return inspect.signature(self._method)
-
-    @property
-    def __wrapped__(self) -> Callable[..., Any]:
-        return self._method
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Generate:
-        found = Generate(deepcopy(self._module, memo), self._name)
-        for model, (call, options) in self._watched.items():
-            found.add(deepcopy(call, memo), model, options)
-        return found
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_watches": {}}
-
-    @property
-    def _method(self) -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(type(self._module), self._name).__get__(self._module)
-        return found
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Generate, and capture what was generated."""
-        started = time.perf_counter_ns()
-        free = {model: call.now for model, (call, _) in self._watched.items() if not call.now.busy}
-        followed = {model: Likelihoods() for model in free}
-        for model, now in free.items():
-            now.busy, now.likelihoods = True, followed[model]
-        try:
-            result = self._method(*args, **kwargs)
-        finally:
-            for now in free.values():
-                now.busy, now.likelihoods = False, None
-        for model, likelihoods in followed.items():
-            with _GUARD:
-                of_tokens, of_others = self._watches_of(model)
-                if of_tokens.reads(args, kwargs, result):
-                    of_tokens.observe(args, kwargs, _Generated(result, likelihoods), started)
-                else:
-                    of_others.observe(args, kwargs, result, started)
-        return result
-
-    def _watches_of(self, model: str) -> tuple[_GenerateWatch, Watch]:
+    def _watch(self, call: Any, options: Options, model: str) -> tuple[_GenerateWatch, Watch]:
         """Return how answers of tokens are read, and how any others are."""
-        found = self._watches.get(model)
-        if found is None:
-            call, options = self._watched[model]
-            of_others: Watch = call.beside_forward(self._method, self._name, options)
-            found = _GenerateWatch(self._module, self._method, model, options), of_others
-            self._watches[model] = found
-        return found
+        of_others: Watch = call.beside_forward(self._method, self._name, options)
+        return _GenerateWatch(self._module, self._method, model, options), of_others
+
+    def _follow(self) -> Likelihoods:
+        return Likelihoods()
+
+    def _observe(
+        self,
+        watch: tuple[_GenerateWatch, Watch],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        result: Any,
+        learnt: Likelihoods,
+        started: int,
+    ) -> Any:
+        of_tokens, of_others = watch
+        if not of_tokens.reads(args, kwargs, result):
+            return of_others.observe(args, kwargs, result, started)
+        of_tokens.observe(args, kwargs, _Generated(result, learnt), started)
+        return result
 
 
 class Likelihoods:
