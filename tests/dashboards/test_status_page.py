@@ -273,7 +273,9 @@ def test_the_page_says_of_roles_what_davy_status_says(runtime: Runtime) -> None:
     ]
     (detect,) = (one for one in shown if one["role"] == "detect")
     assert (detect["state"], detect["unread"], detect["places"][0]["position"]) == ("wrong", 3, start + 2)
-    assert "runs in no process, 3 records unread" in Browser(runtime).get("/").text
+    page = Browser(runtime).get("/").text
+    assert "runs in no process, 3 records unread" in page
+    assert "Nothing was counted yet, 3 records wait" in page
 
 
 def test_the_page_says_what_readyz_says_and_nothing_is_green_while_something_is_wrong(

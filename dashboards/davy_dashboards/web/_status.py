@@ -125,7 +125,12 @@ class Status:
     def _of_models(self) -> str:
         states = Counter(model.state for model in self.models)
         if not states:
-            return "Nothing has been sent yet"
+            waiting = next((one.unread for one in self.roles if one.role == "detect"), None)
+            return (
+                f"Nothing was counted yet, {waiting:,} records wait"
+                if waiting
+                else "Nothing has been sent yet"
+            )
         if states["healthy"] == len(self.models):
             return f"{_models(len(self.models))} healthy"
         return ", ".join(f"{_models(states[state])} {state}" for state in STATES[:-1] if states[state])
