@@ -38,9 +38,10 @@ $(STAMP): $(UV) requirements/dev.txt pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(LABELSTUDIO)/.installed: $(UV) requirements/labelstudio.txt
+$(LABELSTUDIO)/.installed: $(STAMP) requirements/labelstudio.txt
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(LABELSTUDIO)
 	$(UV) pip install --quiet --python $(LABELSTUDIO)/bin/python -r requirements/labelstudio.txt
+	$(BIN)/python -c 'from davy_miner.labelstudio import LocalLabelStudio; LocalLabelStudio().prepare()'
 	@touch $@
 
 .integrations/%/.installed: $(UV) requirements/integrations/%.txt pyproject.toml

@@ -26,6 +26,7 @@ ON_REQUEST = {
     "nulls": "benchmarks.nulls",
     "names": "benchmarks.names",
     "age": "benchmarks.age",
+    "archive": "benchmarks.archive",
 }
 """Only run when named: they need an environment of their own, brokers, or minutes to half an hour."""
 COMMANDS = {

@@ -303,6 +303,7 @@ def _memory() -> float:
 
 
 def run() -> dict[str, Any]:
+    logging.getLogger("davy").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as name:
         months = list(live(Life(), Path(name)))
     with tempfile.TemporaryDirectory() as name:

@@ -56,6 +56,12 @@ def loop_of(runtime: Runtime, place: Place | Path, *, max_records: int = 64) -> 
     return Loop(runtime, Archive(runtime, where), max_records=max_records)
 
 
+def drain(loop: Loop[int]) -> None:
+    """Handle what the log holds; write the files of what is sealed, once the columns that they need are kept."""
+    loop.drain()
+    loop.step()
+
+
 def envelope(first: int, count: int, *, model: str = "fraud:3", at: int | None = None) -> bytes:
     """Return an envelope of inferences numbered from `first`; one a second unless a time is given."""
     ids = b"".join(id_of(first + row) for row in range(count))
@@ -77,11 +83,11 @@ def send(runtime: Runtime, values: Sequence[bytes], *, topic: str = INFERENCES, 
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """Return every file of an archive."""
+    """Return every file with rows of an archive."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted(root.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.relative_to(root).parts[0] != "schemas"
     }
 
 
@@ -122,5 +128,5 @@ def fraud_archive(directory: Path) -> Path:
         send(runtime, [dump(truth)], topic=FEEDBACK)
         flag = Flag(f"f{number}", id_of(number), "fraud:3", at, [Draw("msp", 1.0)], {"msp": 0.5}, b"")
         send(runtime, [dump(flag)], topic=FLAGS)
-    loop.drain()
+    drain(loop)
     return root

@@ -26,7 +26,8 @@ MODEL = "digits:1"
 SECOND = 10**9
 BEGIN = 1_767_571_200 * SECOND
 SETTLE = 120.0
-TIMEOUT = 0.4
+TIMEOUT, PATIENCE = 0.4, 2.0
+"""Seconds until an answer is given up: while faults strike, and once they are over."""
 
 
 class Crash(BaseException):
@@ -135,11 +136,13 @@ class World:
         for one in self._open:
             one.close()
 
-    def process(self, fuse: Fuse | None = None, *, blind: bool = False) -> LabelStudio:
+    def process(
+        self, fuse: Fuse | None = None, *, blind: bool = False, timeout: float | None = None
+    ) -> LabelStudio:
         """Start a process that pushes and pulls, to be killed when its fuse says so."""
         fuse = fuse or Fuse()
         settings = self.settings.labelstudio
-        tool = CrashingTool(settings.url, settings.api_key, fuse, timeout=settings.timeout_seconds)
+        tool = CrashingTool(settings.url, settings.api_key, fuse, timeout=timeout or settings.timeout_seconds)
         runtime = self.runtime(CrashingStore(self.store, fuse))
         made = LabelStudio(runtime, pause=lambda _: self.pass_time(1), blind=blind, tool=tool)
         self._open.append(made)
@@ -206,7 +209,7 @@ class World:
 
     def until_quiet(self, process: LabelStudio | None = None) -> None:
         """Push and pull, with time passing, until nothing is left to do."""
-        process = process or self.process()
+        process = process or self.process(timeout=PATIENCE)
         for _ in range(3):
             process.push()
             self.pull(process)

@@ -11,22 +11,18 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadGroupScheduling
 
-_SERVICES = {
-    "cluster": "cluster",
-    "labelstudio": "labelstudio",
-    "kafka": "kafka",
-    "s3": "s3",
-    "redis": "redis",
-    "prometheus": "prometheus",
+_GROUPS = (
+    "demo", "faults on kafka", "cluster", "labelstudio", "kafka", "librdkafka", "s3", "redis", "prometheus",
+)  # fmt: skip
+"""The groups of the tests that need a service, the longest first, so that no process is left with one at the end.
+
+A test that needs several services is in the group of the first that is called as one is.
+"""
+_PARTS: dict[str, dict[str, str]] = {
+    "labelstudio": {"tests/loop/test_demo.py": "demo"},
+    "kafka": {"tests/loop/": "demo", "tests/faults/": "faults on kafka", "librdkafka": "librdkafka"},
 }
-"""The group of the tests that need a service, the slowest first, so that no process is left with one at the end. A test
-that needs several is in the group of the first."""
-_KAFKA = {
-    "librdkafka": "librdkafka",
-    "tests/faults/": "processes on kafka",
-    "tests/loop/": "processes on kafka",
-}
-"""What the name of a test that needs Kafka may hold, and the group it is in then: too many for one process."""
+"""Groups with too many tests for one process: what the name of a test may hold, and the group it is in then."""
 _TURNS = pytest.StashKey["_Turns"]()
 _FOLDER = pytest.StashKey[TemporaryDirectory[str]]()
 
@@ -39,8 +35,9 @@ class ByServiceAndFile(LoadGroupScheduling):
         config.option.loadscopereorder = False
 
     def _split_scope(self, nodeid: str) -> str:
-        scope = super()._split_scope(nodeid)
-        return scope.partition("::")[0]
+        scope: str = super()._split_scope(nodeid)
+        # A round of faults mostly waits, and shares nothing with the others of its file.
+        return scope if "@" in nodeid or scope.startswith("tests/faults/") else scope.partition("::")[0]
 
 
 class _Turns:
@@ -74,7 +71,7 @@ class _Turns:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if _TURNS not in config.stash:
         return
-    order = [*_SERVICES.values(), *_KAFKA.values(), ""]
+    order = [*_GROUPS, ""]
     places = {}
     for item in items:
         group = _group(item)
@@ -124,9 +121,8 @@ def _group(item: pytest.Item) -> str:
     needed = {mark.args[0] for mark in item.iter_markers("service")}
     if "shared_kafka_cluster" in getattr(item, "fixturenames", ()):
         needed.add("cluster")
-    group = next((group for service, group in _SERVICES.items() if service in needed), "")
-    kafkas = (own for part, own in _KAFKA.items() if part in item.nodeid)
-    return next(kafkas, group) if group == "kafka" else group
+    group = next((group for group in _GROUPS if group in needed), "")
+    return next((own for part, own in _PARTS.get(group, {}).items() if part in item.nodeid), group)
 
 
 def _alone(item: pytest.Item) -> bool:

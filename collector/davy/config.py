@@ -314,7 +314,7 @@ class LabelStudioSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveSettings:
-    """Whether inferences, feedback and flags are kept as Parquet, and how large the files are."""
+    """Whether what the log holds is kept as Parquet, and how large the files are."""
 
     url: str = _setting(
         "",

@@ -36,6 +36,26 @@ def shaped(values: Any, shape: tuple[int, ...]) -> Any:
     return _reshaped(values, [shape] * len(values))
 
 
+def together(columns: Mapping[str, Any], beside: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """Return columns with each field in one, whatever kinds its values have.
+
+    Parameters
+    ----------
+    columns
+        Columns by name.
+    beside
+        The field and the kind of those that have another name than their field.
+    """
+    found = {name: values for name, values in columns.items() if name not in beside}
+    for name, (field, kind) in beside.items():
+        if f".{kind}" in {_BLOB, _SHAPE}:
+            found[field + f".{kind}"] = columns[name]
+            continue
+        rows, more = _rows(found.get(field), len(columns[name])), _rows(columns[name], len(columns[name]))
+        found[field] = _chosen(rows, more)
+    return found
+
+
 def joined(columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of a file of the archive with each field in one column, whatever way its values came."""
     found = dict(columns)
@@ -48,13 +68,23 @@ def joined(columns: Mapping[str, Any]) -> dict[str, Any]:
         if base == name or not _are_references(columns[name]):
             continue
         apart = found.pop(name)
-        if base in found:
-            inline = list(found[base])
-            apart[:] = [
-                there if there is not None else here for there, here in zip(apart, inline, strict=True)
-            ]
-        found[base] = apart
+        found[base] = _chosen(_rows(found.get(base), len(apart)), apart)
     return found
+
+
+def _rows(values: Any, count: int) -> Array:
+    """Return values as objects, None where there is none; among numbers a missing one is a NaN."""
+    rows = np.full(count, None, object)
+    flat = isinstance(values, np.ndarray) and values.ndim == 1
+    for place, value in enumerate(() if values is None else values.tolist() if flat else values):
+        rows[place] = None if isinstance(value, float) and np.isnan(value) else value
+    return rows
+
+
+def _chosen(rows: Array, better: Array) -> Array:
+    """Return the better values, and the others where there is none."""
+    there = np.array([value is not None for value in better], bool)
+    return np.where(there, better, rows)
 
 
 def _one(row: Mapping[str, Any]) -> BlobRef | Summary:

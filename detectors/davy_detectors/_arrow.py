@@ -21,7 +21,7 @@ from davy.event import Array
 from davy.fields import plain
 from davy.fields.fitting import spells_numbers
 from davy.fields.reading import truths
-from davy_detectors._archived import is_reference, referred, shaped
+from davy_detectors._archived import is_reference, referred, shaped, together
 
 _INDEX: Final = "an index of the table, no field of an inference"
 _BETWEEN: Final = re.compile(r"(?<=[\d.\]ef])\s+(?=[-+\d.\[N])")
@@ -52,6 +52,7 @@ def read_parquet(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     metadata = table.schema.pandas_metadata or {}
     indexes = {name for name in metadata.get("index_columns", []) if isinstance(name, str)}
     columns: dict[str, Any] = {}
+    beside: dict[str, tuple[str, str]] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if name in indexes or _is_unnamed(name):
             unread[name or "the first column"] = _INDEX
@@ -59,10 +60,13 @@ def read_parquet(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             unread[name] = "its name appears twice"
         else:
             _take(name, column, columns, unread)
-            shape = (table.schema.field(name).metadata or {}).get(b"davy.shape")
+            told = table.schema.field(name).metadata or {}
+            shape = told.get(b"davy.shape")
             if shape is not None and name in columns:
                 columns[name] = shaped(columns[name], tuple(json.loads(shape)))
-    return columns, unread
+            if b"davy.field" in told and name in columns:
+                beside[name] = told[b"davy.field"].decode(), told[b"davy.kind"].decode()
+    return together(columns, beside), unread
 
 
 def read_csv(path: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -15,9 +15,10 @@ from inference_strategies import intact, names, values
 from pyarrow import parquet
 from streams import BEGIN, id_of
 
+from davy.archive.columns import field_columns
 from davy.archive.tables import by_day, folder_of, inference_table, once, to_parquet
 from davy.codec import Encoder, decode, pack
-from davy.event import BlobRef, Envelope
+from davy.event import BlobRef, Column, Envelope
 
 pytestmark = pytest.mark.fast
 REFERENCE = BlobRef("ab" * 32, 5, "image/png")
@@ -36,43 +37,82 @@ def table(*rows: Mapping[str, Any], **more: Any) -> Any:
     return parquet.read_table(pa.BufferReader(to_parquet(found, model="m:1")))
 
 
-def column(name: str, *fields: Any) -> Any:
-    """Return a column of the archive, of inferences whose one input holds these values."""
-    return table(*({"x": field} for field in fields))[name]
+def columns(*fields: Any) -> dict[str, Any]:
+    """Return the columns of inferences whose one input holds these values, by what follows the field's name."""
+    found = table(*({"x": field} for field in fields))
+    names = [name for name in found.column_names if name.startswith("inputs.")]
+    return {name.removeprefix("inputs.x"): found[name] for name in names}
+
+
+NUMBER, TEXT, LIST = pa.float64(), pa.string(), pa.list_(pa.float64())
 
 
 @pytest.mark.parametrize(
-    ("fields", "kind", "kept"),
+    ("fields", "kept"),
     [
-        ((1, 2.5, None), pa.float64(), [1.0, 2.5, None]),
-        ((1, 2), pa.float64(), [1.0, 2.0]),
-        ((np.uint8(1), 10**30), pa.float64(), [1.0, 1e30]),
-        ((True, None, False), pa.bool_(), [True, None, False]),
-        ((True, 0.5), pa.float64(), [1.0, 0.5]),
-        (("a", None, "b\udc80"), pa.string(), ["a", None, "b?"]),
-        ((b"\x00", None), pa.binary(), [b"\x00", None]),
-        (("a", 3, [1, "b"]), pa.string(), ["a", "3", '[1, "b"]']),
+        ((1, 2.5, None), {"": (NUMBER, [1.0, 2.5, None])}),
+        ((1, 2), {"": (NUMBER, [1.0, 2.0])}),
+        ((np.uint8(1), 10**30), {"": (NUMBER, [1.0, 1e30])}),
+        ((2**53 + 1, 3), {"": (NUMBER, [2.0**53, 3.0]), ".int64": (pa.int64(), [2**53 + 1, None])}),
+        ((-(2**63), 0.5), {"": (NUMBER, [-(2.0**63), 0.5]), ".int64": (pa.int64(), [-(2**63), None])}),
+        ((2**64 - 1, 2), {"": (NUMBER, [2.0**64, 2.0]), ".uint64": (pa.uint64(), [2**64 - 1, None])}),
+        ((True, None, False), {"": (pa.bool_(), [True, None, False])}),
+        ((True, 0.5), {"": (pa.bool_(), [True, None]), ".number": (NUMBER, [None, 0.5])}),
+        (("a", None, "b\udc80"), {"": (TEXT, ["a", None, "b?"])}),
+        ((b"\x00", None), {"": (pa.binary(), [b"\x00", None])}),
+        (
+            ("a", 3, [1, "b"]),
+            {
+                "": (TEXT, ["a", None, None]),
+                ".number": (NUMBER, [None, 3.0, None]),
+                ".json": (TEXT, [None, None, '[1, "b"]']),
+            },
+        ),
         (
             ([{"a": float("nan"), "b": np.ones(2)}], None),
-            pa.string(),
-            ['[{"a": null, "b": [1.0, 1.0]}]', None],
+            {"": (TEXT, ['[{"a": null, "b": [1.0, 1.0]}]', None])},
         ),
-        (([1, 2], [3.5, 4], None), pa.list_(pa.float64()), [[1, 2], [3.5, 4], None]),
-        ((np.ones(2, "f4"), np.ones(2, "u1")), pa.list_(pa.float32()), [[1, 1], [1, 1]]),
-        ((np.array([True, False]),), pa.list_(pa.bool_()), [[True, False]]),
-        ((np.zeros((2, 0)),), pa.list_(pa.float64()), [[]]),
+        (([1, 2], [3.5, 4], None), {"": (LIST, [[1, 2], [3.5, 4], None])}),
+        ((np.ones(2, "f4"), np.ones(2, "u1"), np.ones(2)), {"": (LIST, [[1, 1], [1, 1], [1, 1]])}),
+        ((np.array([True, False]),), {"": (pa.list_(pa.bool_()), [[True, False]])}),
+        ((np.zeros((2, 0)),), {"": (LIST, [[]])}),
+        (
+            ([1.5], [True], 1.0),
+            {
+                "": (LIST, [[1.5], None, None]),
+                ".booleans": (pa.list_(pa.bool_()), [None, [True], None]),
+                ".number": (NUMBER, [None, None, 1.0]),
+            },
+        ),
     ],
 )
-def test_a_field_has_the_type_of_its_kind(
-    fields: tuple[Any, ...], kind: pa.DataType, kept: list[Any]
+def test_each_kind_of_value_has_a_column_and_a_type(
+    fields: tuple[Any, ...], kept: dict[str, tuple[pa.DataType, list[Any]]]
 ) -> None:
-    found = column("inputs.x", *fields)
-    assert found.type == kind
-    assert found.to_pylist() == kept
+    assert {name: (found.type, found.to_pylist()) for name, found in columns(*fields).items()} == kept
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_values_of_one_envelope_and_of_many_become_the_same(together: bool) -> None:
+    fields = ["a", 3.5, [1, "b"], [1.5, 2.5], 2**60, REFERENCE, None, b"x", [2.5]]
+    made = inference_table(
+        envelopes(*({"x": field} for field in fields), own=Encoder() if together else None)
+    )
+    row = {name: made[name].to_pylist() for name in made.column_names if name.startswith("inputs.")}
+    assert row.pop("inputs.x.blob")[5]["hash"] == REFERENCE.hash
+    assert row == {
+        "inputs.x": ["a", *[None] * 8],
+        "inputs.x.number": [None, 3.5, None, None, 2.0**60, *[None] * 4],
+        "inputs.x.int64": [None, None, None, None, 2**60, *[None] * 4],
+        "inputs.x.json": [None, None, '[1, "b"]', *[None] * 6],
+        "inputs.x.numbers": [None, None, None, [1.5, 2.5], None, None, None, None, [2.5]],
+        "inputs.x.shape": [None, None, None, [2], None, None, None, None, [1]],
+        "inputs.x.bytes": [*[None] * 7, b"x", None],
+    }
 
 
 def test_nan_is_a_value_and_none_is_missing() -> None:
-    found = column("inputs.x", float("nan"), None, 1.0)
+    found = columns(float("nan"), None, 1.0)[""]
     assert found.null_count == 1
     assert np.isnan(found[0].as_py())
 
@@ -141,12 +181,32 @@ def test_whatever_travels_can_be_archived(rows: list[dict[str, Any]], together: 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**53), 2**53), st.floats()), min_size=1, max_size=6))
 def test_numbers_come_back_as_they_were(numbers: list[float | None]) -> None:
-    names_of = table(*({"x": number} for number in numbers)).column_names
+    found = columns(*numbers)
     if any(number is not None for number in numbers):
-        found = column("inputs.x", *numbers).to_pylist()
-        assert all(map(intact, numbers, found))
+        assert all(map(intact, numbers, found[""].to_pylist()))
+        assert found.keys() == {""}
     else:
-        assert "inputs.x" not in names_of
+        assert found == {}
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**64 - 1), st.floats()), min_size=1, max_size=6))
+def test_whole_numbers_come_back_exactly(numbers: list[float | None]) -> None:
+    found = columns(*numbers)
+    exact = [found[name].to_pylist() for name in (".uint64", ".int64", "") if name in found]
+    for place, number in enumerate(numbers):
+        kept = next((values[place] for values in exact if values[place] is not None), None)
+        assert intact(number, kept)
+        assert number is None or isinstance(number, float) or int(kept) == number
+
+
+def test_a_list_that_no_app_could_send_is_json() -> None:
+    deep: list[Any] = []
+    for _ in range(200):
+        deep = [deep]
+    values = np.empty(2, object)
+    values[:] = "a", deep
+    ((_, _, _), (kind, array, _)) = field_columns([Column(values)], [2])
+    assert (kind, array.to_pylist()) == ("json", [None, "[" * 201 + "]" * 201])
 
 
 def test_a_file_holds_an_id_once_and_rows_of_one_day() -> None:
@@ -156,7 +216,7 @@ def test_a_file_holds_an_id_once_and_rows_of_one_day() -> None:
     chunks = [encoder.encode("m:1", id_of(n), at, {"x": n}, {}) for n, at in times]
     found = {
         name: part["inputs.x"].to_pylist()
-        for name, part in by_day(once(inference_table([decode(pack(chunks))])))
+        for name, part in by_day(once(inference_table([decode(pack(chunks))]), ["id"]))
     }
     assert found == {"1969-12-31": [4], "1970-01-01": [1, 2], "1970-01-02": [3]}
 

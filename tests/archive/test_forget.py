@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from archived import DAY, MortalPlace, envelope, files, ids, loop_of, numbered, runtime_of, send
+from archived import DAY, MortalPlace, drain, envelope, files, ids, loop_of, numbered, runtime_of, send
 from dying import Fuse, Killed, mortal
 from pyarrow import parquet
 from streams import SECOND, Clock, bury, id_of
@@ -16,13 +17,14 @@ from streams import SECOND, Clock, bury, id_of
 from davy.archive.keeper import ArchiveKeeper
 from davy.archive.places import Place, open_place
 from davy.codec import Encoder, dump, pack
-from davy.event import FEEDBACK, FLAGS, BlobRef, Draw, Feedback, Flag
+from davy.event import ALERTS, FEEDBACK, FLAGS, LABELS, Alert, BlobRef, Draw, Evidence, Feedback, Flag, Label
 from davy.forgetting import Forgetting, HidingLog, Names, Outcome
 from davy.runtime import Runtime
 
 pytestmark = pytest.mark.fast
 
 GONE = 7
+EVIDENCE = Evidence("inputs.n", "larger", 1.0, 2.0, 30.0)
 
 
 @pytest.fixture
@@ -47,10 +49,10 @@ def world(directory: Path, root: Path) -> Runtime:
 def archive(runtime: Runtime, root: Path) -> None:
     """Let a role archive what the log holds, to the last record, and leave."""
     loop = loop_of(hiding(runtime), root, max_records=1)
-    loop.drain()
+    drain(loop)
     assert isinstance(runtime.clock, Clock)
     runtime.clock.now += int(runtime.settings.archive.seconds * SECOND)
-    for _ in range(2):  # one step seals, the next writes
+    for _ in range(3):  # one step seals, one keeps the columns, the next writes
         loop.step()
     loop.close()
 
@@ -110,6 +112,29 @@ def test_feedback_and_flags_of_it_go_too_and_are_named_as_in_the_log(runtime: Ru
         assert id_of(GONE).hex() not in str(kept)
 
 
+def test_answers_go_and_incidents_lose_the_sample_and_stay(runtime: Runtime, root: Path) -> None:
+    answers = [Label(f"c{n}", id_of(n), "fraud:3", "cat", 1, DAY, "ann", note=f"note {n}") for n in range(20)]
+    samples = [[id_of(GONE), id_of(3)], [], [id_of(GONE)], [id_of(4)]]
+    alerts = [
+        Alert(f"i{n}", "fraud:3", "drift", "open", DAY, DAY, 1, 2, [EVIDENCE], 9.0, 5.0, ids)
+        for n, ids in enumerate(samples)
+    ]
+    send(runtime, [dump(one) for one in answers], topic=LABELS)
+    send(runtime, [dump(one) for one in alerts], topic=ALERTS)
+    archive(runtime, root)
+    before = parquet.read_table(root / "incidents")
+    outcome = forget(runtime, GONE)
+    assert outcome.problems == []
+    assert outcome.things["labels"] == {f"c{GONE}/1"}
+    assert outcome.things["flags"] == {"i0", "i2"}
+    assert outcome.counts["archive"] == 3
+    labels, incidents = (parquet.read_table(root / name) for name in ("labels", "incidents"))
+    assert (labels.num_rows, f"note {GONE}" in str(labels.to_pylist())) == (19, False)
+    assert incidents["samples"].to_pylist() == [[id_of(3).hex()], [], [], [id_of(4).hex()]]
+    assert incidents.drop_columns("samples").equals(before.drop_columns("samples"), check_metadata=True)
+    assert forget(runtime, GONE).counts["archive"] == 0
+
+
 def test_a_preview_counts_the_same_and_changes_nothing(runtime: Runtime, root: Path) -> None:
     archive(runtime, root)
     before = files(root)
@@ -148,7 +173,7 @@ def test_a_role_that_died_anywhere_leaves_the_forgotten_out_when_it_writes_again
         runtime = world(tmp_path, root)
         dying = mortal(hiding(runtime), fuse)
         try:
-            loop_of(dying, MortalPlace(open_place(f"file:///{root}"), fuse), max_records=1).drain()
+            drain(loop_of(dying, MortalPlace(open_place(f"file:///{root}"), fuse), max_records=1))
         except Killed:
             deaths += 1
         bury(runtime, "role/archive")
@@ -179,7 +204,7 @@ def test_a_role_that_writes_while_it_is_forgotten_writes_again_without_it(
 
     loop = loop_of(hiding(runtime), Overtaken(open_place(f"file:///{root}")))  # type: ignore[arg-type]
     with pytest.raises(Exception, match="role/archive"):
-        loop.drain()
+        drain(loop)
     assert id_of(3).hex() not in ids(root)
     archive(runtime, root)
     assert ids(root) == left(*range(10))
@@ -230,7 +255,13 @@ def test_a_tag_and_a_payload_that_only_the_archive_knows_are_found(runtime: Runt
     reference = runtime.blobs.put(b"a picture", "image/png")
     assert isinstance(reference, BlobRef)
     encoder = Encoder()
-    for n, tags in enumerate([{"user": "bob"}, {"user": "ann", "ward": 7}, {"ward": 7.5}]):
+    given: list[dict[str, Any]] = [
+        {"user": "bob"},
+        {"user": "ann", "ward": 7},
+        {"ward": 7.5},
+        {"ward": "east"},
+    ]
+    for n, tags in enumerate(given):
         inputs = {"image": reference if n == 1 else 1.0}
         send(runtime, [pack([encoder.encode("m:1", id_of(100 + n), n, inputs, {}, tags=tags)])])
     send(runtime, [envelope(200, 20)])
@@ -239,6 +270,7 @@ def test_a_tag_and_a_payload_that_only_the_archive_knows_are_found(runtime: Runt
     keeper = ArchiveKeeper(runtime)
     assert list(keeper.tagged("user", "ann")) == list(keeper.tagged("ward", "7")) == [id_of(101)]
     assert list(keeper.tagged("ward", "7.5")) == [id_of(102)]
+    assert list(keeper.tagged("ward", "east")) == [id_of(103)]  # in a column beside
     assert list(keeper.tagged("user", "an")) == list(keeper.tagged("name", "ann")) == []
     assert list(keeper.payloads(frozenset())) == []
     outcome = forget(runtime, 101)

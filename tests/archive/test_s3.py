@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import s3_server
-from archived import envelope, loop_of, numbered, runtime_of, send
+from archived import drain, envelope, loop_of, numbered, runtime_of, send
 from pyarrow import fs, parquet
 from s3_server import S3Server
 from streams import id_of
@@ -32,7 +32,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server
 def test_files_lie_in_the_bucket_below_the_prefix_and_are_read_as_one(tmp_path: Path) -> None:
     runtime = runtime_of("memory", tmp_path, rows=100)
     send(runtime, [envelope(first, 50) for first in range(0, 200, 50)])
-    loop_of(runtime, open_place("s3://davy/models/archive")).drain()
+    drain(loop_of(runtime, open_place("s3://davy/models/archive")))
     bucket, root = fs.FileSystem.from_uri("s3://davy/models/archive")
     found = parquet.read_table(f"{root}/inferences", filesystem=bucket)
     assert sorted(found["id"].to_pylist()) == sorted(numbered(200))
@@ -55,13 +55,17 @@ def test_forgotten_rows_leave_the_objects_and_an_object_without_rows_goes(tmp_pa
     runtime = runtime_of("memory", tmp_path, rows=50, url=url)
     send(runtime, [envelope(first, 50) for first in (0, 50)])
     loop = loop_of(runtime, open_place(url))
-    loop.drain()
+    drain(loop)
     loop.close()
     ids = frozenset(map(id_of, range(51)))
     outcome = Forgetting(runtime, [ArchiveKeeper(runtime)]).forget(ids)
     assert (outcome.problems, outcome.counts["inferences"], outcome.counts["archive"]) == ([], 51, 2)
     bucket, root = fs.FileSystem.from_uri(url)
-    (left,) = (one.path for one in bucket.get_file_info(fs.FileSelector(root, recursive=True)) if one.is_file)
+    (left,) = (
+        one.path
+        for one in bucket.get_file_info(fs.FileSelector(f"{root}/inferences", recursive=True))
+        if one.is_file
+    )
     assert parquet.read_table(left, filesystem=bucket)["id"].to_pylist() == [
         id_of(n).hex() for n in range(51, 100)
     ]

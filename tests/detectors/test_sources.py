@@ -266,6 +266,16 @@ def test_a_file_of_the_archive_is_a_reference_with_its_event_times(tmp_path: Pat
     assert batch.probs.shape == (300, 2)
 
 
+def test_values_of_several_kinds_are_one_field_of_a_file_of_the_archive(tmp_path: Path) -> None:
+    values = [1.5, "a", [1.0, 2.0], 2**60 + 1, None, [3.0]]
+    chunks = [Encoder().encode(MODEL, bytes([n] * 16), n, {"x": x, "y": n}, {}) for n, x in enumerate(values)]
+    parquet.write_table(inference_table([decode(pack([chunk])) for chunk in chunks]), tmp_path / "r.parquet")
+    batch = read_file(MODEL, tmp_path / "r.parquet")
+    assert set(batch.fields) == {("inputs", "x"), ("inputs", "y")}
+    read = [x.tolist() if isinstance(x, np.ndarray) else x for x in batch.fields["inputs", "x"].values]
+    assert read == values
+
+
 def test_two_options_that_say_different_things_of_a_name_are_refused(
     davy: Callable[..., Any],
 ) -> None:

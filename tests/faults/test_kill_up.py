@@ -28,7 +28,7 @@ from davy.runner import open_runtime
 from davy_miner.candidates import Candidate
 
 MODEL = "kill:1"
-KILLS = {FakeTool: 10, RealTool: 3}
+KILLS = {FakeTool: 6, RealTool: 3}
 """The real Label Studio takes seconds where the fake one takes none."""
 TASKS_A_KILL = 6
 SERVING = """

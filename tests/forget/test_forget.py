@@ -57,8 +57,8 @@ def test_nothing_of_it_is_found_anywhere_and_all_of_the_others_is(world: ForgetW
     assert set(before[1]) == set(GONE.marks())
     outcome = world.forget(GONE)
     assert outcome.problems == []
-    # a flag, a damaged one and an incident; files of inferences, feedback, flags and flags published once more
-    assert outcome.counts == {**dict.fromkeys(KINDS, 1), "flags": 3, "archive": 4}
+    # a flag, a damaged one and an incident; files of each table, and of flags published once more
+    assert outcome.counts == {**dict.fromkeys(KINDS, 1), "flags": 3, "archive": 6}
     assert world.places(GONE) == {}
     assert {one.number: world.places(one) for one in BESIDE} == {
         one.number: before[one.number] for one in BESIDE

@@ -1,10 +1,9 @@
-"""Fields of envelopes, many envelopes at once, as Arrow columns.
+"""Fields of envelopes, many envelopes at once, as Arrow columns: one for each kind of value that a field has.
 
-Files of one model are read together, so a field has the same type in all of them: every number is a double, every
-boolean a boolean. Tensors are lists, flattened in C order, of float where 32 bits hold every value of their dtype and
-of double elsewhere; the shape is in the metadata of the field, or in a column beside it where it differs. References
-to the blob store have a column of their own, for a field may be inline in one inference and apart in the next. What
-has no type of its own, or several in one file, is text: strings as they are, everything else as JSON.
+What a value is decides its kind, and a kind has one type, whatever else the field holds in the file, whatever the width
+of a float: files of one model are read together. A number is a double, and where a double would round it also an
+integer; tensors are lists of doubles, flattened in C order, whose shape is in the metadata of the column or in a column
+beside it where it differs; a reference to the blob store is a structure; what has no type of its own is JSON.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import accumulate, pairwise
@@ -19,31 +19,56 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from davy.event import Array, BlobRef, Column, Summary
-
-Columns: TypeAlias = Iterator[tuple[str, Any, Mapping[str, str]]]
-"""Suffix of the name, array and metadata of every column that one field becomes."""
+from davy.fields import Unfit, plain
 
 BLOB: Final = pa.struct(
     {"hash": pa.string(), "length": pa.int64(), "media_type": pa.string(), "about": pa.string()}
 )
 """A reference and, as JSON, what is said of the value; a summary refers to nothing and has no length or type."""
+KINDS: Final[Mapping[str, Any]] = {
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+    "text": pa.string(),
+    "bytes": pa.binary(),
+    "json": pa.string(),
+    "numbers": pa.list_(pa.float64()),
+    "booleans": pa.list_(pa.bool_()),
+    "int64": pa.int64(),
+    "uint64": pa.uint64(),
+    "shape": pa.list_(pa.int64()),
+    "blob": BLOB,
+}
+"""The type of every kind. An ``integer`` is a number of Davy's own that is whole; users' numbers are never."""
+BESIDE: Final = frozenset({"int64", "uint64", "shape", "blob"})
+"""Kinds that say more of a value of another kind, or where it lies, and so never have the name of the field itself."""
+LISTS: Final = (KINDS["numbers"], KINDS["booleans"])
+SHAPE: Final = b"davy.shape"
+"""Metadata of a column of lists: the one shape that all tensors have, as JSON."""
+
+Rows: TypeAlias = Any
+"""Which rows have a value: a slice, or an ascending array of their numbers."""
+Pieces: TypeAlias = Sequence[tuple[Rows, Any]]
+Found: TypeAlias = Iterator[tuple[str, Any, Mapping[bytes, str]]]
+"""Kind, array and metadata of every column that one field becomes."""
+
+_EXACT: Final = 2**53
 _TYPES: Final[Mapping[type, str]] = {
     bool: "boolean",
     int: "number",
     float: "number",
     str: "text",
     bytes: "bytes",
-    np.ndarray: "tensor",
+    np.ndarray: "numbers",
+    BlobRef: "blob",
+    Summary: "blob",
 }
 
 
-def arrow_columns(parts: Sequence[Column | None], counts: Sequence[int], *, whole: bool = False) -> Columns:
-    """Turn one field of many envelopes into columns.
-
-    A field that no envelope has a value of becomes none.
+def field_columns(parts: Sequence[Column | None], counts: Sequence[int], *, whole: bool = False) -> Found:
+    """Turn one field of many envelopes into columns, none where no envelope has a value.
 
     Parameters
     ----------
@@ -52,18 +77,33 @@ def arrow_columns(parts: Sequence[Column | None], counts: Sequence[int], *, whol
     counts
         The inferences of every envelope.
     whole
-        Whether integers stay integers of 64 bits.
+        Whether numbers are integers.
     """
-    parts = [part if part is not None and _has_values(part) else None for part in parts]
-    arrays = [part.values for part in parts if part is not None]
-    if not arrays:
+    pieces: dict[str, list[tuple[Rows, Any]]] = defaultdict(list)
+    for part, (start, stop) in zip(parts, pairwise(accumulate(counts, initial=0)), strict=True):
+        if part is not None:
+            for kind, rows, values in _split(part, start, stop):
+                pieces[kind].append((rows, values))
+    total = sum(counts)
+    if whole and "number" in pieces:
+        yield "integer", _array(pieces["number"], total, np.int64), {}
         return
-    if all(array.dtype != object and array.ndim == 1 for array in arrays):
-        yield "", _numbers(parts, counts, {array.dtype.kind for array in arrays}, whole), {}
-    elif all(array.dtype != object and array.ndim > 1 for array in arrays):
-        yield from _tensors(parts, counts)
-    else:
-        yield from _objects(_rows(parts, counts))
+    shapes = _shapes([piece for kind in ("numbers", "booleans") for piece in pieces.get(kind, ())])
+    same = {one for _, each in shapes for one in each}
+    said = {SHAPE: json.dumps(next(iter(same)))} if len(same) == 1 else {}
+    for kind, found in pieces.items():
+        match kind:
+            case "number":
+                yield kind, _array(found, total, np.float64), {}
+                yield from _exact(found, total)
+            case "boolean":
+                yield kind, _array(found, total, np.bool_), {}
+            case "numbers" | "booleans":
+                yield kind, _lists(kind, found, total), said
+            case _:
+                yield kind, _OBJECTS[kind](_objects(found, total)), {}
+    if len(same) > 1:
+        yield "shape", pa.array(_objects(shapes, total), KINDS["shape"]), {}
 
 
 def as_text(value: Any) -> str:
@@ -93,114 +133,131 @@ def hex_array(ids: Array) -> Any:
     )
 
 
-def _has_values(part: Column) -> bool:
-    return part.missing is None or not part.missing.all()
+def folded(array: Any) -> str | None:
+    """Return the one shape that a column of shapes has, as JSON; None where there are several."""
+    different = set(map(tuple, array.drop_null().to_pylist()))
+    return json.dumps(next(iter(different))) if len(different) == 1 else None
 
 
-def _numbers(parts: Sequence[Column | None], counts: Sequence[int], kinds: set[str], whole: bool) -> Any:
-    dtype: type[np.generic] = np.float64
-    if kinds == {"b"}:
-        dtype = np.bool_
-    elif whole and "f" not in kinds:
-        dtype = np.int64
-    arrays = [
-        np.zeros(count, dtype) if part is None else part.values
-        for part, count in zip(parts, counts, strict=True)
+def _split(part: Column, start: int, stop: int) -> Iterator[tuple[str, Rows, Any]]:
+    """Yield the values that are there, by kind, with their rows; those of ``numbers`` are tensors."""
+    values = part.values
+    rows: Rows = slice(start, stop)
+    if part.missing is not None and part.missing.any():
+        rows, values = start + np.flatnonzero(part.present), values[part.present]
+    if not len(values):
+        return
+    if values.dtype != object:
+        kind = "boolean" if values.dtype == np.bool_ else "number"
+        yield kind if values.ndim == 1 else f"{kind}s", rows, values
+        return
+    if list in set(map(type, values)):
+        values = _with_tensors(values)
+    kinds = [_kind_of(value) for value in values]
+    different = set(kinds)
+    if len(different) == 1:
+        yield different.pop(), rows, values
+        return
+    numbers = rows if isinstance(rows, np.ndarray) else np.arange(start, stop)
+    each = np.array(kinds)
+    for kind in dict.fromkeys(kinds):
+        chosen = each == kind
+        yield kind, numbers[chosen], values[chosen]
+
+
+def _kind_of(value: Any) -> str:
+    kind = _TYPES.get(type(value), "json")
+    return "booleans" if kind == "numbers" and value.dtype == np.bool_ else kind
+
+
+def _with_tensors(values: Array) -> Array:
+    """Return values with lists of numbers as what they are where a field holds nothing else: tensors."""
+    found = np.empty(len(values), object)
+    for place, value in enumerate(values):
+        try:
+            made = plain(value) if type(value) is list else value
+        except Unfit:
+            made = value
+        found[place] = made if type(made) is np.ndarray else value
+    return found
+
+
+def _array(pieces: Pieces, total: int, dtype: type[np.generic]) -> Any:
+    """Make a column of numbers or booleans."""
+    found, absent = np.zeros(total, dtype), np.ones(total, np.bool_)
+    for rows, values in pieces:
+        found[rows] = values
+        absent[rows] = False
+    return pa.array(found, mask=absent if absent.any() else None)
+
+
+def _exact(pieces: Pieces, total: int) -> Found:
+    """Yield the integers that a double rounds."""
+    found: dict[str, list[tuple[Rows, Any]]] = defaultdict(list)
+    for rows, values in pieces:
+        if values.dtype == object:
+            places = np.arange(total)[rows]
+            for place, value in zip(places, values, strict=True):
+                if isinstance(value, int) and not -_EXACT <= value <= _EXACT:
+                    found["int64" if value < 2**63 else "uint64"].append((place, value))
+        elif values.dtype.kind == "i" and (values.max() > _EXACT or values.min() < -_EXACT):
+            beyond = (values > _EXACT) | (values < -_EXACT)
+            found["int64"].append((np.arange(total)[rows][beyond], values[beyond]))
+    for kind, dtype in (("int64", np.int64), ("uint64", np.uint64)):
+        if kind in found:
+            yield kind, _array(found[kind], total, dtype), {}
+
+
+def _shapes(pieces: Pieces) -> list[tuple[Rows, list[tuple[int, ...]]]]:
+    """Return the shapes of tensors, one for all rows of a piece where they are one array."""
+    return [
+        (rows, [value.shape for value in values] if values.dtype == object else [values.shape[1:]])
+        for rows, values in pieces
     ]
-    return pa.array(np.concatenate(arrays, dtype=dtype, casting="unsafe"), mask=_missing(parts, counts))
 
 
-def _tensors(parts: Sequence[Column | None], counts: Sequence[int]) -> Columns:
-    """Join tensors that have one dtype and shape within each envelope."""
-    total = sum(counts)
-    flat, sizes, kinds = list[Array](), np.zeros(total, np.int64), np.zeros(total, np.int64)
-    shapes: list[tuple[int, ...]] = []
-    for part, (start, stop) in zip(parts, pairwise(accumulate(counts, initial=0)), strict=True):
-        if part is None:
-            continue
-        shape = part.values.shape[1:]
-        if shape not in shapes:
-            shapes.append(shape)
-        flat.append(part.values[part.present].reshape(-1))
-        sizes[start:stop] = part.present * math.prod(shape)
-        kinds[start:stop] = shapes.index(shape)
-    missing = _missing(parts, counts)
-    yield "", _lists(flat, sizes, missing), _shape(shapes)
-    if len(shapes) > 1:
-        absent = np.zeros(total, bool) if missing is None else missing
-        rows = [None if gone else shapes[kind] for kind, gone in zip(kinds, absent, strict=True)]
-        yield ".shape", pa.array(rows, pa.list_(pa.int64())), {}
+def _lists(kind: str, pieces: Pieces, total: int) -> Any:
+    """Make a column of flattened tensors."""
+    flat, sizes, absent = list[Array](), np.zeros(total, np.int64), np.ones(total, np.bool_)
+    for rows, values in pieces:
+        if values.dtype == object:
+            flat += [value.reshape(-1) for value in values]
+            sizes[rows] = [value.size for value in values]
+        else:
+            flat.append(values.reshape(-1))
+            sizes[rows] = math.prod(values.shape[1:])
+        absent[rows] = False
+    items = np.concatenate(flat, dtype=KINDS[kind].value_type.to_pandas_dtype(), casting="unsafe")
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    mask = pa.array(absent) if absent.any() else None
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(items), mask=mask)
 
 
-def _objects(rows: Sequence[Any]) -> Columns:
-    references = [_reference(row) for row in rows]
-    values = [row if found is None else None for row, found in zip(rows, references, strict=True)]
-    if any(references):
-        yield ".blob", pa.array(references, BLOB), {}
-    kinds = {_TYPES.get(type(value), "other") for value in values if value is not None}
-    if kinds == {"boolean"}:
-        yield "", pa.array(values, pa.bool_()), {}
-    elif kinds and kinds <= {"boolean", "number"}:
-        yield "", pa.array([None if v is None else float(v) for v in values], pa.float64()), {}
-    elif kinds == {"bytes"}:
-        yield "", pa.array(values, pa.binary()), {}
-    elif kinds == {"tensor"}:
-        yield from _ragged(values)
-    elif kinds:
-        yield "", text_array([None if value is None else as_text(value) for value in values]), {}
+def _objects(pieces: Pieces, total: int) -> list[Any]:
+    """Return the values by row, None where there is none; a piece of one value has it for all of its rows."""
+    found: list[Any] = [None] * total
+    for rows, values in pieces:
+        places = range(total)[rows] if isinstance(rows, slice) else rows
+        each = list(values) if len(values) == len(places) else [values[0]] * len(places)
+        for place, value in zip(places, each, strict=True):
+            found[place] = value
+    return found
 
 
-def _reference(value: Any) -> dict[str, Any] | None:
+def _reference(value: BlobRef | Summary | None) -> Mapping[str, Any] | None:
     if isinstance(value, BlobRef):
         return {**asdict(value), "about": as_text(dict(value.about)) if value.about else None}
-    if isinstance(value, Summary):
-        return {"hash": value.get("hash", ""), "length": 0, "media_type": "", "about": as_text(dict(value))}
-    return None
-
-
-def _ragged(rows: Sequence[Array | None]) -> Columns:
-    shapes = [None if row is None else row.shape for row in rows]
-    sizes = np.array([0 if row is None else row.size for row in rows], np.int64)
-    missing = np.array([row is None for row in rows])
-    distinct = list({shape for shape in shapes if shape is not None})
-    yield "", _lists([row.reshape(-1) for row in rows if row is not None], sizes, missing), _shape(distinct)
-    if len(distinct) > 1:
-        yield ".shape", pa.array(shapes, pa.list_(pa.int64())), {}
-
-
-def _lists(flat: Sequence[Array], sizes: NDArray[np.int64], missing: NDArray[np.bool_] | None) -> Any:
-    dtype = np.result_type(*{array.dtype for array in flat})
-    values = np.concatenate(flat)
-    if dtype != np.bool_:
-        values = values.astype(np.promote_types(dtype, np.float32), copy=False)
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    mask = None if missing is None else pa.array(missing)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values), mask=mask)
-
-
-def _shape(shapes: Sequence[tuple[int, ...]]) -> Mapping[str, str]:
-    return {"davy.shape": json.dumps(shapes[0])} if len(shapes) == 1 else {}
-
-
-def _missing(parts: Sequence[Column | None], counts: Sequence[int]) -> NDArray[np.bool_] | None:
-    if all(part is not None and part.missing is None for part in parts):
+    if value is None:
         return None
-    each = zip(parts, counts, strict=True)
-    missing: NDArray[np.bool_] = np.concatenate(
-        [np.ones(count, bool) if part is None else ~part.present for part, count in each]
-    )
-    return missing
+    return {"hash": value.get("hash", ""), "length": 0, "media_type": "", "about": as_text(dict(value))}
 
 
-def _rows(parts: Sequence[Column | None], counts: Sequence[int]) -> list[Any]:
-    rows: list[Any] = []
-    for part, count in zip(parts, counts, strict=True):
-        if part is None:
-            rows += [None] * count
-            continue
-        values = part.values.tolist() if part.values.ndim == 1 else list(part.values)
-        rows += [value if here else None for value, here in zip(values, part.present, strict=True)]
-    return rows
+_OBJECTS: Final[Mapping[str, Any]] = {
+    "text": text_array,
+    "bytes": lambda values: pa.array(values, pa.binary()),
+    "json": lambda values: text_array([None if value is None else as_text(value) for value in values]),
+    "blob": lambda values: pa.array(map(_reference, values), BLOB),
+}
 
 
 def _plain(value: Any) -> Any:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
+from urllib.parse import quote
 
 from davy._directory import directory_of, make_directory, remove_abandoned, unwritten, write_whole
 from davy.errors import ArchiveError, SettingError
 
 _UNFINISHED: Final = ".unfinished"
+_NAME_BYTES: Final = 200
+_NO_NAME: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
 class Place(Protocol):
@@ -161,6 +165,21 @@ class Bucket:
     def _out_of_reach(self, path: str, verb: str, error: OSError) -> ArchiveError:
         remedy = f"cannot be {verb}: is the bucket there, and may this user do so? ({error})"
         return ArchiveError("archive", f"s3://{self._root}/{path}", remedy)
+
+
+def file_name(name: str) -> str:
+    """Write a name such that it is safe on every file system and no two are the same; most are decoded by `unquote`.
+
+    Examples
+    --------
+    >>> file_name("fraud:3")
+    'fraud%3A3'
+    """
+    safe = quote(name, safe="")
+    if len(safe) > _NAME_BYTES:  # file systems take 255 bytes
+        digest = blake2b(name.encode(), digest_size=8).hexdigest()
+        safe = f"{safe[:_NAME_BYTES].rpartition('%')[0] or safe[:_NAME_BYTES]}~{digest}"
+    return safe or _NO_NAME
 
 
 def open_place(url: str) -> Place:

@@ -1,8 +1,11 @@
-"""Rows of forgotten inferences leave the files that hold them; a file keeps its name as long as a row is left."""
+"""Rows of forgotten inferences leave the files that hold them; a file keeps its name as long as a row is left.
+
+A row that tells of many inferences loses the ids of those.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,6 +14,7 @@ from pyarrow import compute, parquet
 
 from davy.archive.columns import BLOB
 from davy.archive.places import Place
+from davy.archive.schemas import FIELD
 from davy.archive.tables import SHELVES, Shelf, model_of, to_parquet
 from davy.errors import ArchiveError
 from davy.event import INFERENCES
@@ -20,10 +24,10 @@ from davy.forgetting.strip import KIND
 
 def tagged(place: Place, name: str, text: str) -> Iterator[bytes]:
     """Return the ids of the inferences that carry a tag whose value reads `text`; a number also as a whole one."""
-    column = f"tags.{name}"
+    field = f"tags.{name}"
     for path in place.paths(SHELVES[INFERENCES].folder):
-        table = _read(place, path, ["id", column])
-        if table is not None and column in table.column_names:
+        table = _read(place, path, lambda schema: ["id", *_columns_of(schema, field)])
+        for column in table.column_names[1:] if table is not None else ():
             rows = zip(table["id"].to_pylist(), table[column].to_pylist(), strict=True)
             yield from (bytes.fromhex(id) for id, value in rows if text in _readings(value))
 
@@ -57,25 +61,53 @@ def _remove(place: Place, path: str, shelf: Shelf, wanted: Any) -> None:
 
 
 def _split(place: Place, path: str, shelf: Shelf, wanted: Any) -> tuple[Any, Any] | None:
-    """Return the rows of a file that are wanted, and the others; None where no row is, or there is no such file."""
-    column = _read(place, path, [shelf.inference])
+    """Return the rows of a file that tell of what is wanted, and what is kept; None where none does or no file is."""
+    column = _read(place, path, lambda _: [shelf.inference])
     if column is None:
         return None
-    found = compute.is_in(column[shelf.inference], value_set=wanted)
+    found = _tells(column[shelf.inference], wanted)
     if not compute.any(found).as_py():
         return None
     table = _read(place, path)
-    return table and (table.filter(found), table.filter(compute.invert(found)))
+    if table is None:
+        return None
+    gone = table.filter(found)
+    return gone, _without(table, shelf, wanted) if shelf.lists else table.filter(compute.invert(found))
 
 
-def _read(place: Place, path: str, columns: list[str] | None = None) -> Any:
-    """Return a file as a table, of some columns those that it has; None when it is gone."""
+def _tells(column: Any, wanted: Any) -> Any:
+    """Return which rows hold a wanted id, or a list with one."""
+    if not pa.types.is_list(column.type):
+        return compute.is_in(column, value_set=wanted)
+    rows = compute.list_parent_indices(column).filter(
+        compute.is_in(compute.list_flatten(column), value_set=wanted)
+    )
+    return compute.is_in(pa.array(range(len(column)), rows.type), value_set=rows.combine_chunks())
+
+
+def _without(table: Any, shelf: Shelf, wanted: Any) -> Any:
+    """Return a table with the wanted ids taken out of its lists."""
+    place, gone = table.schema.get_field_index(shelf.inference), set(wanted.to_pylist())
+    rows = [row and [id for id in row if id not in gone] for row in table[shelf.inference].to_pylist()]
+    field = table.schema.field(place)
+    return table.set_column(place, field, pa.array(rows, field.type))
+
+
+def _columns_of(schema: Any, name: str) -> list[str]:
+    """Return the columns of a field, one a kind."""
+    told = ((field.name, (field.metadata or {}).get(FIELD, field.name.encode()).decode()) for field in schema)
+    return [column for column, field in told if field == name]
+
+
+def _read(place: Place, path: str, columns: Callable[[Any], list[str]] | None = None) -> Any:
+    """Return a file as a table, of the columns that are chosen from its schema; None when it is gone."""
     opened = place.open(path)
     if opened is None:
         return None
     try:
         with opened as file:
-            return parquet.ParquetFile(file).read(columns=columns)
+            found = parquet.ParquetFile(file)
+            return found.read(columns=columns and columns(found.schema_arrow))
     except (pa.ArrowException, OSError) as error:
         remedy = f"is damaged ({error}): repair or delete it"
         raise ArchiveError("archive", path, remedy) from error
@@ -83,7 +115,7 @@ def _read(place: Place, path: str, columns: list[str] | None = None) -> Any:
 
 def _names(rows: Any, shelf: Shelf) -> frozenset[str]:
     """Name rows as the log names what they were made from."""
-    if shelf.unique:
+    if shelf.key:
         return frozenset(rows["id"].to_pylist())
     times = rows["at"].cast(pa.int64()).to_pylist()
     return frozenset(f"{id}/{at}" for id, at in zip(rows["id"].to_pylist(), times, strict=True))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from davy import metrics
 from davy.archive.places import Place
+from davy.archive.schemas import Schemas
 from davy.archive.spans import COLLECTION, Ledger, Span
 from davy.archive.tables import SHELVES, by_day, folder_of, once, to_parquet
 from davy.errors import DecodeError
@@ -44,11 +45,13 @@ class Archive:
         self._runtime = runtime
         self._place = place
         self._names = Names(runtime.store)
+        self._schemas = Schemas(runtime.store, place)
         self._ledgers: dict[Partition, Ledger] = {}
         self._logs: dict[str, str] = {}
 
     def restore(self) -> None:
         """Take up which records wait for their files; those of a log that is gone wait in vain."""
+        self._schemas.forget()
         self._ledgers = {}
         self._logs = {topic: self._runtime.log.identity(topic) for topic in self.topics}
         for key, data in self._runtime.store.items(COLLECTION):
@@ -81,19 +84,22 @@ class Archive:
         return []
 
     def idle(self, batch: Batch) -> list[Message]:
-        """Write the files of sealed spans, whose seals are in the store, then seal the spans that are old enough."""
+        """Write the files of sealed spans, whose seals are in the store, then seal the spans that are old enough.
+
+        Where files need columns that the schemas lack, these go into the store first and the files wait for it.
+        """
         age = int(self._runtime.settings.archive.seconds * _SECOND)
         for place, ledger in self._ledgers.items():
-            for span in ledger.sealed:
-                self._write(place, span)
+            waiting = len(ledger.sealed)
+            while ledger.sealed and self._write(place, ledger.sealed[0], batch):
+                ledger.sealed.pop(0)
             # An opening in the future is one before the clock was set back.
             due = (
                 ledger.growing is not None and not 0 <= self._runtime.clock() - ledger.growing.opened_at < age
             )
-            if ledger.sealed or due:
-                ledger.sealed.clear()
-                if due:
-                    ledger.seal()
+            if due:
+                ledger.seal()
+            if due or len(ledger.sealed) != waiting:
                 self._keep(place, batch)
         return []
 
@@ -101,29 +107,44 @@ class Archive:
         topic, partition = place
         batch.put(COLLECTION, f"{topic}/{partition}", self._ledgers[place].to_bytes())
 
-    def _write(self, place: Partition, span: Span) -> None:
-        self._notice_loss(place, span)
+    def _write(self, place: Partition, span: Span, batch: Batch) -> bool:
+        """Write the files of a span; return whether that is done: not before the store has the columns of the files."""
+        start = self._runtime.log.start(place[0]).get(place, span.first)
         written: set[str] = set()
         while True:
             forgotten = self._names.current()
-            again = set(self._put_files(place, span))
+            tables = self._tables(place, span)
+            if self._schemas.grow(batch):
+                return False
+            again = set(self._put_files(place, span, tables))
             for path in written - again:
                 self._place.remove(path)
             written = again
             if self._names.current() == forgotten:
-                return  # else `davy forget` may have come by between the reading and the writing
+                break  # else `davy forget` may have come by between the reading and the writing
+        if start > span.first:
+            text = "retention removed records before they were archived"
+            self._say_lost(place, span.first, min(start, span.last + 1) - 1, "Retained", text)
+        return True
 
-    def _put_files(self, place: Partition, span: Span) -> Iterator[str]:
-        """Write the files of a span as the log shows it now; return their paths."""
+    def _tables(self, place: Partition, span: Span) -> dict[str, Any]:
+        """Return the rows of a span by model, as the log shows it now."""
+        shelf = SHELVES[place[0]]
+        return {
+            model: shelf.table(found, self._schemas.of(shelf.folder, _name(model)))
+            for model, found in self._read(place, span).items()
+        }
+
+    def _put_files(self, place: Partition, span: Span, tables: Mapping[str, Any]) -> Iterator[str]:
+        """Write the files of a span; return their paths."""
         topic, partition = place
         parts = [partition, span.first, span.last, *filter(None, [span.log[:8]])]
         shelf, name = SHELVES[topic], f"{'-'.join(map(str, parts))}.parquet"
-        for model, found in self._read(place, span).items():
-            table = shelf.table(found)
+        for model, table in tables.items():
             rows = table.num_rows
-            if shelf.unique:
-                table = once(table)
-            for day, part in by_day(table):
+            table = once(table, shelf.key)
+            self._schemas.tell(shelf.folder, _name(model), shelf.own)
+            for day, part in by_day(table, shelf.own):
                 path = f"{shelf.folder}/{folder_of(model)}/day={day}/{name}"
                 self._place.put(path, to_parquet(part, model=model))
                 yield path
@@ -141,12 +162,10 @@ class Archive:
             found.setdefault(item.model, []).append(item)
         return found
 
-    def _notice_loss(self, place: Partition, span: Span) -> None:
-        start = self._runtime.log.start(place[0]).get(place, span.first)
-        if start > span.first:
-            text = "retention removed records before they were archived"
-            self._say_lost(place, span.first, min(start, span.last + 1) - 1, "Retained", text)
-
     def _say_lost(self, place: Partition, first: int, last: int, error: str, text: str) -> None:
         self._runtime.meter.add(metrics.ROLE_ERRORS, role=self.name, error=error)
         _logger.error("%s: %s/%d, offsets %d to %d", text, *place, first, last)
+
+
+def _name(model: str) -> str:
+    return model.partition(":")[0]

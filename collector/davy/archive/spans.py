@@ -9,6 +9,8 @@ from davy.codec import dump_any, load_any
 
 COLLECTION: Final = "archive"
 """The ledgers in the store, by topic and partition."""
+SCHEMAS: Final = "archive_schemas"
+"""The schemas in the store, by table and model."""
 
 
 @dataclass(frozen=True, slots=True)

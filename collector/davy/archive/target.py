@@ -6,7 +6,7 @@ from davy._urls import without_password
 from davy.config import Settings
 from davy.consume import Loop
 from davy.errors import SettingError
-from davy.event import FEEDBACK, FLAGS, INFERENCES
+from davy.event import ALERTS, FEEDBACK, FLAGS, INFERENCES, LABELS
 from davy.runtime import Runtime, Target
 
 
@@ -19,7 +19,7 @@ class ArchiveTarget(Target):
         The URL is empty or names no archive.
     """
 
-    reads = (INFERENCES, FEEDBACK, FLAGS)
+    reads = (INFERENCES, FEEDBACK, FLAGS, LABELS, ALERTS)
 
     def __init__(self, runtime: Runtime) -> None:
         from davy.archive.places import open_place
