@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from davy import console
+from davy import console, logs
 from davy._directory import unread
 from davy.config import Settings, describe, load
 from davy.errors import DavyError, OutputError, SettingError
@@ -70,6 +71,9 @@ Host = Annotated[
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 lets the system choose.")]
 WithLabelStudio = Annotated[
     bool, typer.Option("--label-studio", help="Start a Label Studio of this machine's own beside it.")
+]
+LogFormat = Annotated[
+    str | None, typer.Option(metavar="FORMAT", help="What is logged, a line an event: text or json.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -138,16 +142,18 @@ def options(
 
 
 @app.command()
-def up(host: Host = None, port: Port = None, label_studio: WithLabelStudio = False) -> int:
+def up(
+    host: Host = None, port: Port = None, label_studio: WithLabelStudio = False, log_format: LogFormat = None
+) -> int:
     """Start everything in one process: gateway, detectors, miner, metrics and status page. Ctrl-C stops it."""
     if not label_studio:
-        return _serve(wanted, "gateway", host, port)
+        return _serve(wanted, "gateway", host, port, log_format)
     console.announce("davy: starting Label Studio")
     with LocalLabelStudio(_LABEL_STUDIO) as server:
         found = server.found
         console.announce(f"davy: Label Studio on {found['url']} ({found['user']} / {found['password']})")
         settings = {"labelstudio.url": found["url"], "labelstudio.api_key": found["api_key"]}
-        return _serve(wanted, "gateway", host, port, settings)
+        return _serve(wanted, "gateway", host, port, log_format, settings)
 
 
 @app.command()
@@ -155,9 +161,10 @@ def run(
     target: Annotated[str, typer.Argument(help="The role: gateway, detect, mine, retain or archive.")],
     host: Host = None,
     port: Port = None,
+    log_format: LogFormat = None,
 ) -> int:
     """Start one role in this process."""
-    return _serve(lambda _: [target], "gateway" if target == "gateway" else "health", host, port)
+    return _serve(lambda _: [target], "gateway" if target == "gateway" else "health", host, port, log_format)
 
 
 @app.command()
@@ -169,7 +176,8 @@ def doctor(
     if settings:
         console.show(_settings(load()), title="settings", as_json=as_json)
         return 0
-    from davy.doctor import examine, open_what_answers
+    from davy.doctor import examine
+    from davy.runner import open_what_answers
 
     with open_what_answers(load()) as runtime:
         checks = examine(runtime)
@@ -178,20 +186,41 @@ def doctor(
     return 1 if any(check.state == "wrong" for check in checks) else 0
 
 
+@app.command()
+def status(
+    as_json: AsJson = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="Look again so often, until Ctrl-C."),
+    ] = None,
+) -> int:
+    """Say who works on what and how far it is. Exit code 1 when something is wrong."""
+    from davy.status import look, opened, show
+
+    with opened(load()) as runtime:
+        while True:
+            found = look(runtime)
+            if watch is not None and not as_json:
+                console.clear()
+            show(found, as_json=as_json)
+            sys.stdout.flush()
+            if watch is None:
+                return 1 if found.state == "wrong" else 0
+            time.sleep(watch)
+
+
 def _serve(
     choose: Callable[[Settings], Sequence[str]],
     server: str,
     host: str | None,
     port: int | None,
+    log_format: str | None,
     more: Mapping[str, str] = _NOTHING,
 ) -> int:
-    given = {f"{server}.host": host, f"{server}.port": port, **more}
+    given = {f"{server}.host": host, f"{server}.port": port, "log_format": log_format, **more}
     overrides = {key: value for key, value in given.items() if value is not None}
-    handler = logging.StreamHandler()
-    handler.setFormatter(console.LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line a request
     settings = beside_the_log(load(overrides=overrides))
+    logs.begin(settings.log_format, settings.log_level)
     names = choose(settings)
     require_roles(names)  # before a directory is made
     with open_runtime(settings) as runtime:
@@ -201,7 +230,8 @@ def _serve(
         if "gateway" not in names:
             roles["health"] = HealthTarget(runtime)
         where = next(role.address for role in roles.values() if isinstance(role, HttpRole))
-        console.announce(f"davy: {', '.join(names)} on {runtime.log.url}, {where}; Ctrl-C stops it")
+        if settings.log_format == "text":
+            console.announce(f"davy: {', '.join(names)} on {runtime.log.url}, {where}; Ctrl-C stops it")
         return run_roles(roles, runtime)
 
 

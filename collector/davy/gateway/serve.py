@@ -68,6 +68,10 @@ class HttpRole(Target):
         threading.Thread(target=self._end_with_runtime, daemon=True, name="davy-http-stop").start()
         self._server.run(sockets=[self._socket])
 
+    def uses(self) -> list[str]:
+        """Where it listens."""
+        return [f"waits for requests on {self.address}"]
+
     def close(self) -> None:
         """Let go of the address without serving; calling it twice is harmless."""
         self._socket.close()
