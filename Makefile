@@ -24,7 +24,7 @@ SOURCES := collector detectors miner dashboards tests benchmarks examples
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo demo-scale up check lint fast format test test-integrations bench bench-demo bench-demo-scale generate lock clean bench-sdk bench-app bench-scale bench-faults bench-nulls bench-age rows soak test-hosts test-pythons pythons python-3.14
+.PHONY: help dev demo demo-scale up check lint fast format test test-integrations bench bench-demo bench-demo-scale generate lock clean bench-sdk bench-app bench-scale bench-faults bench-nulls bench-age rows soak test-hosts test-installs test-pythons pythons python-3.14
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -145,6 +145,9 @@ pythons: $(UV) ## List the CPythons that test-pythons finds
 
 python-3.14: $(CPYTHON_314)/bin/python3.14 ## Bring a CPython 3.14 for test-pythons from Maven Central (Linux on x86-64; needs mvn)
 
+test-installs: $(STAMP) ## Every install line of the docs and the image's steps in empty environments, up to a first incident; WRITE=1 measures by pip
+	$(if $(WRITE),$(BIN)/python -m benchmarks installs,$(BIN)/pytest -q -p no:cacheprovider tests/installs $(ARGS))
+
 test-hosts: $(STAMP) $(HOSTS)/.installed ## The SDK inside gunicorn, uvicorn, Celery and gevent
 	$(HOSTS)/bin/python -m pytest --noconftest -p no:cacheprovider tests/promises/hosts
 
@@ -193,6 +196,7 @@ lock: $(UV) ## Pin every dependency again
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/hosts.in -o requirements/hosts.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/streams.in -o requirements/streams.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/app.in -o requirements/app.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade requirements/evidently.in -o requirements/evidently.txt
 
 clean: ## Remove the environments and everything the demo wrote
 	rm -rf $(VENV) $(LABELSTUDIO) $(PEERS) $(STREAMS) $(HOSTS) $(SERVING) .integrations .pythons .kafka .davy .davy-demo

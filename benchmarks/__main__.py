@@ -29,6 +29,7 @@ ON_REQUEST = {
     "space": "benchmarks.space",
     "age": "benchmarks.age",
     "archive": "benchmarks.archive",
+    "installs": "benchmarks.installs",
 }
 """Only run when named: they need an environment of their own, brokers, or minutes to half an hour."""
 COMMANDS = {
@@ -39,6 +40,7 @@ COMMANDS = {
     "soak": "make soak",
     "nulls": "make bench-nulls",
     "age": "make bench-age",
+    "installs": "make test-installs WRITE=1",
 }
 """How to run those that make has a target of their own for."""
 RESULTS = Path(__file__).parent / "results"

@@ -32,6 +32,7 @@ NAMES = (
     "faults-embedded",
     "soak",
     "age",
+    "installs",
     "keys",
     "space",
 )
@@ -305,6 +306,39 @@ def age(found: dict[str, Any]) -> str:
     return head(found) + note + grid(columns, rows) + flood + table(list(flat(names, "")))
 
 
+def installs(found: dict[str, Any]) -> str:
+    def row(one: dict[str, Any]) -> list[str]:
+        seconds = dict(one["seconds"])
+        rest = sum(seconds.values()) - seconds["install"]
+        return [
+            str(one["packages"]),
+            f"{one['megabytes']:,}",
+            f"{seconds['install']:.0f}",
+            f"{rest:.0f}",
+            f"{one['minutes_to_incident']:.1f}",
+            f"{one['minutes_to_feature']:.1f}",
+        ]
+
+    columns = ["packages", "MB", "install, s", "the rest, s", "to an incident, min", "to a feature, min"]
+    names = {
+        "base": "`pip install .` for the app, `pip install '.[server]'` for Davy, and an archive",
+        "server": "`pip install '.[server]'`, README's lines to the letter",
+        "cluster": "`pip install '.[cluster]'` for the app, `'.[server,cluster]'` for Davy: Kafka, Redis, S3",
+        "server,cluster,librdkafka": "`pip install '.[server,cluster,librdkafka]'`: the same services",
+        "demo": "`pip install '.[demo]'`, `davy demo --no-label-studio` until it has ended",
+        "image": "the image's steps, every role a process, the same services",
+    }
+    rows = [(text, row(found["figures"][name])) for name, text in names.items()]
+    note = (
+        "From an empty environment: pip without a cache and without pins (the image: uv, with its pins and a cache), "
+        "from the first line until `davy incidents` shows the first incident, and until that names the feature that "
+        "changed. An app of its own sends 1,000 usual inferences, Davy learns what is normal and starts, and the app "
+        "sends 1,000 with larger amounts. One after the other; packages come from a registry near by. Packages and MB "
+        "are those of the environment in which Davy runs.\n\n"
+    )
+    return head(found) + note + grid(columns, rows)
+
+
 def keys(found: dict[str, Any]) -> str:
     columns = {
         "captured": "captured",
@@ -376,9 +410,10 @@ SECTIONS = {
     "faults-embedded": faults_embedded,
     "soak": soak,
     "age": age,
+    "archive": archive,
+    "installs": installs,
     "keys": keys,
     "space": space,
-    "archive": archive,
 }
 
 

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import settings
 from prometheus_server import PrometheusServer
 
+from davy.logs import Sparing
+
 pytest_plugins = ["kafka_server", "labelstudio_server", "parallel", "redis_server", "s3_server"]
 settings.register_profile("davy", deadline=None)  # how long an example takes is the machine's matter
 settings.load_profile("davy")
@@ -22,6 +24,15 @@ def prometheus_for(tmp_path: Path) -> Iterator[Callable[[list[str]], PrometheusS
     """Start a real Prometheus with Davy's rules that scrapes the targets it is given."""
     with ExitStack() as stack:
         yield lambda targets: stack.enter_context(PrometheusServer(targets, [RULES], tmp_path))
+
+
+@pytest.fixture
+def spared(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Capture what a role's process writes of what is logged: repeats are spared."""
+    sparing = Sparing()
+    caplog.handler.addFilter(sparing)
+    yield caplog
+    caplog.handler.removeFilter(sparing)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,9 @@ def main() -> int:
     try:
         from davy.cli import run_app
     except ImportError as error:
-        sys.stderr.write(f"davy: the command line needs {error.name}: pip install 'davy[gateway]'\n")
+        from davy.requirements import needs
+
+        sys.stderr.write(f"davy: the command line {needs(error.name or 'more', extras='server')}\n")
         return 2
     return run_app()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
@@ -14,12 +15,13 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from davy import console
+from davy import console, logs
 from davy._directory import unread
 from davy.config import Settings, describe, load
 from davy.errors import DavyError, OutputError, SettingError
 from davy.existing import meant
 from davy.labelstudio import LocalLabelStudio
+from davy.requirements import absent, lacking
 from davy.runner import beside_the_log, make_roles, open_runtime, require_roles, wanted
 from davy.runner import run as run_roles
 
@@ -31,9 +33,7 @@ class _Group(TyperGroup):
         name, known = args[0], self.list_commands(ctx)
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             if name in known:
-                raise SettingError(
-                    "command", name, "something that it needs is missing: pip install 'davy[all]'"
-                )
+                raise lacking("command", _points()[name])
             listing = console.command(*([ctx.info_name] if ctx.parent else []), "--help")
             raise SettingError("command", name, f"no such command; {meant(name, known)}`{listing}` lists all")
         return super().resolve_command(ctx, args)
@@ -46,10 +46,10 @@ class _Rooms(_Group):
         return list(dict.fromkeys([*super().list_commands(ctx), *sorted(_points())]))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.commands and cmd_name in _points():
+        if cmd_name not in self.commands and cmd_name in _points() and not absent(_points()[cmd_name]):
             try:
                 self.commands[cmd_name] = _built(cmd_name, _points()[cmd_name].load())
-            except ImportError as error:  # a room without its extra: `davy doctor` names it
+            except ImportError as error:
                 logging.getLogger("davy.cli").debug("no command %s: %s", cmd_name, error)
         return super().get_command(ctx, cmd_name)
 
@@ -71,6 +71,9 @@ Host = Annotated[
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 lets the system choose.")]
 WithLabelStudio = Annotated[
     bool, typer.Option("--label-studio", help="Start a Label Studio of this machine's own beside it.")
+]
+LogFormat = Annotated[
+    str | None, typer.Option(metavar="FORMAT", help="What is logged, a line an event: text or json.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -139,16 +142,18 @@ def options(
 
 
 @app.command()
-def up(host: Host = None, port: Port = None, label_studio: WithLabelStudio = False) -> int:
+def up(
+    host: Host = None, port: Port = None, label_studio: WithLabelStudio = False, log_format: LogFormat = None
+) -> int:
     """Start everything in one process: gateway, detectors, miner, metrics and status page. Ctrl-C stops it."""
     if not label_studio:
-        return _serve(wanted, "gateway", host, port)
+        return _serve(wanted, "gateway", host, port, log_format)
     console.announce("davy: starting Label Studio")
     with LocalLabelStudio(_LABEL_STUDIO) as server:
         found = server.found
         console.announce(f"davy: Label Studio on {found['url']} ({found['user']} / {found['password']})")
         settings = {"labelstudio.url": found["url"], "labelstudio.api_key": found["api_key"]}
-        return _serve(wanted, "gateway", host, port, settings)
+        return _serve(wanted, "gateway", host, port, log_format, settings)
 
 
 @app.command()
@@ -156,9 +161,10 @@ def run(
     target: Annotated[str, typer.Argument(help="The role: gateway, detect, mine, retain or archive.")],
     host: Host = None,
     port: Port = None,
+    log_format: LogFormat = None,
 ) -> int:
     """Start one role in this process."""
-    return _serve(lambda _: [target], "gateway" if target == "gateway" else "health", host, port)
+    return _serve(lambda _: [target], "gateway" if target == "gateway" else "health", host, port, log_format)
 
 
 @app.command()
@@ -170,7 +176,8 @@ def doctor(
     if settings:
         console.show(_settings(load()), title="settings", as_json=as_json)
         return 0
-    from davy.doctor import examine, open_what_answers
+    from davy.doctor import examine
+    from davy.runner import open_what_answers
 
     with open_what_answers(load()) as runtime:
         checks = examine(runtime)
@@ -179,20 +186,41 @@ def doctor(
     return 1 if any(check.state == "wrong" for check in checks) else 0
 
 
+@app.command()
+def status(
+    as_json: AsJson = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="Look again so often, until Ctrl-C."),
+    ] = None,
+) -> int:
+    """Say who works on what and how far it is. Exit code 1 when something is wrong."""
+    from davy.status import look, opened, show
+
+    with opened(load()) as runtime:
+        while True:
+            found = look(runtime)
+            if watch is not None and not as_json:
+                console.clear()
+            show(found, as_json=as_json)
+            sys.stdout.flush()
+            if watch is None:
+                return 1 if found.state == "wrong" else 0
+            time.sleep(watch)
+
+
 def _serve(
     choose: Callable[[Settings], Sequence[str]],
     server: str,
     host: str | None,
     port: int | None,
+    log_format: str | None,
     more: Mapping[str, str] = _NOTHING,
 ) -> int:
-    given = {f"{server}.host": host, f"{server}.port": port, **more}
+    given = {f"{server}.host": host, f"{server}.port": port, "log_format": log_format, **more}
     overrides = {key: value for key, value in given.items() if value is not None}
-    handler = logging.StreamHandler()
-    handler.setFormatter(console.LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes a line a request
     settings = beside_the_log(load(overrides=overrides))
+    logs.begin(settings.log_format, settings.log_level)
     names = choose(settings)
     require_roles(names)  # before a directory is made
     with open_runtime(settings) as runtime:
@@ -202,7 +230,8 @@ def _serve(
         if "gateway" not in names:
             roles["health"] = HealthTarget(runtime)
         where = next(role.address for role in roles.values() if isinstance(role, HttpRole))
-        console.announce(f"davy: {', '.join(names)} on {runtime.log.url}, {where}; Ctrl-C stops it")
+        if settings.log_format == "text":
+            console.announce(f"davy: {', '.join(names)} on {runtime.log.url}, {where}; Ctrl-C stops it")
         return run_roles(roles, runtime)
 
 

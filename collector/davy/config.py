@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from davy._conversions import ADDRESSES, MEANINGS, POLICIES, SECTIONS, convert
-from davy._directory import unread
+from davy._settings_file import from_file
 from davy._urls import without_password
 from davy.errors import SettingError
 
@@ -108,6 +107,9 @@ class KafkaSettings:
     )
     compression: str = _setting(
         "lz4", "how producers compress: none, gzip, lz4 or zstd", one_of=("none", "gzip", "lz4", "zstd")
+    )
+    answer_seconds: float = _setting(
+        10.0, "longest wait for an answer to what is asked of topics and offsets", least=0.1
     )
     security: str = _setting(
         "",
@@ -340,6 +342,14 @@ class Settings:
         "",
         "the payloads: file:///directory, s3://, gs://, az:// or memory://; empty puts them beside the log",
     )
+    log_format: str = _setting(
+        "text", "what a role logs, a line an event: text or json", one_of=("text", "json")
+    )
+    log_level: str = _setting(
+        "info",
+        "the least that a role logs: debug, info, warning or error",
+        one_of=("debug", "info", "warning", "error"),
+    )
     sdk: SdkSettings = field(default_factory=SdkSettings)
     log: LogSettings = field(default_factory=LogSettings)
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
@@ -400,7 +410,7 @@ def load(
     env = os.environ if env is None else env
     found: dict[str, Any] = {}
     known = {described.key: described for described in describe(Settings())}
-    found.update(_from_file(file or Path("davy.toml"), required=file is not None))
+    found.update(from_file(file or Path("davy.toml"), required=file is not None))
     for described in known.values():
         if described.variable in env:
             found[described.key] = env[described.variable]
@@ -464,27 +474,6 @@ def _walk(settings: Any, defaults: Any, prefix: str) -> Any:
 
 def _as_given(value: Any) -> Any:
     return ", ".join(f"{name}={found}" for name, found in value) if isinstance(value, tuple) else value
-
-
-def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if required:
-            raise SettingError("settings file", str(path), "the file does not exist") from None
-        return {}
-    except OSError as error:
-        remedy = f"{unread(error)}, or begin in another directory"
-        raise SettingError("settings file", str(path.absolute()), remedy) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingError("settings file", str(path), f"is not TOML: {error}") from error
-    flat: dict[str, Any] = {}
-    for name, value in tables.items():
-        if isinstance(value, dict):
-            flat.update({f"{name}.{key}": item for key, item in value.items()})
-        else:
-            flat[name] = value
-    return flat
 
 
 def _build(section: Any, found: Mapping[str, Any], prefix: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import os
 import re
 import shlex
@@ -17,14 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
 from davy.errors import OutputError
 from davy.event import UNSEEN
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _STEERS: Final = re.compile(f"[\ud800-\udfff{UNSEEN}]")
 """Control characters, line breaks, what turns the direction of text or cannot be seen, and halves of characters."""
 
@@ -159,12 +158,34 @@ def show(
     Console().print(table)
 
 
+def age(seconds: float | None) -> str:
+    """Write a length of time in its largest unit.
+
+    Examples
+    --------
+    >>> age(0.4), age(90), age(7200), age(None)
+    ('0 s', '1 min', '2 h', '-')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return "0 s"
+
+
 def show_one(row: Mapping[str, Any], *, title: str, as_json: bool = False) -> None:
     """Print one thing: key and value a line, or one JSON object."""
     if as_json:
         _write_json(dict(row))
         return
     show([{title: key, "": value} for key, value in row.items()], title=title)
+
+
+def clear() -> None:
+    """Clear the screen before what is printed next; in a pipe nothing happens."""
+    if sys.stdout.isatty():
+        sys.stdout.write("\x1b[H\x1b[2J")
 
 
 def say(text: str) -> None:
@@ -190,21 +211,6 @@ def warn(text: str) -> None:
     with suppress(OSError):
         sys.stderr.write(f"{printable(text)}\n")
         sys.stderr.flush()
-
-
-class LogFormatter(logging.Formatter):
-    """Formats what roles log, a line a message; those of a traceback are indented, so none looks like a message."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
-        """Return the line of a record."""
-        record.message = printable(record.message)
-        return super().formatMessage(record)
-
-    def formatException(  # noqa: N802 - logging's
-        self, ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-    ) -> str:
-        """Return the lines of a traceback."""
-        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).split("\n"))
 
 
 def _write_json(value: Any) -> None:

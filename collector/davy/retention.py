@@ -108,6 +108,11 @@ class RetentionTarget(Target):
                 pulse.beat(_NAME)
             stop.wait(_BEAT_SECONDS)
 
+    def uses(self) -> list[str]:
+        """What it keeps."""
+        settings = self._runtime.settings.log
+        return [f"keeps {settings.keep_hours:g} hours and {settings.keep_bytes:,} bytes of the log"]
+
     def retain(self) -> int:
         """Delete what is due and let files shrink; return the number of records."""
         settings = self._runtime.settings.log
@@ -155,7 +160,7 @@ class RetentionTarget(Target):
         try:
             due()
         except DavyError as error:
-            self._runtime.meter.add(metrics.ROLE_ERRORS, role=_NAME, error=type(error).__name__)
+            self._runtime.failed(_NAME, error)
             if str(error) != self._said:
                 _logger.warning("retention failed and will be tried again: %s", error)
             self._said = str(error)

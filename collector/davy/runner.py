@@ -5,21 +5,25 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import Any, Final
 
-from davy.blobs import blob_address, open_blobs
+from davy._urls import without_password
+from davy.blobs import Blobs, blob_address, open_blobs
 from davy.config import Settings, load
-from davy.errors import SettingError
+from davy.errors import DavyError, SettingError
 from davy.existing import require_place
 from davy.forgetting import HidingLog
+from davy.health.asking import at_once
 from davy.log import Log, open_log
 from davy.meter import Meter
+from davy.requirements import lacking, require
 from davy.runtime import Runtime, Target
-from davy.store import open_store
+from davy.store import Store, open_store
 
 _log = logging.getLogger("davy.runner")
 _SIGNAL_SECONDS: Final = 0.5
@@ -86,6 +90,46 @@ def open_runtime(
         yield Runtime(settings=settings, log=seen, store=store, blobs=blobs, meter=Meter())
 
 
+@contextmanager
+def open_what_answers(settings: Settings, *, seconds: float = 15.0) -> Iterator[Runtime]:
+    """Open log, store and blobs as they are, each on its own.
+
+    What cannot be opened, or not within `seconds`, says why whenever it is used.
+
+    Raises
+    ------
+    SettingError
+        A setting or an address is wrong, or names a directory that is not there.
+    """
+    settings = beside_the_log(settings)
+    require_place(settings)
+    urls = {"store": settings.store_url, "log": settings.url, "blobs": settings.blob_url}
+    openings: dict[str, Callable[[], Store | Log | Blobs]] = {
+        "store": partial(open_store, settings.store_url),
+        "log": partial(open_log, settings.url, settings),
+        "blobs": partial(open_blobs, settings.blob_url),
+    }
+    with ExitStack() as stack:
+        opened: dict[str, Any] = {}
+        for name, found in at_once(openings, seconds).items():
+            if isinstance(found, Exception):
+                opened[name] = _Absent(urls[name], found)
+            else:
+                opened[name] = stack.enter_context(closing(found))
+        yield Runtime(settings=settings, meter=Meter(), **opened)
+
+
+class _Absent:
+    """Stands for what cannot be opened: whatever is asked of it fails in the way that opening it did."""
+
+    def __init__(self, url: str, error: Exception) -> None:
+        self.url, self.exclusive = without_password(url), False
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._error
+
+
 def targets() -> dict[str, EntryPoint]:
     """Every role that is installed, by name (entry point group ``davy.targets``)."""
     return {point.name: point for point in entry_points(group="davy.targets")}
@@ -97,7 +141,7 @@ def wanted(settings: Settings) -> list[str]:
     Raises
     ------
     SettingError
-        The extra of a role is not installed.
+        A package that a role needs is not installed.
     """
     return [name for name in sorted(targets()) if _load(name).wanted(settings)]
 
@@ -114,7 +158,7 @@ def make_roles(names: Sequence[str], runtime: Runtime) -> dict[str, Target]:
     Raises
     ------
     SettingError
-        A role is unknown, its extra is not installed, or its settings are wrong.
+        A role is unknown, a package that it needs is not installed, or its settings are wrong.
     """
     return {name: _make(name, runtime) for name in names}
 
@@ -127,6 +171,8 @@ def run(roles: Mapping[str, Target], runtime: Runtime) -> int:
         for name, role in roles.items()
     ]
     with _stopping_on_signals(runtime.stop):
+        for name, role in roles.items():
+            _log.info("%s starts: %s", name, _about(role, runtime))
         for thread in threads:
             thread.start()
         while not runtime.stop.wait(_SIGNAL_SECONDS):
@@ -139,34 +185,41 @@ def run(roles: Mapping[str, Target], runtime: Runtime) -> int:
     return 1 if failed or stuck else 0
 
 
+def _about(role: Target, runtime: Runtime) -> str:
+    """Return in a line what a role uses, where, and what it waits for."""
+    log = (
+        f"waits for {', '.join(role.reads)} in {runtime.log.url}" if role.reads else f"log {runtime.log.url}"
+    )
+    places = (log, f"state in {runtime.store.url}", f"payloads in {runtime.blobs.url}")
+    return "; ".join((*places, *role.uses()))
+
+
 def _make(name: str, runtime: Runtime) -> Target:
     target = _load(name)
     try:
         return target(runtime)
     except ImportError as error:
-        raise _without(name, error) from error
+        raise lacking("target", targets()[name], error) from error
 
 
 def _load(name: str) -> type[Target]:
     known = targets()
     if name not in known:
         raise SettingError("target", name, f"no such role; installed are {', '.join(sorted(known))}")
+    require("target", known[name])
     try:
         target: type[Target] = known[name].load()
     except ImportError as error:
-        raise _without(name, error) from error
+        raise lacking("target", known[name], error) from error
     return target
-
-
-def _without(name: str, error: ImportError) -> SettingError:
-    return SettingError("target", name, f"needs {error.name}: pip install 'davy[all]'")
 
 
 def _guard(name: str, role: Target, runtime: Runtime, failed: list[str]) -> None:
     try:
         role.run()
-    except Exception:  # noqa: BLE001 - whatever it was, the other roles must stop in order
-        _log.exception("role %s died; stopping the others", name)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the other roles must stop in order
+        trace = None if isinstance(error, DavyError) else error
+        _log.critical("role %s died, stopping the others: %s", name, error, exc_info=trace)
         failed.append(name)
     finally:
         runtime.stop.set()

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
+from davy import metrics
 from davy._signals import SignalSafeEvent
+from davy._urls import without_password
 from davy.blobs import Blobs
 from davy.config import Settings
-from davy.log import Log
+from davy.log import Log, Partition
 from davy.meter import Meter
 from davy.store import Store
+
+_ERROR_LETTERS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What is known of a role of this process: seconds since it began, since it last got something done, and so on.
+
+    `holds` are the partitions it handles; `error` is how it failed last, `failed` the seconds since, if it ever did.
+    """
+
+    age: float
+    silence: float
+    holds: tuple[Partition, ...] = ()
+    error: str = ""
+    failed: float | None = None
 
 
 class Pulse:
@@ -34,17 +52,30 @@ class Pulse:
         self.clock = clock
         self.reads: dict[str, Sequence[str]] = {}
         """The topics of each role."""
+        self._begun: dict[str, float] = {}
         self._beats: dict[str, float] = {}
         self._busy: dict[str, float] = {}
+        self._holds: dict[str, tuple[Partition, ...]] = {}
+        self._errors: dict[str, tuple[str, float]] = {}
 
     def begin(self, role: str, topics: Sequence[str]) -> None:
         """Say that a role is at work in this process, and on which topics."""
         self.reads[role] = topics
+        self._begun.setdefault(role, self.clock())
         self.beat(role)
 
     def beat(self, role: str) -> None:
         """Say that a role did what there was to do, without a failure."""
         self._beats[role] = self.clock()
+
+    def hold(self, role: str, partitions: Iterable[Partition]) -> None:
+        """Say which partitions a role handles here from now on; none while another process does its work."""
+        self._holds[role] = tuple(partitions)
+
+    def fail(self, role: str, error: BaseException) -> None:
+        """Say how a role failed, for whoever asks for its last error."""
+        told = without_password(f"{type(error).__name__}: {error}")[:_ERROR_LETTERS]
+        self._errors[role] = told, self.clock()
 
     @contextmanager
     def busy(self, role: str, seconds: float) -> Iterator[None]:
@@ -63,6 +94,16 @@ class Pulse:
             for role, beat in list(self._beats.items())
         }
 
+    def vitals(self) -> dict[str, Vitals]:
+        """Return what is known of each role."""
+        now, found = self.clock(), {}
+        for role, silence in self.silence().items():
+            error, at = self._errors.get(role, ("", None))
+            failed = None if at is None else now - at
+            age = now - self._begun[role]
+            found[role] = Vitals(age, silence, self._holds.get(role, ()), error, failed)
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
@@ -76,6 +117,11 @@ class Runtime:
     stop: threading.Event = field(default_factory=SignalSafeEvent)
     clock: Callable[[], int] = time.time_ns
     pulse: Pulse = field(default_factory=Pulse)
+
+    def failed(self, role: str, error: BaseException) -> None:
+        """Count a failure that a role recovers from, and remember it as its last."""
+        self.meter.add(metrics.ROLE_ERRORS, role=role, error=type(error).__name__)
+        self.pulse.fail(role, error)
 
 
 class Target(Protocol):
@@ -91,6 +137,10 @@ class Target(Protocol):
         """Whether `davy up` starts this role; it starts every role that does not say otherwise."""
         del settings
         return True
+
+    def uses(self) -> Sequence[str]:
+        """What its start says of it beside the topics it waits for, log, store and blobs: what else it uses."""
+        return ()
 
     def run(self) -> None:
         """Work until `runtime.stop` is set, then finish what is in hand and return.

@@ -20,7 +20,7 @@ def settings_page() -> str:
     """Return docs/settings.md."""
     parts = [_HEAD]
     for section, found in groupby(describe(Settings()), key=lambda one: one.key.rpartition(".")[0]):
-        title = f"[{section}]" if section else "Where things are"
+        title = f"[{section}]" if section else "Where things are, and what roles log"
         parts.append(f"\n## {title}\n\n| variable | default | what |\n|---|---|---|\n")
         parts += [_row(one) for one in found]
     return "".join(parts)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from davy import metrics
 from davy.codec import dump, dump_any, load, load_any
 from davy.errors import DecodeError
 from davy.event import INFERENCES
@@ -338,7 +337,7 @@ class Examination:
         return {} if self._reference is None else self._tools.monitors.fresh(self._reference)
 
     def _starts_anew(self, name: str, error: DecodeError) -> None:
-        self._tools.runtime.meter.add(metrics.ROLE_ERRORS, role="detect", error=type(error).__name__)
+        self._tools.runtime.failed("detect", error)
         _logger.warning("%s: monitor %s starts anew: %s", self.model, name, error)
 
     def _incident(self, name: str) -> Incident:

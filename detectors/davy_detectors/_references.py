@@ -97,7 +97,6 @@ class References:
         try:
             return Reference.from_bytes(stored)
         except (DecodeError, ReferenceInvalid) as error:
-            kind = type(error).__name__
-            self._runtime.meter.add(metrics.ROLE_ERRORS, role="detect", error=kind)
+            self._runtime.failed("detect", error)
             _logger.error("the reference of %s cannot be read; fit it again: %s", model, error)  # noqa: TRY400
             return None

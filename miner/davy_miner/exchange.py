@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Generic, Protocol, TypeVar
 
-from davy import metrics
 from davy.event import Label
 from davy.runtime import Runtime
 from davy.store import Batch
@@ -47,7 +46,6 @@ class Chore(Generic[T]):
         self._future: Future[T] | None = None
         self._rested_at = self._rest = 0
         self._failures = 0
-        self._reason = ""
 
     @property
     def busy(self) -> bool:
@@ -69,7 +67,7 @@ class Chore(Generic[T]):
         future, self._future = self._future, None
         error = future.exception()
         if error is None:
-            self._failures, self._reason = 0, ""
+            self._failures = 0
             self._notes.works(self._name)
             return future.result()
         self._failed(error)
@@ -91,11 +89,9 @@ class Chore(Generic[T]):
         now = self._runtime.clock()
         left = self._rest - max(0, now - self._rested_at)
         self._rested_at, self._rest = now, max(left, int(wait * _SECOND))
-        kind, reason = type(error).__name__, str(error)
-        self._runtime.meter.add(metrics.ROLE_ERRORS, role="mine", error=kind)
-        if reason != self._reason:
-            self._reason = reason
-            _logger.error("%s failed and is tried again in %g s at least: %s", self._name, wait, error)
+        reason = str(error)
+        self._runtime.failed("mine", error)
+        _logger.error("%s failed and is tried again in %g s at least: %s", self._name, wait, error)
         self._notes.failed(self._name, reason)
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final, TypeAlias
 
 from davy import metrics
+from davy._urls import without_password
 from davy.codec import decode, dump, load
 from davy.consume import Loop
 from davy.event import FEEDBACK, FLAGS, LABELS, Feedback, Flag, Label
@@ -227,7 +228,12 @@ class MineTarget(Target):
 
     def __init__(self, runtime: Runtime) -> None:
         self._role = Mine(runtime)
+        self._tool = runtime.settings.labelstudio.url
         self._loop: Loop[Item] = Loop(runtime, self._role, max_records=runtime.settings.detect.poll_records)
+
+    def uses(self) -> list[str]:
+        """Where tasks go."""
+        return [f"tasks go to {without_password(self._tool)}" if self._tool else "no Label Studio is set"]
 
     def run(self) -> None:
         """Work until the runtime's stop signal, then let a call to the labelling tool finish and return."""

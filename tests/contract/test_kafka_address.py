@@ -133,7 +133,7 @@ def test_a_log_on_kafka_needs_a_store_and_a_place_for_payloads(missing: str) -> 
 
 @pytest.mark.parametrize(
     ("scheme", "library", "extra"),
-    [("kafka", "kafka", "kafka"), ("kafka+librdkafka", "confluent_kafka", "librdkafka")],
+    [("kafka", "kafka", "cluster"), ("kafka+librdkafka", "confluent_kafka", "librdkafka")],
 )
 def test_a_client_library_that_is_not_installed_is_named_with_its_extra(
     scheme: str, library: str, extra: str

@@ -22,8 +22,9 @@ from davy.config import DetectSettings, LabelStudioSettings, Settings
 from davy.errors import BlobError, StoreError
 from davy.event import INFERENCES, BlobRef, Evidence, Label
 from davy.gateway.app import make_app
-from davy.health import Health
+from davy.health import Health, read_status
 from davy.health.check import Check
+from davy.health.roles import expected_roles
 from davy.log import Message
 from davy.runner import open_runtime
 from davy.runtime import Runtime
@@ -259,13 +260,22 @@ def test_what_cannot_be_asked_is_shown_with_the_reason_and_so_is_a_model_in_trou
     assert "<person>" not in page
 
 
-def test_a_role_is_behind_by_what_the_log_holds_after_its_position(runtime: Runtime) -> None:
+def test_the_page_says_of_roles_what_davy_status_says(runtime: Runtime) -> None:
     producer = runtime.log.producer()
     producer.append([Message(INFERENCES, "digits:1", b"x")] * 5)
     producer.close()
     start = runtime.log.start(INFERENCES)[INFERENCES, 0]
     runtime.store.apply(Batch().put("positions", f"detect/{INFERENCES}/0", dump_any(start + 2)))
-    assert status(runtime)["roles"] == [{"role": "detect", "lag": 3}]
+    told = read_status(runtime, expected_roles(runtime.settings)).shown()["roles"]
+    shown = status(runtime)["roles"]
+    assert [(one["role"], one["state"], one["unread"]) for one in shown] == [
+        (one["role"], one["state"], one["unread"]) for one in told
+    ]
+    (detect,) = (one for one in shown if one["role"] == "detect")
+    assert (detect["state"], detect["unread"], detect["places"][0]["position"]) == ("wrong", 3, start + 2)
+    page = Browser(runtime).get("/").text
+    assert "runs in no process, 3 records unread" in page
+    assert "Nothing was counted yet, 3 records wait" in page
 
 
 def test_the_page_says_what_readyz_says_and_nothing_is_green_while_something_is_wrong(

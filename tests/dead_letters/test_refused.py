@@ -128,10 +128,10 @@ def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runtime]
 
 
 def test_what_the_log_refuses_becomes_a_letter_with_its_bytes_and_all_else_is_published_in_order(
-    runtime: Runtime, caplog: pytest.LogCaptureFixture
+    runtime: Runtime, spared: pytest.LogCaptureFixture
 ) -> None:
     feed(runtime, GIVEN)
-    with caplog.at_level(logging.INFO, logger="davy.consume"):
+    with spared.at_level(logging.INFO, logger="davy.consume"):
         assert Loop(strict(runtime, only_labels), Copying(runtime), max_records=8).drain() == len(GIVEN)
     assert taken(runtime) == LABELLED
     found = letters(runtime)
@@ -140,7 +140,7 @@ def test_what_the_log_refuses_becomes_a_letter_with_its_bytes_and_all_else_is_pu
         ("Refused", "copy", "7")
     }
     assert sample(runtime, "davy_dead_letters_total", error="Refused", topic=LABELS) == 2
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert [record.levelname for record in spared.records] == ["WARNING"]
     end = runtime.log.end(INFERENCES)[INFERENCES, 0]
     stored = stored_position(runtime.store, "copy", (INFERENCES, 0))
     assert stored is not None

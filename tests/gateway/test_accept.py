@@ -16,7 +16,7 @@ from gateway_server import GatewayServer
 from davy.config import Settings
 from davy.demo.processes import wait_until
 from davy.gateway.accept import Listener
-from davy.health.roles import told_checks
+from davy.health.status import told_checks
 from davy.meter import Meter
 from davy.runner import open_runtime
 

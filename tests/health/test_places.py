@@ -12,12 +12,12 @@ from damage import damage_structure
 from gateway_rig import opened
 
 from davy.config import Settings
-from davy.doctor import examine, open_what_answers
+from davy.doctor import examine
 from davy.errors import LogError, StoreError
 from davy.health import places
 from davy.health.check import Check, attempt
 from davy.log import Message
-from davy.runner import open_runtime
+from davy.runner import open_runtime, open_what_answers
 from davy.runtime import Runtime
 from davy.store import Batch
 

@@ -19,7 +19,8 @@ from davy.event import INFERENCES
 from davy.gateway.app import make_health_app
 from davy.health import Health
 from davy.health.progress import Progress, read_through
-from davy.health.roles import Heart, expected_roles, own_checks, told_checks
+from davy.health.roles import Heart, expected_roles, own_checks
+from davy.health.status import told_checks
 from davy.log import Message, Record
 from davy.runner import make_roles, open_runtime, run
 from davy.runtime import Pulse, Runtime
@@ -153,7 +154,7 @@ def test_an_old_heartbeat_is_no_death_while_the_store_cannot_be_written(
     world.heart.beat({"detect": world.progress})
     world.pass_time(16)
     world.append(4)
-    assert "davy up" in next(told_checks(world.runtime, READS)).remedy
+    assert "davy up" in told_checks(world.runtime, READS)[0].remedy
 
     def refuse(seconds: float) -> str:
         raise StoreError("store", "shelf", "cannot be written (No space left on device)")

@@ -23,6 +23,7 @@ from davy.errors import InvalidInference
 from davy.event import INFERENCES, Flag
 from davy.gateway.columns import model_name
 from davy.log import Message
+from davy.logs import TextFormatter
 from davy.runner import open_runtime
 from davy.sdk.client import _MODEL
 from davy.store import Batch
@@ -152,7 +153,7 @@ def test_a_command_whose_extra_is_missing_says_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "davy_detectors.recount", None)
     assert run_app(["recount"]) == 2
-    assert "'recount': something that it needs is missing: pip install 'davy[all]'" in capsys.readouterr().err
+    assert "'recount': needs what cannot be imported: pip install 'davy[server]'" in capsys.readouterr().err
     assert run_app(["recont"]) == 2
     assert "did you mean recount?" in capsys.readouterr().err
 
@@ -291,7 +292,7 @@ def test_markup_in_a_name_is_text(
 
 def test_what_roles_log_is_one_line_a_message(capsys: pytest.CaptureFixture[str]) -> None:
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(console.LogFormatter("%(levelname)s %(message)s"))
+    handler.setFormatter(TextFormatter("%(levelname)s %(message)s"))
     logger = logging.getLogger("test_commands_tell_the_truth")
     logger.addHandler(handler)
     logger.propagate = False

@@ -173,8 +173,8 @@ def test_a_shown_setting_tells_no_secret_and_no_password_of_a_url() -> None:
 @pytest.mark.parametrize(
     ("module", "open_it", "extra"),
     [
-        ("davy.store.redis", lambda: open_store("redis://:s3cret@host"), "davy[redis]"),
-        ("davy.blobs.objects", lambda: open_blobs("s3://bucket"), "davy[s3]"),
+        ("davy.store.redis", lambda: open_store("redis://:s3cret@host"), "davy[cluster]"),
+        ("davy.blobs.objects", lambda: open_blobs("s3://bucket"), "davy[cluster]"),
     ],
 )
 def test_an_address_whose_extra_is_missing_says_which(

@@ -202,7 +202,7 @@ def test_a_kill_while_records_are_handled_one_by_one_counts_none_twice(tmp_path:
 
 
 def test_a_defect_of_the_role_is_counted_and_logged_once_and_the_thread_goes_on(
-    runtime: Runtime, caplog: pytest.LogCaptureFixture
+    runtime: Runtime, spared: pytest.LogCaptureFixture
 ) -> None:
     failures, healthy = iter(range(2)), threading.Event()
 
@@ -215,7 +215,7 @@ def test_a_defect_of_the_role_is_counted_and_logged_once_and_the_thread_goes_on(
     role.due = due
     feed(runtime, numbers())
     loop = Loop(runtime, role)
-    with caplog.at_level(logging.INFO, logger="davy.consume"):
+    with spared.at_level(logging.INFO, logger="davy.consume"):
         thread = threading.Thread(target=loop.run)
         thread.start()
         assert healthy.wait(timeout=20)
@@ -224,7 +224,8 @@ def test_a_defect_of_the_role_is_counted_and_logged_once_and_the_thread_goes_on(
     loop.close()
     assert state(runtime) == {"sum": 2**RECORDS - 1, "records": RECORDS}
     assert sample(runtime, "davy_role_errors_total", error="RuntimeError", role="sum") == 2
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert [record.levelname for record in spared.records] == ["ERROR", "INFO"]
+    assert "works again, after 2 failures" in spared.messages[-1]
 
 
 @pytest.mark.parametrize(
@@ -236,13 +237,13 @@ def test_a_defect_of_the_role_is_counted_and_logged_once_and_the_thread_goes_on(
     ],
 )
 def test_a_failure_is_one_line_and_only_what_nobody_foresaw_has_a_traceback(
-    error: Exception, level: str, traced: bool, runtime: Runtime, caplog: pytest.LogCaptureFixture
+    error: Exception, level: str, traced: bool, runtime: Runtime, spared: pytest.LogCaptureFixture
 ) -> None:
     failures = Failures(runtime, "sum")
-    with caplog.at_level(logging.INFO, logger="davy.consume"):
+    with spared.at_level(logging.INFO, logger="davy.consume"):
         for _ in range(3):
             failures.count(error, "goes on from the stored position")
-    (record,) = caplog.records
+    (record,) = spared.records
     assert (record.levelname, bool(record.exc_info)) == (level, traced)
     assert record.getMessage() == f"sum: goes on from the stored position: {type(error).__name__}: {error}"
     assert "\n" not in record.getMessage()

@@ -12,6 +12,7 @@ from gateway_rig import opened
 
 from davy import runner
 from davy._signals import SignalSafeEvent
+from davy.runtime import Target
 
 pytestmark = pytest.mark.fast
 
@@ -28,7 +29,7 @@ class Stop(threading.Event):
         return super().wait(timeout)
 
 
-class Told:
+class Told(Target):
     """A role whose own thread is told to end, as one may be when a stopped process goes on."""
 
     def __init__(self, stop: Stop) -> None:

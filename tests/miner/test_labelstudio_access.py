@@ -9,7 +9,7 @@ from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
 from labelstudio_world import SETTLE, World
 
 from davy.errors import LabelError, SettingError
-from davy_miner.labelstudio import LabelStudio
+from davy_miner.labelstudio import LabelStudio, client
 
 pytestmark = pytest.mark.fast
 
@@ -26,6 +26,12 @@ def test_an_unreachable_label_studio_is_named_and_nothing_is_changed(world: Worl
         with pytest.raises(LabelError, match="gave no answer"):
             alone.process().push()
         assert alone.candidates()[key].state == "selected"
+
+
+def test_without_its_client_the_role_says_so_at_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "find_spec", lambda name: None)
+    with pytest.raises(SettingError, match=r"needs label-studio-sdk: pip install 'davy\[server\]'.*3\.13"):
+        client.SdkTool("http://127.0.0.1:1", LEGACY_KEY, timeout=1)
 
 
 @pytest.mark.parametrize(

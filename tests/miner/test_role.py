@@ -413,7 +413,7 @@ def test_selected_candidates_reach_the_tool_and_answers_come_back_as_labels() ->
 
 
 def test_a_dead_tool_is_counted_waited_for_and_never_blocks_the_flags(
-    caplog: pytest.LogCaptureFixture,
+    spared: pytest.LogCaptureFixture,
 ) -> None:
     now = [10**18]
     runtime = make_runtime(clock=lambda: now[0])
@@ -432,7 +432,7 @@ def test_a_dead_tool_is_counted_waited_for_and_never_blocks_the_flags(
     send(runtime, make_flag(50, scores={"msp": 0.01}))
     stepped(role, loop)
     assert len(stored(runtime)) == 9
-    assert sum("pushing tasks failed" in line for line in caplog.messages) == 1
+    assert sum("pushing tasks failed" in line for line in spared.messages) == 1
     assert 'davy_role_errors_total{error="LabelError",role="mine"}' in runtime.meter.exposition().decode()
     tool.down = False
     now[0] += 60 * 10**9

@@ -9,6 +9,7 @@ from typing import Final
 from davy._directory import directory_of
 from davy.archive.places import Place, open_place
 from davy.health import Check
+from davy.requirements import needs
 from davy.runtime import Runtime
 
 _FOLDER: Final = "inferences"
@@ -27,7 +28,7 @@ def checks(runtime: Runtime) -> list[Check]:
     try:
         place = _opened(url)
     except ImportError as error:
-        return [Check(_WHAT, "warning", f"{url}: {error.name} is missing", "pip install 'davy[archive]'")]
+        return [Check(_WHAT, "warning", url, needs(str(error.name), extras="server"))]
     path, data = f"{_FOLDER}/.probe-{secrets.token_hex(8)}", secrets.token_bytes(16)
     place.put(path, data)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from davy._urls import without_password
 from davy.config import Settings
 from davy.consume import Loop
 from davy.errors import SettingError
@@ -28,12 +29,17 @@ class ArchiveTarget(Target):
         if not settings.url:
             remedy = "say where: DAVY_ARCHIVE_URL=file:///directory or s3://bucket/prefix"
             raise SettingError("archive.url", "", remedy)
+        self._url = without_password(settings.url)
         self._loop = Loop(runtime, Archive(runtime, open_place(settings.url)))
 
     @staticmethod
     def wanted(settings: Settings) -> bool:
         """Whether the settings say where the archive is."""
         return bool(settings.archive.url)
+
+    def uses(self) -> list[str]:
+        """Where the files go."""
+        return [f"files go to {self._url}"]
 
     def run(self) -> None:
         """Archive until the runtime stops; what waits for its file then is written after the next start."""

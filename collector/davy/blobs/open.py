@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from davy.blobs.base import Blobs
 from davy.errors import SettingError
+from davy.requirements import needs
 
 if TYPE_CHECKING:
     from davy.config import Settings
@@ -51,7 +52,7 @@ def open_blobs(url: str) -> Blobs:
         try:
             from davy.blobs.objects import ObjectBlobs
         except ModuleNotFoundError as error:
-            raise SettingError("blob_url", url, "pip install 'davy[s3]'") from error
+            raise SettingError("blob_url", url, needs(error.name or "more", extras="cluster")) from error
 
         return ObjectBlobs(url)
     remedy = "a blob store is file:///directory, s3://bucket, gs://bucket, az://container or memory://name"

@@ -18,7 +18,14 @@ from davy.consume.failures import Failures, keep_going
 from davy.consume.leases import Leases
 from davy.consume.loop import Loop, Role, Spread
 from davy.consume.outbox import Outbox
-from davy.consume.positions import Place, stored_offset, stored_position, stored_positions
+from davy.consume.positions import (
+    Place,
+    offset_in,
+    stored_offset,
+    stored_places,
+    stored_position,
+    stored_positions,
+)
 
 __all__ = [
     "Failures",
@@ -29,7 +36,9 @@ __all__ = [
     "Role",
     "Spread",
     "keep_going",
+    "offset_in",
     "stored_offset",
+    "stored_places",
     "stored_position",
     "stored_positions",
 ]

@@ -1,19 +1,20 @@
-"""Failures a role recovers from, and what it sets aside: counted each time, logged once a reason."""
+"""Failures a role recovers from, and what it sets aside: counted each time, and logged (`davy.logs` spares repeats)."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from davy import metrics
+from davy.console import age
 from davy.dead_letters import is_letter, letter_of, without_bytes
 from davy.errors import DavyError, LeaseLost, Refused
 from davy.forgetting import asked_aside
 from davy.log import Message
 from davy.runtime import Runtime
 
-_REASONS: Final = 1000
 _PAUSE_SECONDS: Final = 0.5
 _logger = logging.getLogger("davy.consume")
 
@@ -22,25 +23,25 @@ class Failures:
     """What went wrong in one role of this process."""
 
     def __init__(self, runtime: Runtime, role: str) -> None:
-        self._meter = runtime.meter
+        self._runtime = runtime
         self.role = role
-        self._reasons: set[str] = set()
 
     def count(self, error: BaseException, what: str) -> None:
-        """Count a failure and, when its reason is new, log in one line `what` happened.
+        """Count a failure and log in one line `what` happened.
 
         Only what nobody foresaw has a traceback. That another process took over is no failure of either.
         """
-        kind = type(error).__name__
-        self._meter.add(metrics.ROLE_ERRORS, role=self.role, error=kind)
+        self._runtime.failed(self.role, error)
         level = logging.INFO if isinstance(error, LeaseLost) else logging.ERROR
-        if not self.is_news(f"{kind}: {error}"):
-            level = logging.DEBUG
         trace = None if isinstance(error, DavyError) else error
-        _logger.log(level, "%s: %s: %s: %s", self.role, what, kind, error, exc_info=trace)
+        _logger.log(level, "%s: %s: %s: %s", self.role, what, type(error).__name__, error, exc_info=trace)
+
+    def over(self, failures: int, seconds: float) -> None:
+        """Say that the role works again, after so many failures in so long a time."""
+        _logger.info("%s: works again, after %d failures in %s", self.role, failures, age(seconds))
 
     def set_aside(self, message: Message, error: Exception, what: str, *, failed: int = 1) -> Message:
-        """Return the dead letter of a message that has `failed` so often; when its reason is new, log `what` it was."""
+        """Return the dead letter of a message that has `failed` so often; log `what` it was."""
         self._tell(message, error, f"{what} and others like it are set aside")
         return letter_of(message, error, component=self.role, failed=failed)
 
@@ -64,20 +65,11 @@ class Failures:
         """Count those of the published messages that are dead letters."""
         for message in filter(is_letter, messages):
             topic, error = message.headers["davy.topic"], message.headers["davy.error"]
-            self._meter.add(metrics.DEAD_LETTERS, topic=topic, error=error)
+            self._runtime.meter.add(metrics.DEAD_LETTERS, topic=topic, error=error)
 
     def _tell(self, message: Message, error: Exception, what: str) -> None:
-        if self.is_news(f"{message.topic}: {type(error).__name__}"):
-            _logger.warning("%s: %s: %s", self.role, what, error)
-
-    def is_news(self, reason: str) -> bool:
-        """Say whether this reason was not asked about before; the memory of reasons is bounded."""
-        if reason in self._reasons:
-            return False
-        if len(self._reasons) >= _REASONS:
-            self._reasons.clear()
-        self._reasons.add(reason)
-        return True
+        reason = f"{self.role}: {message.topic}: {type(error).__name__}"
+        _logger.warning("%s: %s: %s", self.role, what, error, extra={"reason": reason})
 
 
 def keep_going(
@@ -88,6 +80,8 @@ def keep_going(
     While `davy forget` works, `stand_aside` is called instead: it gives up everything that is held. What went through
     without a failure is a beat of the role's pulse.
     """
+    begun: float | None = None
+    count = 0
     while not runtime.stop.is_set():
         failed = False
         for step in steps:
@@ -99,7 +93,12 @@ def keep_going(
                 step()
             except Exception as error:  # noqa: BLE001 - counted and logged; the step starts from what is stored
                 failed = True
+                if not isinstance(error, LeaseLost):
+                    begun, count = begun or time.monotonic(), count + 1
                 failures.count(error, "goes on from the stored position")
                 runtime.stop.wait(_PAUSE_SECONDS)
         if not failed:
             runtime.pulse.beat(failures.role)
+            if begun is not None:
+                failures.over(count, time.monotonic() - begun)
+                begun, count = None, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from davy.store import Lease
 __all__ = ["Loop", "Role", "Spread"]
 
 T = TypeVar("T")
+_logger = logging.getLogger("davy.consume")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Loop(Generic[T]):
         self._leases = Leases(runtime.store)
         self._positions = Positions(runtime, role.name)
         self._lease: Lease | None = None
+        self._stands_by = False
         self._producer = runtime.log.producer()
         self._consumer: Consumer | None = None
         self._parts: dict[str, Part[T]] = {}
@@ -130,6 +133,10 @@ class Loop(Generic[T]):
         if lease != self._lease:
             self._leave()
             self._lease = lease
+        if (lease is None) != self._stands_by:
+            self._stands_by = lease is None
+            said = "another process has it; waits to take over" if self._stands_by else "takes over"
+            _logger.info("%s: %s", self._role.name, said)
         return lease is not None
 
     def _assigned(self, partitions: Sequence[Partition]) -> Position:
@@ -141,7 +148,9 @@ class Loop(Generic[T]):
 
     def _follow(self, consumer: Consumer) -> None:
         """Begin with partitions that were assigned and let go of those that no longer are."""
-        places = {self._name(place): place for place in consumer.position()}
+        held = consumer.position()
+        self._runtime.pulse.hold(self._role.name, held)
+        places = {self._name(place): place for place in held}
         for name in self._parts.keys() - places.keys():
             del self._parts[name]
             if self._shared:
@@ -172,6 +181,7 @@ class Loop(Generic[T]):
 
     def _leave(self) -> None:
         self._parts.clear()
+        self._runtime.pulse.hold(self._role.name, ())
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None

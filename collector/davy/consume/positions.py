@@ -45,11 +45,30 @@ def stored_position(store: Store, role: str, place: Partition) -> Place | None:
     return None if stored is None else _read(stored)[0]
 
 
+def stored_places(store: Store) -> dict[tuple[str, Partition], list[Place]]:
+    """Return where every role is in each partition, of every log that is remembered, that read last first."""
+    found = {}
+    for key, data in store.items(COLLECTION):
+        role, topic, partition = key.rsplit("/", 2)
+        found[role, (topic, int(partition))] = _read(data)
+    return found
+
+
+def offset_in(log: str, places: Sequence[Place]) -> int:
+    """Return the next offset to handle in the log of this name, 0 when it was never read.
+
+    Examples
+    --------
+    >>> offset_in("b", [Place(7, "a"), Place(3, "b")]), offset_in("c", [Place(7, "a")])
+    (3, 0)
+    """
+    return next((one.offset for one in places if one.log in {"", log}), 0)
+
+
 def stored_offset(store: Store, role: str, place: Partition, log: str) -> int:
     """Return the next offset a role has to handle in a partition of the log of this name, 0 when it read none."""
     stored = store.get(COLLECTION, _key(role, place))
-    known = _read(stored) if stored is not None else []
-    return next((one.offset for one in known if one.log in {"", log}), 0)
+    return offset_in(log, _read(stored) if stored is not None else [])
 
 
 class Positions:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Protocol
 
-from davy.errors import SettingError
 from davy.forgetting.names import Ids
+from davy.requirements import lacking
 from davy.runtime import Runtime
 
 
@@ -58,13 +58,12 @@ def keepers(runtime: Runtime) -> list[Keeper]:
     Raises
     ------
     SettingError
-        A room's extra is not installed: what it keeps would be overlooked.
+        A package that a room needs is not installed: what it keeps would be overlooked.
     """
     found: list[Keeper] = []
     for point in sorted(entry_points(group="davy.keepers"), key=lambda point: point.name):
         try:
             found.append(point.load()(runtime))
         except ImportError as error:
-            remedy = f"needs {error.name}: pip install 'davy[all]'"
-            raise SettingError("keeper", point.name, remedy) from error
+            raise lacking("keeper", point, error) from error
     return found

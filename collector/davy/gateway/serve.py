@@ -16,6 +16,7 @@ from davy.gateway.app import make_app, make_health_app
 from davy.gateway.connections import BACKLOG, bounded
 from davy.gateway.keys import KeyRing
 from davy.meter import Meter
+from davy.placeholders import refuse_placeholders
 from davy.runtime import Runtime, Target
 
 _BEAT_SECONDS: Final = 1
@@ -27,13 +28,14 @@ class HttpRole(Target):
     Raises
     ------
     SettingError
-        The address is not loopback and there is no API key, the port is taken, or the system does not allow as many
-        connections.
+        The address is not loopback and there is no API key, a secret is that of an example, the port is taken, or the
+        system does not allow as many connections.
     """
 
     name: ClassVar[str] = ""
 
     def __init__(self, runtime: Runtime, app: FastAPI, section: str, host: str, port: int) -> None:
+        refuse_placeholders(runtime.settings)
         if not is_loopback(host) and not (runtime.settings.gateway.has_key or _has_key(runtime)):
             remedy = (
                 "set DAVY_GATEWAY_API_KEY, or make a key with `davy keys create`, to listen beyond loopback"
@@ -65,6 +67,10 @@ class HttpRole(Target):
             self._pulse.begin(self.name, self.reads)
         threading.Thread(target=self._end_with_runtime, daemon=True, name="davy-http-stop").start()
         self._server.run(sockets=[self._socket])
+
+    def uses(self) -> list[str]:
+        """Where it listens."""
+        return [f"waits for requests on {self.address}"]
 
     def close(self) -> None:
         """Let go of the address without serving; calling it twice is harmless."""

@@ -7,7 +7,8 @@ seconds. One named ``ROLE.SERVICE`` is about what others run beside the role: ho
 process that can do without.
 """
 
-from davy.health.check import Check, State, attempt
+from davy.health.check import Check, State, attempt, trouble
+from davy.health.status import Status, read_status
 from davy.health.watch import Health
 
-__all__ = ["Check", "Health", "State", "attempt"]
+__all__ = ["Check", "Health", "State", "Status", "attempt", "read_status", "trouble"]

@@ -56,11 +56,23 @@ def attempt(what: str, action: Callable[[], list[Check]]) -> list[Check]:
     """
     try:
         return action()
-    except DavyError as error:
-        return [Check(what, "wrong", str(error.value), error.remedy)]
-    except OSError as error:  # what the system refuses has a remedy, whoever let it through
-        if error.filename:
-            return [Check(what, "wrong", f"{error.filename}: {error.strerror}", way_out(error))]
-        return [Check(what, "wrong", f"{type(error).__name__}: {error}", way_out(error, _MISTAKE))]
     except Exception as error:  # noqa: BLE001 - whatever it was, the other findings must be told
-        return [Check(what, "wrong", f"{type(error).__name__}: {error}", _MISTAKE)]
+        return [trouble(what, error)]
+
+
+def trouble(what: str, error: Exception) -> Check:
+    """Return an error as a finding: what was found, and the way out.
+
+    Examples
+    --------
+    >>> trouble("log", OSError(28, "No space left on device", "/data/log.db")).found
+    '/data/log.db: No space left on device'
+    """
+    match error:
+        case DavyError():
+            return Check(what, "wrong", str(error.value), error.remedy)
+        case OSError(filename=str() as name):  # what the system refuses has a remedy, whoever let it through
+            return Check(what, "wrong", f"{name}: {error.strerror}", way_out(error))
+        case OSError():
+            return Check(what, "wrong", f"{type(error).__name__}: {error}", way_out(error, _MISTAKE))
+    return Check(what, "wrong", f"{type(error).__name__}: {error}", _MISTAKE)

@@ -18,6 +18,7 @@ from davy.errors import DavyError
 from davy.health import places, roles
 from davy.health.check import Check, attempt
 from davy.health.progress import Progress
+from davy.health.status import told_checks
 from davy.runtime import Runtime
 
 _EVERY_SECONDS: Final = 5.0
@@ -181,7 +182,7 @@ class Health:
     def _ask_others(self) -> list[Check]:
         """Ask for the roles of other processes, also for those that never ran."""
         own, expected = self._runtime.pulse.reads, roles.expected_roles(self._runtime.settings)
-        return [*roles.told_checks(self._runtime, expected, but=own)]
+        return told_checks(self._runtime, expected, but=own)
 
     def _room(self, point: EntryPoint) -> _Watched:
         """Return what asks a room while its role is at work here."""

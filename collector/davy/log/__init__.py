@@ -12,7 +12,7 @@ from davy.log.base import (
     Record,
     Waiting,
 )
-from davy.log.open import open_log
+from davy.log.open import client_extra, open_log
 
 __all__ = [
     "Assigned",
@@ -25,5 +25,6 @@ __all__ = [
     "Producer",
     "Record",
     "Waiting",
+    "client_extra",
     "open_log",
 ]

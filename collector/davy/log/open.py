@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from davy.errors import SettingError
 from davy.log.base import Log
+from davy.requirements import needs
 
 if TYPE_CHECKING:
     from davy.config import Settings
@@ -38,7 +39,17 @@ def open_log(url: str, settings: Settings | None = None) -> Log:
 
             return LibrdkafkaLog(url, settings)
     except ImportError as error:
-        extra = scheme.rpartition("+")[2]
-        raise SettingError("url", url, f"needs {error.name}: pip install 'davy[{extra}]'") from error
+        raise SettingError("url", url, needs(str(error.name), extras=client_extra(scheme))) from error
     known = "sqlite:///directory, kafka://host:port,…/prefix or memory://name"
     raise SettingError("url", url, f"a log is {known}")
+
+
+def client_extra(scheme: str) -> str:
+    """Return the extra that brings the client of a log's scheme.
+
+    Examples
+    --------
+    >>> client_extra("kafka")
+    'cluster'
+    """
+    return "librdkafka" if scheme == "kafka+librdkafka" else "cluster"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from davy.blobs import blob_address, open_blobs
 from davy.errors import BlobError, LogError, SettingError
-from davy.log import Message, open_log
+from davy.log import Message, client_extra, open_log
+from davy.requirements import needs
 from davy.secret import Secret
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ def prepare(settings: Settings) -> Callable[[], Sink]:
     if scheme not in _ADAPTERS or (scheme == "sqlite" and not rest):
         known = "sqlite:///directory, kafka://host:port, memory://name or http://host:port"
         raise SettingError("url", settings.url, f"use {known}")
-    _load("url", scheme, _ADAPTERS[scheme], extra=scheme.rpartition("+")[2])
+    _load("url", scheme, _ADAPTERS[scheme], extra=client_extra(scheme))
     blobs = blob_address(settings).partition("://")[0]
-    _load("blob_url", blobs, _BLOBS.get(blobs, "davy.blobs"), extra="s3")
+    _load("blob_url", blobs, _BLOBS.get(blobs, "davy.blobs"), extra="cluster")
     import_module("hashlib")
     if scheme.startswith("kafka"):
         open_log(settings.url, settings)  # looks at the address, and connects to nothing
@@ -93,7 +94,7 @@ def _load(setting: str, scheme: str, module: str, *, extra: str) -> None:
     try:
         import_module(module)
     except ImportError as error:
-        remedy = f"needs {error.name}: pip install 'davy[{extra}]'"
+        remedy = needs(error.name or "more", extras=extra)
         raise SettingError(setting, f"{scheme}://", remedy) from error
 
 

@@ -1,6 +1,7 @@
 """From a URL to a store; adapters are imported when their URL is used."""
 
 from davy.errors import SettingError
+from davy.requirements import needs
 from davy.store.base import Store
 
 
@@ -30,7 +31,7 @@ def open_store(url: str) -> Store:
         try:
             from davy.store.redis import RedisStore
         except ModuleNotFoundError as error:
-            raise SettingError("store_url", url, "pip install 'davy[redis]'") from error
+            raise SettingError("store_url", url, needs(error.name or "more", extras="cluster")) from error
 
         return RedisStore(url)
     remedy = "a store is sqlite:///directory, redis[s]://host or memory://name"

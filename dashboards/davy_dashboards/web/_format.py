@@ -9,7 +9,6 @@ from typing import Final
 from markupsafe import Markup, escape
 
 _SECOND: Final = 1_000_000_000
-_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LEAST_SHARE: Final = 0.001
 
@@ -58,23 +57,6 @@ def percent(value: float | None) -> str:
     if value is not None and 0 < value < _LEAST_SHARE:
         return "< 0.1 %"
     return "-" if value is None else f"{amount(value * 100)} %"
-
-
-def age(seconds: float | None) -> str:
-    """Write a length of time in its largest unit.
-
-    Examples
-    --------
-    >>> age(0.4), age(90), age(7200), age(None)
-    ('0 s', '1 min', '2 h', '-')
-    """
-    seconds = finite(seconds)
-    if seconds is None:
-        return "-"
-    for length, unit in _UNITS:
-        if seconds >= length:
-            return f"{int(seconds // length)} {unit}"
-    return "0 s"
 
 
 def moment(at: int | None) -> str:

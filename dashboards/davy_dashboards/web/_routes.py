@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from davy.console import command
+from davy.console import age, command
 from davy.gateway.browser import PAGE
 from davy.health import Health
 from davy.runtime import Runtime
 from davy_dashboards.web import _format
 from davy_dashboards.web._status import StatusReader
+
+_TONES: Final = {"ok": "healthy", "warning": "blind", "wrong": "drifting"}
+"""The state of a model whose colours a finding has."""
 
 
 def router(runtime: Runtime, health: Health) -> APIRouter:
@@ -49,13 +52,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        age=_format.age,
+        age=age,
         amount=_format.amount,
         breakable=_format.breakable,
         moment=_format.moment,
         percent=_format.percent,
     )
-    environment.globals["command"] = command
+    environment.globals.update(command=command, tones=_TONES)
     return environment
 
 

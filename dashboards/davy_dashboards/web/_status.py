@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from davy.codec import load_any
-from davy.consume import stored_positions
 from davy.errors import DavyError
 from davy.event import INFERENCES, TOPICS, dead_letters
 from davy.fields.losses import read_loss
 from davy.health import Health
 from davy.health.progress import read_through
-from davy.log import Position
+from davy.health.roles import expected_roles
+from davy.health.status import RoleStatus, read_status
 from davy.runtime import Runtime
 from davy_dashboards.web._format import finite
 from davy_dashboards.web._queue import Queue, QueueReader
@@ -81,19 +81,11 @@ class ModelStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class RoleStatus:
-    """A role and how many log records it has yet to read."""
-
-    role: str
-    lag: int
-
-
-@dataclass(frozen=True, slots=True)
 class Status:
     """Everything on the page.
 
-    `unlisted` are models that are counted together, for there are too many or they are retired. `findings` are those
-    of ``/readyz``, the worst first: `what`, `state`, `found` and `remedy`.
+    `roles` are those of `davy status`. `unlisted` are models that are counted together, for there are too many or they
+    are retired. `findings` are those of ``/readyz``, the worst first: `what`, `state`, `found` and `remedy`.
     """
 
     at: int
@@ -133,7 +125,12 @@ class Status:
     def _of_models(self) -> str:
         states = Counter(model.state for model in self.models)
         if not states:
-            return "Nothing has been sent yet"
+            waiting = next((one.unread for one in self.roles if one.role == "detect"), None)
+            return (
+                f"Nothing was counted yet, {waiting:,} records wait"
+                if waiting
+                else "Nothing has been sent yet"
+            )
         if states["healthy"] == len(self.models):
             return f"{_models(len(self.models))} healthy"
         return ", ".join(f"{_models(states[state])} {state}" for state in STATES[:-1] if states[state])
@@ -153,6 +150,7 @@ class StatusReader:
     def __init__(self, runtime: Runtime, health: Health) -> None:
         self._runtime = runtime
         self._health = health
+        self._expected = expected_roles(runtime.settings)
         self._queue = QueueReader(runtime.store, runtime.settings.mine.last_word)
         self._lock = threading.Lock()
         self._status: Status | None = None
@@ -189,7 +187,7 @@ class StatusReader:
             models=self._models(now),
             incidents=_shown(incidents),
             queue=self._queue.read(),
-            roles=self._roles(),
+            roles=read_status(self._runtime, self._expected).roles,
             dead_letters=self._dead_letters(),
             labelstudio=_web_address(labelstudio.public_url or labelstudio.url),
             unlisted=unlisted(store, now),
@@ -226,18 +224,6 @@ class StatusReader:
         if before is None or now <= before[0] or events < before[1]:
             return None
         return (events - before[1]) * _SECOND / (now - before[0])
-
-    def _roles(self) -> list[RoleStatus]:
-        log = self._runtime.log
-        ranges: dict[str, tuple[Position, Position]] = {}
-        lags: Counter[str] = Counter()
-        for key, place in stored_positions(self._runtime.store).items():
-            role, topic, partition = key.rsplit("/", 2)
-            if topic not in ranges:
-                ranges[topic] = log.start(topic), log.end(topic)
-            start, end = (found.get((topic, int(partition)), 0) for found in ranges[topic])
-            lags[role] += max(0, end - max(start, place.offset))
-        return [RoleStatus(role, lag) for role, lag in sorted(lags.items())]
 
     def _dead_letters(self) -> dict[str, int]:
         found = {}

@@ -11,10 +11,12 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from davy.errors import SettingError
+from davy.requirements import needs
 from davy_miner.labelstudio.tool import PAGE, Annotation, Refused, Task, UnknownFate
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ T = TypeVar("T")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CANDIDATE: Final = "candidate_id"
 _UNDECIDED: Final = 408
+_NEWEST: Final = "it is not for Python 3.14 yet: run the role mine on 3.13 or older"
 _STRANGE: Final = "an answer of an unknown form"
 
 
@@ -46,6 +49,10 @@ class SdkTool:
             raise SettingError("labelstudio.url", url, "must be http://host:port or https://host")
         if not api_key:
             raise SettingError("labelstudio.api_key", "", "set DAVY_LABELSTUDIO_API_KEY to an access token")
+        if find_spec("label_studio_sdk") is None:
+            raise SettingError(
+                "labelstudio.url", url, f"{needs('label-studio-sdk', extras='server')}; {_NEWEST}"
+            )
         self._url = url.rstrip("/")
         self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._key = api_key

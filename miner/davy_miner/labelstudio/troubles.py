@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from davy import metrics
 from davy.codec import dump
 from davy.runtime import Runtime
 from davy.store import Batch
@@ -39,7 +38,7 @@ class Troubles:
         found = Trouble(model, reason, since, attempts, now + int(wait * _SECOND))
         self._noted[model] = found
         self._runtime.store.apply(Batch().put(TROUBLES, model, dump(found)))
-        self._runtime.meter.add(metrics.ROLE_ERRORS, role="mine", error=type(error).__name__)
+        self._runtime.failed("mine", error)
         self.say_once(model, reason, "tasks of %s cannot be sent, tried again later: %s", model, reason)
 
     def over(self, model: str) -> None:

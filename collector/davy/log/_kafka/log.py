@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
 
 from davy.config import Settings
 from davy.log._kafka.address import Address
@@ -16,8 +15,6 @@ from davy.log._kafka.producer import ClusterProducer
 from davy.log._kafka.retention import beyond, older_than, stretches
 from davy.log._kafka.topics import Finding, ensure, look_over
 from davy.log.base import Assigned, Consumer, Extent, Partition, Position, Producer, Record, Waiting
-
-_ANSWER_SECONDS: Final = 10.0
 
 
 class ClusterLog:
@@ -33,6 +30,7 @@ class ClusterLog:
         self._library = library
         self._address = Address.parse(url, settings or Settings())
         self.url = self._address.shown
+        self._patience = self._address.settings.answer_seconds
         self._admins: dict[int, Admin] = {}
         self._readers: dict[int, list[Reader]] = {}
 
@@ -42,7 +40,7 @@ class ClusterLog:
 
     def consumer(self, topics: Sequence[str], group: str, *, assigned: Assigned | None = None) -> Consumer:
         """Open a consumer in `group`; topics that are missing are made."""
-        ensure(self._admin(), self._address, topics, time.monotonic() + _ANSWER_SECONDS)
+        ensure(self._admin(), self._address, topics, time.monotonic() + self._patience)
         return ClusterConsumer(self._library, self._admin(), self._address, topics, group, assigned)
 
     def identity(self, topic: str) -> str:
@@ -84,7 +82,7 @@ class ClusterLog:
 
     def probe(self, timeout: float) -> str:
         """Ask the leaders of all partitions for their ends; that they store is shown by what is sent, not by this."""
-        del timeout  # each request is over after ten seconds
+        del timeout  # each request is over after `kafka.answer_seconds`
         places = self._partitions(None)
         self._admin().offsets(places, NEWEST)
         return f"the leaders of {len(places)} partitions answered"
@@ -141,7 +139,7 @@ class ClusterLog:
     def _admin(self) -> Admin:
         process = os.getpid()
         if process not in self._admins:
-            opened = self._library.admin(self._address, _ANSWER_SECONDS)
+            opened = self._library.admin(self._address, self._patience)
             if self._admins.setdefault(process, opened) is not opened:  # another thread was faster
                 opened.close()
         return self._admins[process]

@@ -83,7 +83,8 @@ def explained(address: Address) -> Iterator[None]:
         yield
     except kafka_errors.KafkaError as error:
         code = getattr(error, "errno", None)
-        said = f"{type(error).__name__}: {error}"
+        kind = type(error).__name__
+        said = str(error) if str(error).startswith(kind) else f"{kind}: {error}"
         raise failure(address, UNKNOWN if code is None else code, said) from error
 
 
