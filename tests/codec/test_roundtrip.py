@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from inference_strategies import anything_textual, containers, intact, names, tensors, travelled, values
 
@@ -31,13 +31,14 @@ def tables(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @settings(max_examples=300)
 @given(tables(), tables())
+@example([{}], [{"0": {"0": [{"0": None, "00": None}]}}])
 def test_inputs_and_outputs_come_back_as_given(inputs: list[Any], outputs: list[Any]) -> None:
     encoder, lists = Encoder(), Lists()
     pairs = list(zip(inputs, outputs, strict=False))
     chunks = [encoder.encode("m:1", ID, 7, given_in, given_out) for given_in, given_out in pairs]
     for (given_in, given_out), found in zip(pairs, travelled(chunks), strict=True):
         assert intact(flatten(given_in), dict(found.inputs)), (given_in, found.inputs)
-        opened = flatten(lists.open(given_out))
+        opened = lists.open(flatten(lists.open(given_out)))  # a list of records may stand in a mapping
         assert intact(opened, dict(found.outputs)), (given_out, found.outputs)
 
 
