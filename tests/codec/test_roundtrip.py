@@ -83,9 +83,12 @@ def test_id_time_latency_rate_and_report_come_back_as_given(
 
 
 @given(st.lists(tensors(2), min_size=2, max_size=6))
+@example([np.array(False), np.array(False), np.array(2**53 + 1, np.uint64), np.array(0.0, np.float16)])
 def test_tensors_of_many_shapes_share_an_envelope_once_the_field_is_known_to_vary(arrays: list[Any]) -> None:
     encoder = Encoder()
-    for array in arrays:
+    for array in (
+        arrays * 2
+    ):  # a layout widens step by step: from booleans to integers, to numbers, to anything
         encoder.encode("m:1", ID, 7, {"x": array}, {})
     chunks = [encoder.encode("m:1", ID, 7, {"x": array}, {}) for array in arrays]
     assert len({id(chunk.layout) for chunk in chunks}) == 1
