@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from kafka_rig import Open, append, read
 from kafka_server import needs_brokers
@@ -23,6 +25,15 @@ def test_topics_are_made_as_the_settings_say(url: str, open_: Open) -> None:
     assert made["retention.ms"] == str(5 * 3_600_000)
     assert made["message.timestamp.type"] == "LogAppendTime"
     assert int(made["max.message.bytes"]) >= 2_000_000
+
+
+def test_many_threads_ask_one_broker_at_once(url: str, open_: Open) -> None:
+    """`davy doctor` asks everything at the same time."""
+    log = open_(url)
+    append(log, "a")
+    with ThreadPoolExecutor(40) as pool:
+        ends = list(pool.map(lambda _: log.end(INFERENCES), range(400)))
+    assert all(sum(end.values()) == 1 for end in ends)
 
 
 def test_a_topic_the_cluster_will_not_make_is_told_with_a_remedy(url: str, open_: Open) -> None:

@@ -18,6 +18,9 @@ from davy.log.base import Partition
 
 _ALREADY_THERE: Final = 36
 _LOOK_AGAIN_SECONDS: Final = 0.05
+_REQUESTS: Final = 1000
+"""Under way at once on a connection. With as many as the library allows by itself, five, the next one of another thread
+fails at once: no broker is said to be ready."""
 _LEADER_CHANGES: Final = (kafka_errors.InvalidMetadataError, kafka_errors.UnknownBrokerIdError)
 
 
@@ -27,7 +30,7 @@ class Admin:
     def __init__(self, address: Address, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
-        self._client = open_client(kafka.KafkaAdminClient, address, timeout)
+        self._client = self._open()
 
     def brokers(self) -> int:
         with self._asking():
@@ -102,7 +105,11 @@ class Admin:
     def _begin_anew(self) -> None:
         """Let the library forget which brokers there are; it asks again after five minutes only."""
         self._client.close()
-        self._client = open_client(kafka.KafkaAdminClient, self._address, self._timeout)
+        self._client = self._open()
+
+    def _open(self) -> Any:
+        most = {"max_in_flight_requests_per_connection": _REQUESTS}
+        return open_client(kafka.KafkaAdminClient, self._address, self._timeout, **most)
 
     def _asking(self) -> AbstractContextManager[None]:
         return explained(self._address)
