@@ -135,7 +135,6 @@ def _rows(rng: np.random.Generator, count: int, *, drifts: float = 0.0) -> dict[
 
 def live(life: Life, directory: Path, months: int = MONTHS) -> Iterator[dict[str, Any]]:
     """Let a deployment live; return its figures at the end of every month."""
-    logging.getLogger("davy").setLevel(logging.ERROR)
     world, rng = Aged(life, directory), np.random.default_rng(3)
     roles = replace(world.runtime)
     detect, retention = DetectTarget(roles), RetentionTarget(roles)
@@ -238,7 +237,6 @@ def stored(runtime: Runtime) -> Mapping[str, int]:
 
 def names(directory: Path, count: int = NAMES) -> dict[str, Any]:
     """Let one inference each of so many models come, and then an honest model; return what that costs."""
-    logging.getLogger("davy").setLevel(logging.ERROR)
     url, now = f"sqlite:///{directory}", _BEGIN
     log, store = SqliteLog(url, clock=lambda: now), SqliteStore(url)
     blobs = FileBlobs(f"file:///{directory}/blobs")
