@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sdk_rig import inferences_in
 from sklearn.linear_model import LinearRegression
@@ -166,6 +166,8 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=4), st.sets(NAMES | st.just("a.b")))
+@example({"user": {"age": 3, "ssn": 7}, "age": 4}, {"user.age"})
+@example({"a": {"x": {"x": 0}}, "x": {"x": {"a": 0, "b": 0}}}, {"a"})
 def test_nothing_is_chosen_that_no_name_leads_to(arguments: dict[str, Any], names: set[str]) -> None:
     everything = open_arguments(arguments)
     for chosen in (

@@ -6,6 +6,7 @@ It is an allow-list: what it does not name is not read, and where it names nothi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,20 @@ def choose_leaves(
 ) -> Leaves:
     """Do as `choose` for what lies in the arguments `bound` and was opened to `given`."""
     wanted = set(names)
-    for name, value in bound.items():
-        opened = open_arguments({name: value})
-        for leaf in () if opened.keys() == {name} else opened:
+    opened = {name: open_arguments({name: value}) for name, value in bound.items()}
+    held = {name: _paths(name, leaves) for name, leaves in opened.items() if name not in wanted}
+    for name, leaves in opened.items():
+        others = {path for other, paths in held.items() if other != name for path in paths}
+        for leaf in () if leaves.keys() == {name} else leaves:
             if _is_named(f"{name}.{leaf}", names) or _is_named(leaf, names):
-                wanted.update({leaf, f"{name}.{leaf}"} - (bound.keys() - {*names}))
+                # not by a name that another argument has, or a part of it, which is not named itself
+                wanted.update({leaf, f"{name}.{leaf}"} - (others - {*names}))
     return open_arguments(choose(given, wanted, columns))
+
+
+def _paths(name: str, leaves: Iterable[str]) -> set[str]:
+    """Return an argument's name, those of its leaves, and of all in between."""
+    return {path for leaf in leaves for path in accumulate([name, *leaf.split(".")], "{}.{}".format)} | {name}
 
 
 def _is_named(name: str, names: Collection[str]) -> bool:
