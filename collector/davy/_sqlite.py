@@ -185,7 +185,7 @@ class Database:
         self.scrub()
 
     def room(self) -> Room:
-        """Tell what the file takes on the disk, and how much of that is free."""
+        """Return what the file takes on the disk, and how much of that is free."""
         with self.reading() as connection:
             size, pages, free, mode = (
                 int(connection.execute(f"PRAGMA {name}").fetchone()[0])
@@ -194,7 +194,7 @@ class Database:
         return Room(self._disk_bytes(), size * (pages - free), size * free, mode == _INCREMENTAL)
 
     def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
-        """Give free room back to the disk in short transactions; return the bytes it got.
+        """Hand free room back to the disk in short transactions; return the bytes it got.
 
         A hundredth of the file and 8 MiB stay for what comes, unless `everything` goes. A file of an older version has
         to be written anew first, once, while writers wait: that is done when it holds 128 MiB at most, for five
@@ -272,7 +272,7 @@ class Database:
         return sum(path.stat().st_size for path in paths if path.exists())
 
     def _give_back(self, spare: int, most: int) -> bool:
-        """Give back up to `most` of the free pages beyond `spare`; return whether there were any."""
+        """Hand back up to `most` of the free pages beyond `spare`; return whether there were any."""
         with self.reading() as connection:
             free = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
             if free <= spare:

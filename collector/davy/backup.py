@@ -241,7 +241,7 @@ def _manifest(place: Path) -> dict[str, Any]:
 
 @contextmanager
 def _made(target: Path, option: str) -> Iterator[Path]:
-    """Give a directory to fill that becomes `target`, as it is or as a tar, once all of it is there."""
+    """Yield a directory to fill that becomes `target`, as it is or as a tar, once all of it is there."""
     tar = _TARS.get(target.suffix)
     try:
         if target.exists() and (tar is not None or not target.is_dir() or any(target.iterdir())):

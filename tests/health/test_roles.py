@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from gateway_rig import LocalClient, opened
+from reading_role import Reading
 from streams import SECOND, Clock
 
 from davy.config import ArchiveSettings, Settings
@@ -21,31 +22,12 @@ from davy.health import Health
 from davy.health.progress import Progress, read_through
 from davy.health.roles import Heart, expected_roles, own_checks
 from davy.health.status import told_checks
-from davy.log import Message, Record
+from davy.log import Message
 from davy.runner import make_roles, open_runtime, run
 from davy.runtime import Pulse, Runtime
-from davy.store import Batch
 
 pytestmark = pytest.mark.fast
 READS = {"detect": (INFERENCES,)}
-
-
-class Reading:
-    """A role that keeps nothing."""
-
-    name = "detect"
-    topics = (INFERENCES,)
-
-    def restore(self) -> None: ...
-
-    def decode(self, record: Record) -> bytes:
-        return record.value
-
-    def handle(self, items: object, batch: Batch) -> list[Message]:
-        return []
-
-    def idle(self, batch: Batch) -> list[Message]:
-        return []
 
 
 class World:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from gateway_rig import LocalClient, opened
+from reading_role import Reading
 from streams import SECOND, Clock
 
 import davy.status
@@ -33,31 +34,13 @@ from davy.health.asking import at_once
 from davy.health.progress import Progress
 from davy.health.roles import COLLECTION, Heart
 from davy.health.status import RoleStatus, Status
-from davy.log import Message, Record
+from davy.log import Message
 from davy.runner import open_runtime, open_what_answers
 from davy.runtime import Pulse, Runtime
 from davy.store import Batch
 
 pytestmark = pytest.mark.fast
 READS = {"detect": (INFERENCES,)}
-
-
-class Reading:
-    """A role in one piece that keeps nothing."""
-
-    name = "detect"
-    topics = (INFERENCES,)
-
-    def restore(self) -> None: ...
-
-    def decode(self, record: Record) -> bytes:
-        return record.value
-
-    def handle(self, items: object, batch: Batch) -> list[Message]:
-        return []
-
-    def idle(self, batch: Batch) -> list[Message]:
-        return []
 
 
 class Working:

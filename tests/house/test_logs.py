@@ -14,16 +14,15 @@ from pathlib import Path
 
 import pytest
 from gateway_rig import opened
+from reading_role import Reading
 
 from davy import logs
 from davy.consume import Loop
 from davy.demo.processes import free_port, wait_until
 from davy.errors import LogError, StoreError
 from davy.event import INFERENCES
-from davy.log import Message, Record
 from davy.runner import run
 from davy.runtime import Runtime, Target
-from davy.store import Batch
 
 pytestmark = pytest.mark.fast
 
@@ -97,35 +96,17 @@ def test_the_memory_of_reasons_is_bounded(written: Written) -> None:
     assert len(sparing._told) == 1000
 
 
-class Reading:
-    """A role in one piece that keeps nothing."""
-
-    name = "read"
-    topics = (INFERENCES,)
-
-    def restore(self) -> None: ...
-
-    def decode(self, record: Record) -> bytes:
-        return record.value
-
-    def handle(self, items: object, batch: Batch) -> list[Message]:
-        return []
-
-    def idle(self, batch: Batch) -> list[Message]:
-        return []
-
-
 def test_a_handover_is_a_line_of_information_on_each_side(caplog: pytest.LogCaptureFixture) -> None:
     with opened() as runtime, caplog.at_level(logging.INFO, logger="davy.consume"):
         one, other = Loop(runtime, Reading()), Loop(runtime, Reading())
         one.step()
         other.step()
         other.step()
-        assert caplog.messages == ["read: another process has it; waits to take over"]
+        assert caplog.messages == ["detect: another process has it; waits to take over"]
         one.close()
         other.step()
         other.close()
-    assert caplog.messages[1:] == ["read: takes over"]
+    assert caplog.messages[1:] == ["detect: takes over"]
     assert {(one.levelno, one.exc_info) for one in caplog.records} == {(logging.INFO, None)}
 
 

@@ -31,7 +31,7 @@ Without = Callable[..., None]
 
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Without]:
-    """Give a function that makes packages seem not to be installed, or to be there in another version."""
+    """Yield a function that makes packages seem not to be installed, or to be there in another version."""
     real = importlib.metadata.distribution
 
     def hide(*names: str, version: str | None = None) -> None:

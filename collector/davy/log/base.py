@@ -209,10 +209,10 @@ class Log(Protocol):
         """
 
     def extent(self, since: int) -> Extent:
-        """Tell how much it holds, and how much of it was appended since a time, nanoseconds since the epoch."""
+        """Return how much it holds, and how much of it was appended since a time, nanoseconds since the epoch."""
 
     def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
-        """Give room of the files that is free back to the disk; return how many bytes it got.
+        """Hand room of the files that is free back to the disk; return how many bytes it got.
 
         Some stays for what comes, unless `everything` goes. What an older version made and what has to be written anew
         before it can shrink is, if `rewrite`, whatever its size: writers wait meanwhile.

@@ -154,7 +154,7 @@ class MemoryLog:
         return ""
 
     def extent(self, since: int) -> Extent:
-        """Tell how much it holds, and how much of it was appended since a time."""
+        """Return how much it holds, and how much of it was appended since a time."""
         with self._grown:
             records = [record for records in self._topics.values() for record in records]
         young = [record for record in records if record.at >= since]

@@ -218,7 +218,7 @@ class SqliteLog:
         return self._database.damage(seconds)
 
     def extent(self, since: int) -> Extent:
-        """Tell how much it holds, and how much of it was appended since a time."""
+        """Return how much it holds, and how much of it was appended since a time."""
         room = self._database.room()
         with self._database.reading() as connection:
             held, _ = _appended(connection, 0)
@@ -226,7 +226,7 @@ class SqliteLog:
         return Extent(held, grown, first, room.disk, room.used, room.free, room.shrinks)
 
     def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
-        """Give room of the file that is free back to the disk; return how many bytes it got."""
+        """Hand room of the file that is free back to the disk; return how many bytes it got."""
         self._database.refuse_damaged()
         return self._database.shrink(everything=everything, rewrite=rewrite)
 

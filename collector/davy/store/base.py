@@ -114,7 +114,7 @@ class Store(Protocol):
         """Let nothing that was deleted or replaced stay on the medium; raises StoreError when some does."""
 
     def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
-        """Give room of the files that is free back to the disk, as a log does; return how many bytes it got."""
+        """Hand room of the files that is free back to the disk, as a log does; return how many bytes it got."""
 
     def close(self) -> None:
         """Let go of everything; calling it twice is harmless."""

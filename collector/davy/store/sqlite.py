@@ -170,7 +170,7 @@ class SqliteStore:
         self._database.compact()
 
     def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
-        """Give room of the file that is free back to the disk; return how many bytes it got."""
+        """Hand room of the file that is free back to the disk; return how many bytes it got."""
         self._database.refuse_damaged()
         return self._database.shrink(everything=everything, rewrite=rewrite)
 
