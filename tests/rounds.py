@@ -16,8 +16,8 @@ ROUNDS: Final = int(os.environ.get("DAVY_FAULT_ROUNDS", "1"))
 _RESULTS: Final = os.environ.get("DAVY_FAULT_RESULTS", "")
 
 
-def write_down(name: str, seen: Mapping[str, Any]) -> None:
-    """Keep what a round of a fault showed."""
+def write_down(name: str, *seen: Mapping[str, Any]) -> None:
+    """Keep what rounds of a fault showed."""
     if _RESULTS:
         with Path(_RESULTS).open("a") as file:
-            file.write(json.dumps({"fault": name, **seen}) + "\n")
+            file.writelines(json.dumps({"fault": name, **one}) + "\n" for one in seen)

@@ -29,17 +29,30 @@ class Fault:
     disk_bytes: int = 0
     labelling: bool = False
     lasts: bool = False
-    """Whether every tenth round lasts ten minutes."""
+    """Whether one strike of ten lasts ten minutes."""
 
 
-def struck(fault: Fault, world: Embedded, rng: random.Random, lasting: float = 0.0) -> dict[str, float]:
-    """Let a deployment begin and a fault strike it for at least so many seconds; return what was seen and counted."""
+def struck(
+    fault: Fault, world: Embedded, rng: random.Random, *, times: int = 1, lasting: float = 0.0
+) -> list[dict[str, float]]:
+    """Let a deployment begin and a fault strike it; return what was seen at each, and what was counted at last.
+
+    Parameters
+    ----------
+    fault, world, rng
+        What strikes, whom, and chance: the moment, and which bytes.
+    times
+        How often it strikes: each time after all is said to be well again.
+    lasting
+        How many seconds the last strike lasts at least.
+    """
     world.begin()
     world.right_within(lambda: world.readyz(fault.asked) == (200, quiet(world)), "it to be ready")
     world.right_within(lambda: world.counted() > 200, "inferences to be counted")
     world.right_within(lambda: world.wrong() == [], "davy doctor to find nothing wrong")
     assert world.metric(fault.asked, "davy_build_info") == 1  # a scrape, as before any fault
-    return {**strike(fault, world, rng, lasting), **ledger(world)}
+    seen = [strike(fault, world, rng, lasting if left == 1 else 0.0) for left in range(times, 0, -1)]
+    return [*seen[:-1], {**seen[-1], **ledger(world)}]
 
 
 def strike(fault: Fault, world: Embedded, rng: random.Random, lasting: float) -> dict[str, float]:
