@@ -48,12 +48,12 @@ class DavyMiddleware:
         given = _id_among(scope["headers"])
         request = Request(given.decode("latin-1") if given else None, partial(_route, scope))
 
-        async def send_with_id(message: Any) -> None:
+        def send_with_id(message: Any) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 headers = list(message.get("headers", ()))
                 if _id_among(headers) is None:
                     message = {**message, "headers": [*headers, (_NAME, request.id.encode())]}
-            await send(message)
+            return send(message)
 
         token = request.enter()
         try:

@@ -221,9 +221,10 @@ class Client:
         scope: Scope | None,
     ) -> bool:
         """Do as `capture_again` for a call whose values `short` only copies: they are encoded when they are sent."""
-        now, sampler = time.time_ns(), self._sampler
-        if self._thinning.at(now) is not sampler:
-            return False
+        sampler, thinning, bulk = self._sampler, self._thinning, self.bulk
+        rows, most = thinning.mark
+        if thinning.sampler is not sampler or bulk.rows > rows or bulk.size > most:
+            return False  # as `Thinning.at` does, without its cost
         added, more = _NOT_ADDED if scope is None else scope.fields()
         recipe = short.recipes.get(added) or short.recipe(added)
         if recipe is None or recipe.layout.stale:
@@ -233,23 +234,24 @@ class Client:
         values = short.copies(args, kwargs, result)
         if values is None:
             return False
-        at, size, given = now, recipe.size, None
+        at = now = time.time_ns()
+        size, model, given = recipe.size, recipe.layout.model, None
         if scope is not None:
             at = now if scope.at is None else scope.at
-            values = (*values, *more)
-            size += sum(map(len, more))
-            given = scope.take(recipe.layout.model)
+            if more:
+                values = (*values, *more)
+                size += sum(map(len, more))
+            given = scope.take(model)
         if given is None:
-            low = self.ids.admitted()
-            if low == 0:
+            given = self.ids.at(now)
+            if given is None:
                 return True  # sampled out
-            given = join(now, low)
-        elif not sampler.keeps(int.from_bytes(given[8:], "big")):
-            self.bulk.skip()
+        elif sampler.rate < 1.0 and not sampler.keeps(int.from_bytes(given[8:], "big")):
+            bulk.skip()
             return True
         if self.sender.runs_in != os.getpid():
             self.sender.ensure()
-        self.bulk.put(Snapshot(recipe, given, at, latency_ms, values), recipe.layout.model, 1, size, now)
+        bulk.put(Snapshot(recipe, given, at, latency_ms, values), model, 1, size, now)
         return True
 
     def recipe(self, layout: Layout, labels: Sequence[int]) -> Recipe | None:
@@ -372,8 +374,7 @@ class Client:
         if id is None and scope is not None:
             id = scope.take(model)
         if id is None:
-            low = self.ids.admitted()
-            return join(now, low) if low else None
+            return self.ids.at(now)
         raw = parse(id)
         if self._sampler.keeps(int.from_bytes(raw[8:], "big")):
             return raw

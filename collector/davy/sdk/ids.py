@@ -59,6 +59,14 @@ class Ids(ForkSafe):
             except IndexError:
                 self._draw()
 
+    def at(self, now: int) -> bytes | None:
+        """Draw the id of an inference captured at `now`, in nanoseconds; None when sampling leaves it out."""
+        try:
+            low = self._drawn.pop()
+        except IndexError:
+            low = self.admitted()
+        return join(now, low) if low else None
+
     def put_back(self, low: int) -> None:
         """Take back what `admitted` gave last: no inference got it, and the next one does."""
         self._drawn.append(low)

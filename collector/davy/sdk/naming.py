@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from enum import Enum
 from typing import Any, Final
@@ -244,9 +245,26 @@ def surely_probabilities(values: Array) -> bool:
     (True, False)
     """
     if values.size <= _FEW:  # Python is faster than NumPy with few
-        numbers = values.ravel().tolist()
-        return min(numbers, default=0.0) >= -_SLACK and abs(sum(numbers) - 1.0) < _NEAR
+        return _surely(values.ravel().tolist())
     return bool(abs(values.sum(dtype=np.float64) - 1.0) < _NEAR) and bool(values.min() >= -_SLACK)
+
+
+def surely_probabilities_in(dtype: np.dtype[Any], size: int) -> Callable[[bytes], bool]:
+    """Return what does as `surely_probabilities` with the bytes of an array of so many numbers.
+
+    Examples
+    --------
+    >>> surely_probabilities_in(np.dtype("f8"), 2)(np.array([0.2, 0.8]).tobytes())
+    True
+    """
+    if size > _FEW or dtype.char not in "efd":
+        return lambda data: surely_probabilities(np.frombuffer(data, dtype))
+    unpack = struct.Struct(f"{dtype.str[0]}{size}{dtype.char}").unpack
+    return lambda data: _surely(unpack(data))
+
+
+def _surely(numbers: Sequence[float]) -> bool:
+    return min(numbers, default=0.0) >= -_SLACK and abs(sum(numbers) - 1.0) < _NEAR
 
 
 def as_numbers(value: Any) -> Array | None:

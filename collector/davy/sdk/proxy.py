@@ -60,13 +60,7 @@ class WatchedObject(StandIn):
         return watch_object(target, *self._davy_given)
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._davy_target, name)
-        found = self._davy_watches.get(name)
-        if found is not None and type(value) is MethodType and value == found.method:
-            return (
-                found.wrapped
-            )  # each look at an attribute makes another method of the same object and function
-        return _watched(self, name, value) if name in self._davy_given.plan and callable(value) else value
+        return getattr(self._davy_target, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._davy_target, name, value)
@@ -93,7 +87,7 @@ def watch_object(target: Any, model: str, options: Options, plan: Plan | None = 
         predicts = hasattr(target, "predict") or hasattr(target, "predict_proba")
         plan = {**(_PREDICTS if predicts else {}), **(_CALLED if callable(target) else {})}
     kind: type = type(target)
-    return _class_for(kind)(target, model, options, plan)
+    return _class_for(kind, tuple(plan))(target, model, options, plan)
 
 
 def _read_answers(target: Any, method: Callable[..., Any], model: str, options: Options) -> Watch:
@@ -123,9 +117,10 @@ _CALLED: Final[Plan] = {"__call__": _read_answers}
 
 
 @lru_cache(maxsize=256)
-def _class_for(kind: type) -> type[WatchedObject]:
+def _class_for(kind: type, plan: tuple[str, ...]) -> type[WatchedObject]:
     names = {name for name in dir(kind) if name.startswith("__") and name.endswith("__")} - KEPT
-    body: dict[str, Any] = {name: _forward(name) for name in names if callable(getattr(kind, name, None))}
+    body: dict[str, Any] = {name: property(_look(name)) for name in plan}
+    body |= {name: _forward(name) for name in names if callable(getattr(kind, name, None))}
     body |= {
         "__slots__": (),
         "__doc__": kind.__doc__,
@@ -133,6 +128,21 @@ def _class_for(kind: type) -> type[WatchedObject]:
         "__class__": property(lambda self: type(self._davy_target)),
     }
     return type(kind.__name__, (WatchedObject,), body)
+
+
+def _look(name: str) -> Callable[[Any], Any]:
+    """Return how a method is looked up that is captured."""
+
+    def look(self: Any) -> Any:
+        value = getattr(self._davy_target, name)
+        found = self._davy_watches.get(name)
+        if found is not None and type(value) is MethodType and value == found.method:
+            return (
+                found.wrapped
+            )  # each look at an attribute makes another method of the same object and function
+        return _watched(self, name, value) if callable(value) else value
+
+    return look
 
 
 def _forward(name: str) -> Callable[..., Any]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from hashlib import sha256
-from itertools import count
+from itertools import count, repeat
 from types import TracebackType
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from davy.event import Path
 from davy.sdk.guard import Guard
 from davy.sdk.ids import parse
 
 Paths: TypeAlias = tuple[Path, ...]
+_TAGS: Final = repeat("tags")
 
 
 class LateTags(Mapping[str, Any]):
@@ -66,7 +67,7 @@ class Scope(NamedTuple):
     id: bytes | None = None
     group: str | None = None
     seq: int | None = None
-    tags: Mapping[str, Any] = {}
+    tags: dict[str, Any] | LateTags = {}  # noqa: RUF012 - nobody writes to it
     pending: list[bytes] | None = None
     """The id of a request, for the first inference made in it; None where `id` holds for all."""
     at: int | None = None
@@ -84,8 +85,7 @@ class Scope(NamedTuple):
 
     def tags_now(self) -> dict[str, Any]:
         """Return the tags of an inference captured now."""
-        tags = self.tags
-        return {**tags} if type(tags) is dict else cast("LateTags", tags).copy()
+        return self.tags.copy()
 
     def put_back(self, model: str, id: bytes) -> None:
         """Take back an id that no inference got."""
@@ -97,15 +97,15 @@ class Scope(NamedTuple):
     def fields(self) -> tuple[Paths, list[Any]]:
         """Return what an inference captured now gets beside its own fields, in the order the codec has them."""
         tags = self.tags_now()
-        paths: list[Path] = [("tags", name) for name in tags]
+        paths: Paths = tuple(zip(_TAGS, tags, strict=False))
         values = [*tags.values()]
         if self.group is not None:
-            paths.append(("group",))
+            paths += (("group",),)
             values.append(self.group)
         if self.seq is not None:
-            paths.append(("seq",))
+            paths += (("seq",),)
             values.append(self.seq)
-        return tuple(paths), values
+        return paths, values
 
 
 CURRENT: Final[ContextVar[Scope | None]] = ContextVar("davy.scope", default=None)

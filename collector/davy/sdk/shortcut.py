@@ -15,7 +15,7 @@ from davy.fields.plumbing import is_plumbing
 from davy.sdk.calls.rows import row_taken
 from davy.sdk.calls.taking import Copy, Take, Taken, same, taken
 from davy.sdk.fields import Fields
-from davy.sdk.naming import surely_probabilities
+from davy.sdk.naming import surely_probabilities, surely_probabilities_in
 
 Paths: TypeAlias = tuple[Path, ...]
 LayoutOf: TypeAlias = Callable[[str, int, int, list[Any]], "Layout | None"]
@@ -102,7 +102,7 @@ class Shortcut:
 
     __slots__ = (
         "_beside", "_constants", "_copies", "_kinds", "_known", "_layouts", "_left", "_named", "_order",
-        "_probs_dtype", "_recipe_of", "_takes", "_turn", "_types", "arrays", "probs", "ragged", "recipes",
+        "_recipe_of", "_surely", "_takes", "_turn", "_types", "arrays", "probs", "ragged", "recipes",
     )  # fmt: skip
 
     def __init__(
@@ -128,7 +128,7 @@ class Shortcut:
         self.recipes: dict[Paths, Recipe] = {}
         self.arrays = self.ragged = False
         self.probs = -1
-        self._probs_dtype: Any = None
+        self._surely: Callable[[bytes], bool] | None = None
         self._turn = self._left = 1
 
     def layout(self, added: Paths = ()) -> Layout | None:
@@ -144,7 +144,9 @@ class Shortcut:
 
     def look_at_probs(self, place: int, answer: Any) -> None:
         """Look at every answer, the field in this place, which is called ``probs`` for its values."""
-        self.probs, self._probs_dtype = place, getattr(answer, "dtype", None)
+        self.probs = place
+        if type(answer) is np.ndarray:
+            self._surely = surely_probabilities_in(answer.dtype, answer.size)
 
     def copy_only(
         self, recipe_of: Callable[[Layout], Recipe | None], given: list[Any], copies: list[Copy]
@@ -176,10 +178,8 @@ class Shortcut:
             found = tuple(map(apply, self._copies, values))
         except (TypeError, ValueError, RuntimeError):  # a tensor elsewhere, or of another kind
             return None
-        if self.probs >= 0:
-            answer = np.frombuffer(found[self.probs], self._probs_dtype)
-            if not surely_probabilities(answer):
-                return None
+        if self._surely is not None and not self._surely(found[self.probs]):
+            return None
         self._left -= 1
         return found
 

@@ -30,13 +30,21 @@ class Thinning(ForkSafe):
     base
         The sampler without overload.
 
+    Attributes
+    ----------
+    sampler
+        The one that was in force at the last look.
+    mark
+        The inferences and bytes beyond which the lane is looked at again at once: at the full rate, until then, the
+        sampler stays the same whatever the time is.
+
     References
     ----------
     .. [1] D. G. Horvitz, D. J. Thompson, "A generalization of sampling without replacement from a finite universe",
        Journal of the American Statistical Association 47, 1952.
     """
 
-    __slots__ = ("_halvings", "_lane", "_lock", "_looked", "_mark", "_samplers", "base", "sampler")
+    __slots__ = ("_halvings", "_lane", "_lock", "_looked", "_samplers", "base", "mark", "sampler")
 
     def __init__(self, lane: Lane, base: Sampler) -> None:
         super().__init__()
@@ -49,12 +57,12 @@ class Thinning(ForkSafe):
         """Begin at the full rate: the child's queue is empty."""
         self._lock = threading.RLock()
         self._halvings = self._looked = 0
-        self._mark = self._lane.at_fullness(_CROWDED)
+        self.mark = self._lane.at_fullness(_CROWDED)
         self.sampler = self.base
 
     def at(self, now: int) -> Sampler:
         """Return the sampler in force at `now`, nanoseconds since the epoch."""
-        lane, (rows, size) = self._lane, self._mark
+        lane, (rows, size) = self._lane, self.mark
         # A clock that was set back must not put the next look off.
         if not 0 <= now - self._looked < _LOOK_NS or lane.rows > rows or lane.size > size:
             self._look(now)
@@ -79,5 +87,5 @@ class Thinning(ForkSafe):
                 self._halvings = max(0, self._halvings - max(1, since // _LOOK_NS))
             if due:
                 self._looked = now
-            self._mark = self._lane.at_fullness(max(_CROWDED, fullness + _GROWTH))
+            self.mark = self._lane.at_fullness(max(_CROWDED, fullness + _GROWTH))
             self.sampler = self._samplers[self._halvings]
