@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 import numpy as np
@@ -76,8 +76,10 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     `size` is the number of bytes held: what a queue's byte bound counts. `missing` lists (row, field). `sizes`
     gives, for a batch, the byte length of every value of a field of variable size. `lost` counts the values that
     could not travel and are missing instead, by ``field:NAME:REASON``; the envelope's client report tells of them.
+    It is encoded, and so has no `recipe`, as a `Snapshot` has.
     """
 
+    recipe: ClassVar[None] = None
     layout: Layout
     count: int
     parts: Sequence[bytes]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -92,12 +93,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
 
 def chunks_of(loads: Iterable[Chunk | Snapshot]) -> Iterator[Chunk]:
     """Return chunks as they are, and one for every run of snapshots of one recipe."""
-    for recipe, run in groupby(loads, _recipe):
+    for recipe, run in groupby(loads, attrgetter("recipe")):
         if recipe is None:
             yield from run  # type: ignore[misc]
         else:
-            yield recipe.encode(list(run))  # type: ignore[arg-type]
-
-
-def _recipe(load: Chunk | Snapshot) -> Recipe | None:
-    return load.recipe if type(load) is Snapshot else None
+            yield recipe.encode(list(run))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import re
-from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
@@ -60,4 +59,6 @@ def _of_text(value: str) -> str:
 
 
 def _note(kind: str, data: bytes) -> str:
+    from hashlib import sha256  # loads OpenSSL, which most apps that watch a model need not have
+
     return f"{kind}, {len(data)} bytes, sha256 {sha256(data).hexdigest()[:16]}"

@@ -49,15 +49,16 @@ def envelopes(lane: Lane, items: Iterable[Item], rows: int) -> list[Parcel]:
     """Group chunks by layout, in order, into parcels of at most `rows` inferences."""
     parcels: list[Parcel] = []
     open_parcels: dict[Layout, tuple[Parcel, int]] = {}
-    for chunk, model, count, size, _, claims in items:
-        parcel, width = open_parcels.get(chunk.layout, (None, 0))
-        if parcel is None or parcel.count + count > rows or width + chunk.size > ENVELOPE_BYTES:
+    for load, model, count, size, _, claims in items:
+        kind = load.recipe or load  # what all snapshots of a recipe share
+        parcel, width = open_parcels.get(kind.layout, (None, 0))
+        if parcel is None or parcel.count + count > rows or width + kind.size > ENVELOPE_BYTES:
             parcel, width = Parcel(lane, INFERENCES, model, [], 0, 0), 0
             parcels.append(parcel)
-        open_parcels[chunk.layout] = parcel, width + chunk.size
+        open_parcels[kind.layout] = parcel, width + kind.size
         if claims:
             parcel.claims[len(parcel.loads)] = list(claims)
-        parcel.loads.append(chunk)
+        parcel.loads.append(load)
         parcel.count += count
         parcel.size += size
     return parcels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from hashlib import sha256
 from itertools import count, repeat
 from types import TracebackType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -54,6 +53,8 @@ class GivenId:
         number = next(self._counts.setdefault(model, count()))
         if not number:
             return self._id
+        from hashlib import sha256  # loads OpenSSL, which most apps that watch a model need not have
+
         return sha256(self._id + number.to_bytes(8, "big")).digest()[:8] + self._id[8:]
 
     def put_back(self, model: str, id: bytes) -> None:
@@ -96,7 +97,7 @@ class Scope(NamedTuple):
 
     def fields(self) -> tuple[Paths, list[Any]]:
         """Return what an inference captured now gets beside its own fields, in the order the codec has them."""
-        tags = self.tags_now()
+        tags = self.tags.copy()
         paths: Paths = tuple(zip(_TAGS, tags, strict=False))
         values = [*tags.values()]
         if self.group is not None:
