@@ -1,8 +1,9 @@
 """The SDK: what a capture costs the caller, what an import costs, and how long the exit is held up.
 
 Captures go into a sink that stores nothing, with the sender running beside them. A watched function is called in bursts
-with pauses between them, as a server is, beside the SQLite log, a memory log and a gateway. The exit is measured in
-processes of their own, against one that captured nothing.
+with pauses between them, as a server is, beside the SQLite log, a memory log and a gateway. What a row costs in CPU is
+told by thread: the caller's, less the same calls unwatched, and the sender's. The exit is measured in processes of
+their own, against one that captured nothing.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ LARGE_TOGETHER: Final = 5
 """Images, and batches, captured between two moments in which the sender catches up."""
 BURST, BURSTS, PAUSE_SECONDS = 400, 12, 0.3
 """Calls together, how many times, and the pause between, in which the sender stores what the burst left."""
+TOGETHER: Final = {"many": 200, "few": 40}
+"""Rows in one envelope: as many as one holds, and those of 0.2 seconds at 200 requests a second."""
+CPU_ROUNDS: Final = 200
 PROCESSES: Final = 5
 TARGETS: Final = {
     "capture_30_floats_p50_us": 5.0,
@@ -203,6 +207,57 @@ def in_bursts(work: Callable[[], Any]) -> tuple[float, float]:
     return round(float(p50), 2), round(float(p99), 2)
 
 
+class Softmax:
+    """A model of NumPy with the interface of an estimator."""
+
+    def __init__(self) -> None:
+        self.classes_ = np.arange(3)
+        self.weights = np.random.default_rng(0).normal(size=(30, 3))
+
+    def predict_proba(self, rows: Any) -> Any:
+        """Return probabilities of shape ``(n, 3)``."""
+        scores = np.exp(rows @ self.weights)
+        return scores / scores.sum(axis=1, keepdims=True)
+
+
+def cpu_of_a_row() -> dict[str, float]:
+    """Return the CPU a call of one row of 30 takes more under watch, by thread and by how many rows travel together.
+
+    Watched and unwatched calls take turns; of the rounds the lower quartile counts, which other work on the machine
+    moves least.
+    """
+    found: dict[str, float] = {}
+    plain, row = Softmax(), np.random.default_rng(0).normal(size=(1, 30))
+    with tempfile.TemporaryDirectory() as directory, taking() as gateway:
+        for name, url in {"sqlite": f"sqlite:///{directory}/log", "gateway": gateway}.items():
+            davy.init(url, flush_seconds=10.0)
+            model = davy.watch(plain, "row:1")
+            for often, together in TOGETHER.items():
+                _by_thread(plain, model, row, together)  # opens the sink, and learns how calls are read
+                rounds = [_by_thread(plain, model, row, together) for _ in range(CPU_ROUNDS)]
+                took = np.quantile(rounds, 0.25, axis=0)
+                keys = (f"cpu_of_a_row_{often}_{name}_{thread}_us" for thread in ("caller", "sender"))
+                found |= dict(zip(keys, took.round(2).tolist(), strict=True))
+            davy.shutdown()
+    return found
+
+
+def _by_thread(plain: Any, model: Any, row: Any, count: int) -> tuple[float, float]:
+    """Return the microseconds a call that the caller's thread takes more under watch, and that the sender's takes."""
+    clock, took = time.thread_time_ns, []
+    for one in (plain, model):
+        begun = clock()
+        for _ in range(count):
+            one.predict_proba(row)
+        took.append(clock() - begun)
+    sender = next(each.ident for each in threading.enumerate() if each.name == "davy-sender")
+    of_sender = time.pthread_getcpuclockid(sender or 0)
+    begun = time.clock_gettime_ns(of_sender)
+    davy.flush()
+    sent = time.clock_gettime_ns(of_sender) - begun
+    return (took[1] - took[0]) / count / 1e3, sent / count / 1e3
+
+
 def import_ms() -> float:
     took = [float(_printed(IMPORT, "memory://bench")[0]) for _ in range(PROCESSES)]
     return round(median(took) * 1e3, 1)
@@ -285,5 +340,5 @@ def _refused() -> Iterator[str]:
 
 def run() -> dict[str, Any]:
     threads = threading.active_count()
-    found = {"import_ms": import_ms(), **captures(), **watches(), **exits()}
+    found = {"import_ms": import_ms(), **captures(), **watches(), **cpu_of_a_row(), **exits()}
     return {**found, "threads_left": threading.active_count() - threads, "targets": TARGETS}

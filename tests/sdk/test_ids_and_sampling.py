@@ -43,6 +43,16 @@ def test_ids_made_together_are_those_made_one_by_one() -> None:
     assert join_many(now, lows) == b"".join(join(now, int(low)) for low in lows)
 
 
+def test_an_id_drawn_for_a_moment_is_of_that_moment_or_none_where_sampling_leaves_it_out() -> None:
+    now = time.time_ns()
+    id = Ids(EVERYTHING).at(now)
+    assert id is not None
+    assert join(now, int.from_bytes(id[8:], "big")) == id
+    nothing = Ids(Sampler(0.0))
+    assert [nothing.at(now) for _ in range(3)] == [None] * 3
+    assert nothing.left_out == 3
+
+
 def test_threads_never_draw_the_same_id() -> None:
     ids, drawn = Ids(EVERYTHING), list[list[int]]()
 

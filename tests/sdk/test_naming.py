@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from sdk_rig import inferences_in
 
 import davy
-from davy.sdk.naming import Naming
+from davy.sdk.naming import Naming, surely_probabilities, surely_probabilities_in
 
 pytestmark = pytest.mark.fast
 ROUNDINGS: dict[str, Callable[[Any], Any]] = {
@@ -145,3 +145,13 @@ def test_no_answer_that_cannot_be_probabilities_is_recorded_as_such(
     assert {*map(tuple, first)} == {("probs",)}
     assert np.allclose(second["value"], refuted)
     assert [*last] == ["value"]
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f8", "i8", "u1"])
+@pytest.mark.parametrize("size", [0, 1, 3, 64, 65])
+def test_the_bytes_of_an_answer_are_judged_as_the_answer_is(dtype: str, size: int) -> None:
+    even = np.full(size, 1 / max(size, 1)).astype(dtype)
+    first = np.eye(1, size)[0].astype(dtype)
+    for answer in (even, first, first * 2, even - even.dtype.type(1)):
+        found = surely_probabilities_in(answer.dtype, answer.size)(answer.tobytes())
+        assert found == surely_probabilities(answer)
