@@ -38,7 +38,7 @@ LACKING: Final[dict[str, Callable[[Path], object]]] = {
 }
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - so it is started
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("lack", LACKING)
 def test_a_gateway_that_refuses_everybody_says_why(
     lack: str, host: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
