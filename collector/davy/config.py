@@ -217,7 +217,9 @@ class MineSettings:
         "age of the random arm from which the error rate is estimated; its near-duplicates go then",
         least=1,
     )
-    datasets: str = _setting("", "directory of dataset versions; empty puts it beside the store")
+    datasets: str = _setting(
+        "", "directory of dataset versions; empty puts it beside the store, needed where that is not SQLite"
+    )
     last_word: str = _setting(
         "majority",
         "whose answer counts where people differ: majority, newest or unanimous; without one it is disputed",
