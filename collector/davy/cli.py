@@ -19,7 +19,7 @@ from davy import console, logs
 from davy._directory import unread
 from davy.config import Settings, describe, load
 from davy.errors import DavyError, OutputError, SettingError
-from davy.existing import meant
+from davy._near import meant
 from davy.labelstudio import LocalLabelStudio
 from davy.requirements import absent, lacking
 from davy.runner import beside_the_log, make_roles, open_runtime, require_roles, wanted

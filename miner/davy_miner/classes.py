@@ -7,7 +7,7 @@ from typing import Any
 
 from davy.codec import load
 from davy.errors import LabelError
-from davy.existing import meant
+from davy._near import meant
 from davy.outputs.values import key
 from davy.store import Store
 from davy_miner.candidates import COLLECTION as CANDIDATES

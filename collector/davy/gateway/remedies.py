@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from davy.errors import InvalidInference
 from davy.event import MODEL_RULE
-from davy.existing import meant
+from davy._near import meant
 
 _TRIED: Final = re.compile(r"(?:list\[)?(Inference|Feedback)Body]?")
 _UNIONS: Final = {"group": 1, "tags": 2}
