@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class Named(Reading):
 
 
 @pytest.mark.parametrize("gone", ["moved", "deleted"])
-def test_it_is_one_warning_however_many_roles_read_it(
+def test_it_is_one_warning_a_file_however_many_roles_read_it(
     gone: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(url=f"sqlite:///{tmp_path}/davy")
@@ -33,8 +34,10 @@ def test_it_is_one_warning_however_many_roles_read_it(
         loops = [Loop(runtime, Named(name)) for name in ("detect", "mine", "archive")]
         runtime.log.producer().append([Message(INFERENCES, "m:1", b"x") for _ in range(9)])
         assert [loop.drain() for loop in loops] == [9, 9, 9]
-        for path in sorted((tmp_path / "davy").glob("log.db*")):
-            path.rename(tmp_path / path.name) if gone == "moved" else path.unlink()
+        if gone == "moved":
+            (tmp_path / "davy").rename(tmp_path / "away")
+        else:
+            shutil.rmtree(tmp_path / "davy")
         threads = [threading.Thread(target=loop.run) for loop in loops]
         for thread in threads:
             thread.start()
@@ -44,5 +47,7 @@ def test_it_is_one_warning_however_many_roles_read_it(
             thread.join(timeout=20)
         for loop in loops:
             loop.close()
-    (said,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "log.db was moved or deleted while open; goes on in a new one" in said.getMessage()
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert sorted(one.partition(";")[0] for one in said) == [
+        f"{tmp_path}/davy/{name} was moved or deleted while open" for name in ("log.db", "store.db")
+    ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, chain, repeat
 from typing import Any, Final, Self
 from urllib.parse import unquote
@@ -159,12 +159,13 @@ class Schemas:
         self._known: dict[tuple[str, str], Schema] = {}
         self._stored: dict[tuple[str, str], int] = {}
         self._told: dict[tuple[str, str], int] = {}
+        self._empty: set[tuple[str, str]] = set()
         self._files: dict[str, Mapping[str, list[str]]] = {}
         self._batch: Batch | None = None
 
     def forget(self) -> None:
         """Forget what was read: the store may say something else."""
-        self._known, self._stored, self._told, self._files = {}, {}, {}, {}
+        self._known, self._stored, self._told, self._empty, self._files = {}, {}, {}, set(), {}
 
     def of(self, table: str, name: str) -> Schema:
         """Return the schema of a table of a model, which may grow until `grow`."""
@@ -197,11 +198,25 @@ class Schemas:
         """Write the schema's file, which has no rows, where readers find it: Davy's `own` columns and all others."""
         key, schema = (table, name), self.of(table, name)
         if self._told.get(key) != len(schema):
-            every = [*own, *schema.fields(), pa.field("model", pa.string()), pa.field("day", pa.date32())]
-            sink = pa.BufferOutputStream()
-            parquet.write_table(pa.schema(every).empty_table(), sink)
-            self._place.put(_path(table, name), bytes(sink.getvalue()))
+            self._write(table, name, [*own, *schema.fields()])
             self._told[key] = len(schema)
+
+    def tell_of_none(self, table: str, name: str, own: Any) -> None:
+        """Write the schema's file of a table that may have no rows yet, unless there is one: readers ask for it, too."""
+        key = table, name
+        if key not in self._told and key not in self._empty:
+            file = self._place.open(_path(table, name))
+            if file is None:
+                self._write(table, name, list(own))
+            else:
+                file.close()
+            self._empty.add(key)
+
+    def _write(self, table: str, name: str, columns: Sequence[Any]) -> None:
+        every = [*columns, pa.field("model", pa.string()), pa.field("day", pa.date32())]
+        sink = pa.BufferOutputStream()
+        parquet.write_table(pa.schema(every).empty_table(), sink)
+        self._place.put(_path(table, name), bytes(sink.getvalue()))
 
     def _take_in(self, schema: Schema, table: str, name: str) -> None:
         """Add what the archive says: its copy of the schema, or the columns of files of before schemas."""
