@@ -45,9 +45,8 @@ def convert(key: str, value: Any, kind: type, limits: Mapping[str, Any]) -> Any:
         _require_one_of(key, converted, limits["one_of"])
         if converted and limits["begins"] and not converted.startswith(limits["begins"]):
             raise SettingError(key, converted, f"must begin with {' or '.join(limits['begins'])}")
-    if kind in {int, float}:
-        if not limits["least"] <= converted <= limits["most"]:
-            raise SettingError(key, value, f"must be {bounds(limits)}")
+    if kind in {int, float} and not limits["least"] <= converted <= limits["most"]:
+        raise SettingError(key, value, f"must be {bounds(limits)}")
     return converted
 
 

@@ -43,7 +43,10 @@ _BLOBS: Final = "blobs"
 _DATASETS: Final = "datasets"
 _KINDS: Final = (".tar", ".tar.gz", ".tgz")
 _TARS: Final = {".tar": "w", ".gz": "w:gz", ".tgz": "w:gz"}
-_OTHER_ARCHIVES: Final = frozenset(".zip .7z .rar .xz .txz .bz2 .tbz .tbz2 .zst .tzst .lz .lz4 .lzma".split())
+_OTHERS: Final = (
+    ".zip", ".7z", ".rar", ".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".zst", ".tzst", ".lz", ".lz4", ".lzma",
+)  # fmt: skip
+"""Archives that are not made: what is called so is meant as a file."""
 _UNFINISHED: Final = ".davy-unfinished-"
 _TOOLS: Final = (
     "`davy backup` copies what lies on this machine's disks: of Redis take a snapshot first (`redis-cli --rdb`), then"
@@ -246,7 +249,7 @@ def _manifest(place: Path) -> dict[str, Any]:
 def _made(target: Path, option: str) -> Iterator[Path]:
     """Yield a directory to fill that becomes `target`, as it is or as a tar, once all of it is there."""
     tar = _TARS.get(target.suffix)
-    if target.suffix in _OTHER_ARCHIVES and not target.is_dir():
+    if target.suffix in _OTHERS and not target.is_dir():
         remedy = f"no archive of this kind is made: name a file {', '.join(_KINDS)}, or a directory"
         raise SettingError(option, str(target), remedy)
     try:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from davy._directory import directory_of
-from davy._near import meant as meant
-from davy._near import meant_path
+from davy._near import meant, meant_path
 from davy.config import Settings
 from davy.errors import SettingError
 from davy.store import Store
+
+__all__ = ["meant", "require_model", "require_place", "unknown"]
 
 _FILES: Final = ("log.db", "store.db")
 _MODELS: Final = ("models", "reference_digests", "retired")

@@ -5,8 +5,8 @@ of a float: files of one model are read together. A number is a double, and wher
 integer; tensors are lists of doubles, flattened in C order, whose shape is in the metadata of the column or in a column
 beside it where it differs; a reference to the blob store is a structure; what has no type of its own is JSON.
 
-An empty list says nothing of its kind: it is in the column that the field's lists have, or in one of its own while nothing
-said which that is.
+An empty list says nothing of its kind: it is in the column that the field's lists have, or in one of its own as long
+as nothing said which that is.
 """
 
 from __future__ import annotations

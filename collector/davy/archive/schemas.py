@@ -202,7 +202,7 @@ class Schemas:
             self._told[key] = len(schema)
 
     def tell_of_none(self, table: str, name: str, own: Any) -> None:
-        """Write the schema's file of a table that may have no rows yet, unless there is one: readers ask for it, too."""
+        """Write the schema's file of a table that may have no rows yet, unless there is one: readers ask for it."""
         key = table, name
         if key not in self._told and key not in self._empty:
             file = self._place.open(_path(table, name))

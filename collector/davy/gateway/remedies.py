@@ -9,9 +9,9 @@ from typing import Any, Final
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
+from davy._near import meant
 from davy.errors import InvalidInference
 from davy.event import MODEL_RULE
-from davy._near import meant
 
 _TRIED: Final = re.compile(r"(?:list\[)?(Inference|Feedback)Body]?")
 _UNIONS: Final = {"group": 1, "tags": 2}
@@ -49,8 +49,8 @@ def invalid(
     Parameters
     ----------
     error
-        What pydantic found. What it calls a path also holds the types it tried: where one thing or a list of them may be
-        given, the kind that was not given says only that, and the other says which field it is.
+        What pydantic found. What it calls a path also holds the types it tried: where one thing or a list of them may
+        be given, the kind that was not given says only that, and the other says which field it is.
     fields
         The names that there are, by what a body is of, for those that are unknown.
     """
