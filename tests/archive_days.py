@@ -59,6 +59,7 @@ def row(day: int, place: int) -> tuple[dict[str, Any], dict[str, Any]]:
         "customer": place,
         "opened": f"2026-11-{day + 1:02d}T08:{place:02d}:00+00:00",
         "device": {"os": "ios" if place % 2 else "android", "tabs": [1, "a"]},
+        "words": ["a", "b"] if day in {2, 5} and place else [],
     }
     outputs: dict[str, Any] = {"label": "fraud" if place % 3 == 0 else "fine"}
     if day >= 2:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from davy._near import meant
+from davy._urls import without_password
 from davy.errors import SettingError
 
 IMAGE_FORMATS: Final = ("png", "jpeg", "webp")
@@ -16,6 +21,8 @@ SECTIONS: Final = ("inputs", "outputs", "embedding", "tags", "group", "alternati
 """Parts of an inference that a rule for its fields may be about."""
 MEANINGS: Final = ("ignore", "categorical", "numeric", "text", "time")
 """What a field may be to detection."""
+_NEARLY: Final = 0.75
+_SECRET: Final = re.compile("key|secret|pass|pwd|token|salt|credential|auth")
 ADDRESSES: Final = ("http://", "https://")
 """How the address of a service begins."""
 
@@ -38,12 +45,48 @@ def convert(key: str, value: Any, kind: type, limits: Mapping[str, Any]) -> Any:
         _require_one_of(key, converted, limits["one_of"])
         if converted and limits["begins"] and not converted.startswith(limits["begins"]):
             raise SettingError(key, converted, f"must begin with {' or '.join(limits['begins'])}")
-    if kind in {int, float}:
-        if not converted >= limits["least"]:
-            raise SettingError(key, value, f"must be at least {limits['least']:g}")
-        if not converted <= limits["most"]:
-            raise SettingError(key, value, f"must be at most {limits['most']:g}")
+    if kind in {int, float} and not limits["least"] <= converted <= limits["most"]:
+        raise SettingError(key, value, f"must be {bounds(limits)}")
     return converted
+
+
+def bounds(limits: Mapping[str, Any]) -> str:
+    """Return between what a number has to be, in words; empty where there are no bounds.
+
+    Examples
+    --------
+    >>> bounds({"least": 2**20, "most": math.inf}), bounds({"least": 0, "most": 0.5})
+    ('at least 1_048_576', 'at least 0 and at most 0.5')
+    """
+    ends = (("at least", limits["least"]), ("at most", limits["most"]))
+    return " and ".join(f"{words} {_number(end)}" for words, end in ends if math.isfinite(end))
+
+
+def _number(value: float) -> str:
+    """Write a number as a setting may be written: whole ones whole."""
+    return f"{int(value):_}" if value == int(value) else f"{value:g}"
+
+
+def no_such(name: str, value: object, known: Mapping[str, bool]) -> SettingError:
+    """Return the error that says that there is no such setting, with its value unless that may be a secret.
+
+    Parameters
+    ----------
+    known
+        Every name that there is, and whether its value is a secret: then that of a name nearly so may be one.
+
+    Examples
+    --------
+    >>> no_such("gateway.prot", 1, {"gateway.port": False}).remedy
+    'no such setting; did you mean gateway.port? `davy doctor --settings` lists all of them'
+    >>> no_such("gateway.api_ky", "lamp", {"gateway.api_key": True}).value
+    ''
+    """
+    near = get_close_matches(name, known, cutoff=_NEARLY)
+    shown = not _SECRET.search(name.lower()) and not any(known[one] for one in near)
+    remedy = f"no such setting; {meant(name, near)}`davy doctor --settings` lists all of them"
+    given = without_password(value) if isinstance(value, str) else value
+    return SettingError(name, given if shown and isinstance(value, str | int | float) else "", remedy)
 
 
 def _require_one_of(key: str, value: str, accepted: tuple[str, ...]) -> None:
@@ -83,9 +126,12 @@ def _to_int(key: str, value: Any) -> int:
 
 def _to_float(key: str, value: Any) -> float:
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        raise SettingError(key, value, "must be a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise SettingError(key, value, "must be a number")
+    return number
 
 
 def _to_str(key: str, value: Any) -> str:

@@ -43,6 +43,7 @@ _WAYS_IN: Final = {
     errno.EACCES: _READ,
     errno.EPERM: _READ,
     errno.EISDIR: "move it away",
+    errno.ENOENT: "look for it under another name, or put it back",
     errno.ENOTDIR: _AWAY,
     errno.ELOOP: "links lead in a circle: mend them",
 }

@@ -24,6 +24,7 @@ import typer
 
 from davy import console
 from davy._directory import directory_of, make_directory, unread, unwritten
+from davy._near import meant_path
 from davy.blobs import reference
 from davy.config import Settings, load
 from davy.errors import SettingError
@@ -40,7 +41,12 @@ _FILES: Final = ("store.db", "log.db")
 _MARK: Final = "keys-needed"
 _BLOBS: Final = "blobs"
 _DATASETS: Final = "datasets"
+_KINDS: Final = (".tar", ".tar.gz", ".tgz")
 _TARS: Final = {".tar": "w", ".gz": "w:gz", ".tgz": "w:gz"}
+_OTHERS: Final = (
+    ".zip", ".7z", ".rar", ".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".zst", ".tzst", ".lz", ".lz4", ".lzma",
+)  # fmt: skip
+"""Archives that are not made: what is called so is meant as a file."""
 _UNFINISHED: Final = ".davy-unfinished-"
 _TOOLS: Final = (
     "`davy backup` copies what lies on this machine's disks: of Redis take a snapshot first (`redis-cli --rdb`), then"
@@ -230,7 +236,7 @@ def _manifest(place: Path) -> dict[str, Any]:
         known, missing = found["format"], [name for name in found["files"] if not (place / name).is_file()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingError(
-            "backup", str(place), f"has no {_MANIFEST} that can be read: is it one?"
+            "backup", str(place), f"has no {_MANIFEST} that can be read: give what `davy backup` made"
         ) from error
     if known != _FORMAT:
         raise SettingError("backup", str(place), f"has format {known}, this Davy reads {_FORMAT}; upgrade it")
@@ -243,6 +249,9 @@ def _manifest(place: Path) -> dict[str, Any]:
 def _made(target: Path, option: str) -> Iterator[Path]:
     """Yield a directory to fill that becomes `target`, as it is or as a tar, once all of it is there."""
     tar = _TARS.get(target.suffix)
+    if target.suffix in _OTHERS and not target.is_dir():
+        remedy = f"no archive of this kind is made: name a file {', '.join(_KINDS)}, or a directory"
+        raise SettingError(option, str(target), remedy)
     try:
         if target.exists() and (tar is not None or not target.is_dir() or any(target.iterdir())):
             remedy = "is there already: name a new file, or a directory that is new or empty"
@@ -271,6 +280,9 @@ def _opened(source: Path, stack: ExitStack) -> Path:
     if source.is_dir():
         return source
     try:
+        if not source.exists():
+            near = meant_path(source, source.parent.iterdir() if source.parent.is_dir() else ())
+            raise SettingError("backup", str(source), f"is not there; {near}give what `davy backup` made")
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=source.parent)))
         with tarfile.open(source) as file:
             file.extractall(folder, filter="data")

@@ -17,9 +17,9 @@ from typer.core import TyperGroup
 
 from davy import console, logs
 from davy._directory import unread
+from davy._near import meant
 from davy.config import Settings, describe, load
 from davy.errors import DavyError, OutputError, SettingError
-from davy.existing import meant
 from davy.labelstudio import LocalLabelStudio
 from davy.requirements import absent, lacking
 from davy.runner import beside_the_log, make_roles, open_runtime, require_roles, wanted

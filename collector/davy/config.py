@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from davy._conversions import ADDRESSES, MEANINGS, POLICIES, SECTIONS, convert
+from davy._conversions import ADDRESSES, MEANINGS, POLICIES, SECTIONS, bounds, convert, no_such
+from davy._near import meant
 from davy._settings_file import from_file
 from davy._urls import without_password
 from davy.errors import SettingError
@@ -217,7 +218,9 @@ class MineSettings:
         "age of the random arm from which the error rate is estimated; its near-duplicates go then",
         least=1,
     )
-    datasets: str = _setting("", "directory of dataset versions; empty puts it beside the store")
+    datasets: str = _setting(
+        "", "directory of dataset versions; empty puts it beside the store, needed where that is not SQLite"
+    )
     last_word: str = _setting(
         "majority",
         "whose answer counts where people differ: majority, newest or unanimous; without one it is disputed",
@@ -371,6 +374,7 @@ class Described:
     default: Any
     help: str
     secret: bool
+    bounds: str
 
     @property
     def shown(self) -> Any:
@@ -415,11 +419,11 @@ def load(
         if described.variable in env:
             found[described.key] = env[described.variable]
     for variable in sorted(env):
-        _refuse_unknown_variable(variable, known)
+        _refuse_unknown_variable(variable, env[variable], known)
     found.update(overrides or {})
     for key, value in found.items():
         if key not in known:
-            raise SettingError(key, value, f"no such setting; known are {', '.join(sorted(known))}")
+            raise no_such(key, value, {one.key: one.secret for one in known.values()})
     settings: Settings = _build(Settings(), found, "")
     return settings
 
@@ -435,9 +439,8 @@ def amend(section: T, values: Mapping[str, Any], name: str) -> T:
     known = {item.name for item in fields(section)}  # type: ignore[arg-type]
     for key, value in values.items():
         if key not in known:
-            raise SettingError(
-                f"{name}.{key}", value, f"no such setting; known are {', '.join(sorted(known))}"
-            )
+            remedy = f"no such setting; {meant(key, known)}known are {', '.join(sorted(known))}"
+            raise SettingError(f"{name}.{key}", value, remedy)
     amended: T = _build(section, {f"{name}.{key}": value for key, value in values.items()}, f"{name}.")
     return amended
 
@@ -447,12 +450,13 @@ def describe(settings: Settings) -> list[Described]:
     return list(_walk(settings, Settings(), ""))
 
 
-def _refuse_unknown_variable(variable: str, known: Mapping[str, Described]) -> None:
+def _refuse_unknown_variable(variable: str, value: str, known: Mapping[str, Described]) -> None:
     of_tests = variable == "DAVY_REQUIRE_SERVICES" or variable.startswith("DAVY_TEST_")
     if not variable.startswith("DAVY_") or of_tests:
         return
-    if variable not in {described.variable for described in known.values()}:
-        raise SettingError(variable, "", "no such setting; `davy doctor --settings` lists all of them")
+    variables = {described.variable: described.secret for described in known.values()}
+    if variable not in variables:
+        raise no_such(variable, value, variables)
 
 
 def _walk(settings: Any, defaults: Any, prefix: str) -> Any:
@@ -469,6 +473,7 @@ def _walk(settings: Any, defaults: Any, prefix: str) -> Any:
             default=_as_given(default),
             help=item.metadata["help"],
             secret=item.metadata["secret"],
+            bounds=bounds(item.metadata),
         )
 
 

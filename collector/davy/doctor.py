@@ -11,7 +11,7 @@ from typing import Final
 
 from davy.config import describe
 from davy.event import INFERENCES
-from davy.health import Check, read_status, trouble
+from davy.health import Check, read_status, told_once, trouble
 from davy.health.asking import at_once
 from davy.health.places import blobs_check, disk_check, integrity_checks, log_check, store_check
 from davy.health.roles import expected_roles
@@ -47,28 +47,17 @@ def examine(runtime: Runtime) -> list[Check]:
         Check("davy", "ok", f"{version('davy')} on Python {sys.version.split()[0]}"),
         *_settings(runtime),
         *_roles(but=expected),
-        *_told_once(_asked(questions)),
+        *told_once(_asked(questions)),
     ]
 
 
 def _asked(questions: Mapping[str, Callable[[], list[Check]]]) -> list[Check]:
     """Ask everything at once, so that whoever hangs is left behind."""
     return [
-        check
+        replace(check, what=check.what.partition(" (davy.")[0])
         for name, found in at_once(questions, _PATIENCE_SECONDS).items()
         for check in ([trouble(name.partition(" ")[0], found)] if isinstance(found, Exception) else found)
     ]
-
-
-def _told_once(checks: list[Check]) -> Iterator[Check]:
-    """Leave out a reason that was given already: what does not answer makes many questions fail in the same way."""
-    told: set[tuple[str, str]] = set()
-    for check in checks:
-        reason = check.found, check.remedy
-        if check.state != "wrong" or reason not in told:
-            yield replace(check, what=check.what.partition(" (davy.")[0])
-        if check.state == "wrong":
-            told.add(reason)
 
 
 def _ask(point: EntryPoint, runtime: Runtime) -> list[Check]:

@@ -70,6 +70,10 @@ class LogError(DavyError):
     """The log refused, or cannot say whether it accepted."""
 
 
+class LogReplaced(LogError):
+    """Another log took the place of the one that was read; a consumer that is opened now reads that."""
+
+
 class Refused(LogError):
     """The log will never take this message: sending it again is of no use."""
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
 from davy._directory import directory_of
+from davy._near import meant, meant_path
 from davy.config import Settings
 from davy.errors import SettingError
 from davy.store import Store
 
+__all__ = ["meant", "require_model", "require_place", "unknown"]
+
 _FILES: Final = ("log.db", "store.db")
-_NEAR: Final = 3
 _MODELS: Final = ("models", "reference_digests", "retired")
 
 
@@ -36,22 +37,6 @@ def unknown(option: str, name: str, known: Iterable[str], *, what: str, remedy: 
     davy.errors.SettingError: --model: 'fruad:3': no such model; did you mean fraud:3? `davy models list` names all
     """
     return SettingError(option, name, f"no such {what}; {meant(name, known)}{remedy}")
-
-
-def meant(name: str, known: Iterable[str]) -> str:
-    """Return the question whether one of `known` that is spelt nearly so was meant; empty when none is.
-
-    Examples
-    --------
-    >>> meant("fruad:3", ["fraud:3", "risk:1"]), meant("fruad:3", [])
-    ('did you mean fraud:3? ', '')
-    >>> meant("fraud:3", ["payments/fraud:3"])  # the same, of a project
-    'did you mean payments/fraud:3? '
-    """
-    names = sorted(set(known))
-    near = [one for one in names if one.endswith(f"/{name}")][:_NEAR]
-    near += [one for one in get_close_matches(name, names, n=_NEAR) if one not in near]
-    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def require_model(name: str, store: Store, *more: str) -> str:
@@ -80,9 +65,8 @@ def require_place(settings: Settings) -> None:
     """
     log = _directory("sqlite", settings.url)
     if log is not None and not _is_davys(log, unseen=True):
-        near = get_close_matches(log.name, [path.name for path in _neighbours(log)], n=_NEAR)
-        meant = f"did you mean {' or '.join(str(log.parent / name) for name in near)}? " if near else ""
-        remedy = f"holds nothing of Davy's; {meant}`davy up` or the first inference makes it"
+        near = meant_path(log, _neighbours(log))
+        remedy = f"holds nothing of Davy's; {near}`davy up` or the first inference makes it"
         raise SettingError("DAVY_URL", settings.url, remedy)
     for variable, scheme, url in (
         ("DAVY_STORE_URL", "sqlite", settings.store_url),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -48,15 +49,24 @@ def forget(
         work = Forgetting(runtime)
         if tag:
             found = work.tagged(*_name_and_value(tag))
-            if not (yes or dry_run):
-                question = console.printable(f"Forget {len(found)} inferences tagged {tag}?")
-                typer.confirm(question, abort=True, err=True)
+            if not found:
+                console.warn(console.printable(f"davy: no inference is tagged {tag}"))
+            elif not (yes or dry_run):
+                _ask(tag, len(found))
             wanted |= found
         elif not wanted and not work.unfinished:
             raise SettingError("--id", "", "name an inference, or a tag with --tag NAME=VALUE")
         outcome = work.preview(wanted) if dry_run else work.forget(wanted)
     _show(outcome, as_json=as_json, title="would be removed" if dry_run else "removed")
     return 1 if outcome.problems else 0
+
+
+def _ask(tag: str, count: int) -> None:
+    """Ask whoever sits there whether so many inferences are to go; raises SettingError where nobody can answer."""
+    if not sys.stdin.isatty():
+        remedy = f"would forget {count:,} inferences: nobody can be asked here, say so with --yes"
+        raise SettingError("--tag", tag, remedy)
+    typer.confirm(console.printable(f"Forget {count:,} inferences tagged {tag}?"), abort=True, err=True)
 
 
 def _id(text: str) -> bytes:

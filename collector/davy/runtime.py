@@ -16,6 +16,7 @@ from davy.blobs import Blobs
 from davy.config import Settings
 from davy.log import Log, Partition
 from davy.meter import Meter
+from davy.secret import Secret
 from davy.store import Store
 
 _ERROR_LETTERS: Final = 300
@@ -117,6 +118,12 @@ class Runtime:
     stop: threading.Event = field(default_factory=SignalSafeEvent)
     clock: Callable[[], int] = time.time_ns
     pulse: Pulse = field(default_factory=Pulse)
+    key: Secret = field(init=False)
+    """The key that opens everything, of the settings or their file."""
+
+    def __post_init__(self) -> None:
+        gateway = self.settings.gateway
+        object.__setattr__(self, "key", Secret(gateway.api_key, gateway.api_key_file))
 
     def failed(self, role: str, error: BaseException) -> None:
         """Count a failure that a role recovers from, and remember it as its last."""

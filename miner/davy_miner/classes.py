@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from davy._near import meant
 from davy.codec import load
 from davy.errors import LabelError
-from davy.existing import meant
 from davy.outputs.values import key
 from davy.store import Store
 from davy_miner.candidates import COLLECTION as CANDIDATES

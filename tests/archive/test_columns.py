@@ -75,7 +75,18 @@ NUMBER, TEXT, LIST = pa.float64(), pa.string(), pa.list_(pa.float64())
         (([1, 2], [3.5, 4], None), {"": (LIST, [[1, 2], [3.5, 4], None])}),
         ((np.ones(2, "f4"), np.ones(2, "u1"), np.ones(2)), {"": (LIST, [[1, 1], [1, 1], [1, 1]])}),
         ((np.array([True, False]),), {"": (pa.list_(pa.bool_()), [[True, False]])}),
-        ((np.zeros((2, 0)),), {"": (LIST, [[]])}),
+        ((np.zeros((2, 0)),), {".empty": (TEXT, ["[[], []]"])}),
+        ((np.zeros((0, 4)), []), {"": (LIST, [[], []]), ".shape": (pa.list_(pa.int64()), [[0, 4], [0]])}),
+        (([], ["cat"], None), {"": (TEXT, ["[]", '["cat"]', None])}),
+        ((["cat"], [[]]), {"": (TEXT, ['["cat"]', "[[]]"])}),
+        (([], [1.5]), {"": (LIST, [[], [1.5]]), ".shape": (pa.list_(pa.int64()), [[0], [1]])}),
+        (
+            ([], [True]),
+            {"": (pa.list_(pa.bool_()), [[], [True]]), ".shape": (pa.list_(pa.int64()), [[0], [1]])},
+        ),
+        (("a", [], [1.5]), {"": (TEXT, ["a", "[]", None]), ".numbers": (LIST, [None, None, [1.5]])}),
+        (([], 1.5), {"": (NUMBER, [None, 1.5]), ".empty": (TEXT, ["[]", None])}),
+        (([], None), {".empty": (TEXT, ["[]", None])}),
         (
             ([1.5], [True], 1.0),
             {
@@ -205,7 +216,7 @@ def test_a_list_that_no_app_could_send_is_json() -> None:
         deep = [deep]
     values = np.empty(2, object)
     values[:] = "a", deep
-    ((_, _, _), (kind, array, _)) = field_columns([Column(values)], [2])
+    ((_, _, _), (kind, array, _)) = field_columns([Column(values)], [2], np.zeros(2, np.int64))
     assert (kind, array.to_pylist()) == ("json", [None, "[" * 201 + "]" * 201])
 
 

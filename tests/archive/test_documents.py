@@ -12,7 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 from archive_days import accuracy, amounts, days, ten_days
+from archived import drain, loop_of, runtime_of, send
+from pyarrow import parquet
 from services import service_or_skip
+from streams import Clock
+
+from davy.codec import Encoder, pack
 
 TEXT = (Path(__file__).parents[2] / "docs/archive.md").read_text()
 SNIPPETS = re.findall(r"^```python archive(.*?)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
@@ -22,6 +27,24 @@ pytestmark = pytest.mark.fast
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ten_days(tmp_path_factory.mktemp("documents")).parent
+
+
+@pytest.fixture(scope="module")
+def young(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where an archive is of a model for which nobody has said anything yet."""
+    clock, directory = Clock(), tmp_path_factory.mktemp("young")
+    runtime = runtime_of("memory", directory, clock=clock, seconds=60.0)
+    loop = loop_of(runtime, directory / "archive")
+    for day in days()[5:]:
+        for place, (inputs, outputs) in enumerate(day.rows):
+            chunk = Encoder().encode(day.model, day.ids()[place], day.at + place, inputs, outputs)
+            send(runtime, [pack([chunk])])
+    loop.drain()
+    clock.now += 61 * 10**9
+    for _ in range(3):
+        drain(loop)
+    loop.close()
+    return directory
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +122,35 @@ def test_evidently_compares_two_days(_installed: int, directory: Path) -> None:
 
 def test_every_snippet_is_run_here() -> None:
     assert len(SNIPPETS) == TEXT.count("```python") == 6
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("AS amount", "AS accuracy"),
+        ("AS l", "AS opened"),
+        ("scan_parquet",),
+        ("filters=models",),
+        ("to_table",),
+    ],
+)
+def test_on_a_young_archive_of_inferences_alone_every_recipe_runs(
+    words: tuple[str, ...], young: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(young)
+    folders = {path.name for path in (young / "archive").iterdir() if not path.name.startswith(".")}
+    assert folders == {"inferences", "schemas"}
+    named = ran(*words)
+    rows = sum(len(day.rows) for day in days()[5:])
+    if "accuracy" in named:
+        assert named["accuracy"].fetchall() == []
+        assert sum(count for _, _, count, _ in named["amounts"].fetchall()) == rows
+    elif "labelled" in named:
+        assert named["labelled"].fetchall() == named["incidents"].fetchall() == []
+    else:
+        found = named["amounts"]
+        assert "fraud:3" in str(found.collect() if hasattr(found, "collect") else found)
+    for table in ("feedback", "flags", "labels", "incidents"):
+        found = parquet.read_table(young / f"archive/schemas/{table}/fraud.parquet")
+        assert {"id", "at", "model", "day"} <= set(found.column_names)
+        assert found.num_rows == 0

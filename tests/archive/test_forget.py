@@ -19,6 +19,7 @@ from davy.archive.places import Place, open_place
 from davy.codec import Encoder, dump, pack
 from davy.event import ALERTS, FEEDBACK, FLAGS, LABELS, Alert, BlobRef, Draw, Evidence, Feedback, Flag, Label
 from davy.forgetting import Forgetting, HidingLog, Names, Outcome
+from davy.forgetting.records import LogKeeper
 from davy.runtime import Runtime
 
 pytestmark = pytest.mark.fast
@@ -79,7 +80,7 @@ def test_a_file_keeps_its_name_and_every_other_row_as_it_was(runtime: Runtime, r
     bytes_before = files(root)
     outcome = forget(runtime, GONE)
     assert outcome.problems == []
-    assert (outcome.counts["inferences"], outcome.counts["archive"]) == (1, 1)
+    assert {kind: count for kind, count in outcome.counts.items() if count} == {"archive": 1}
     assert list(files(root)) == list(before)
     (changed,) = outcome.things["archive"]
     for name, table in before.items():
@@ -97,15 +98,16 @@ def test_a_file_of_which_nothing_is_left_is_removed(runtime: Runtime, root: Path
     assert ids(root) == left(*range(10))
 
 
-def test_feedback_and_flags_of_it_go_too_and_are_named_as_in_the_log(runtime: Runtime, root: Path) -> None:
+def test_feedback_and_flags_of_it_go_too_and_only_their_files_are_counted(
+    runtime: Runtime, root: Path
+) -> None:
     told = [Feedback(id_of(n), "cat", DAY + n, model="fraud:3") for n in range(20)]
     flags = [Flag(f"f{n}", id_of(n), "fraud:3", DAY, [Draw("msp", 1.0)], {}, b"") for n in range(20)]
     send(runtime, [dump(one) for one in told], topic=FEEDBACK)
     send(runtime, [dump(one) for one in flags], topic=FLAGS)
     archive(runtime, root)
     outcome = forget(runtime, GONE)
-    assert outcome.things["feedback"] == {f"{id_of(GONE).hex()}/{DAY + GONE}"}
-    assert outcome.things["flags"] == {f"f{GONE}"}
+    assert {kind: count for kind, count in outcome.counts.items() if count} == {"archive": 3}
     for folder in ("feedback", "flags"):
         kept = parquet.read_table(root / folder).to_pylist()
         assert len(kept) == 19
@@ -125,9 +127,7 @@ def test_answers_go_and_incidents_lose_the_sample_and_stay(runtime: Runtime, roo
     before = parquet.read_table(root / "incidents")
     outcome = forget(runtime, GONE)
     assert outcome.problems == []
-    assert outcome.things["labels"] == {f"c{GONE}/1"}
-    assert outcome.things["flags"] == {"i0", "i2"}
-    assert outcome.counts["archive"] == 3
+    assert {kind: count for kind, count in outcome.counts.items() if count} == {"archive": 3}
     labels, incidents = (parquet.read_table(root / name) for name in ("labels", "incidents"))
     assert (labels.num_rows, f"note {GONE}" in str(labels.to_pylist())) == (19, False)
     assert incidents["samples"].to_pylist() == [[id_of(3).hex()], [], [], [id_of(4).hex()]]
@@ -243,6 +243,17 @@ def test_an_archive_that_the_settings_do_not_name_is_asked_for(runtime: Runtime,
     assert ids(root) == numbered(40)
     assert forget(runtime).problems == []
     assert ids(root) == left(GONE)
+
+
+def test_what_one_run_took_from_the_log_no_later_one_counts_again(runtime: Runtime, root: Path) -> None:
+    archive(runtime, root)
+    blind = replace(runtime, settings=replace(runtime.settings, archive=type(runtime.settings.archive)()))
+    counted = []
+    for seen in (blind, runtime, runtime):
+        work = Forgetting(seen, [LogKeeper(seen), ArchiveKeeper(seen)], patience=15)
+        counts = work.forget(frozenset({id_of(GONE)})).counts
+        counted.append((counts["inferences"], counts["archive"]))
+    assert counted == [(1, 0), (0, 1), (0, 0)]
 
 
 def test_without_an_archive_there_is_nothing_to_do(runtime: Runtime) -> None:

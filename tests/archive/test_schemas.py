@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 import pandas as pd
@@ -29,10 +29,10 @@ from archived import (
 )
 from dying import Fuse, Killed, mortal
 from pyarrow import dataset, parquet
-from streams import Clock, bury, id_of
+from streams import BEGIN, Clock, bury, id_of
 
 from davy.archive.places import open_place
-from davy.archive.schemas import Schema
+from davy.archive.schemas import Schema, Schemas
 from davy.codec import Encoder, pack
 from davy.store import Batch, open_store
 
@@ -334,3 +334,80 @@ def test_a_damaged_file_of_before_is_named_and_holds_nothing_up(
     assert damaged.name in caplog.text
     damaged.unlink()
     assert ids(root) == numbered(5)
+
+
+WORDS: Final = {
+    "first": [[], None, ["cat"], []],
+    "full": [["cat"], [], [], ["dog"]],
+    "boxes": [[], [], [0.5], []],
+}
+"""What a field holds, a day a value."""
+
+
+@pytest.mark.parametrize("together", [1, 2, 4], ids="{} at once".format)
+def test_an_empty_list_is_in_the_column_of_the_field_and_decides_no_column(
+    together: int, tmp_path: Path
+) -> None:
+    clock, root = Clock(), tmp_path / "archive"
+    runtime = runtime_of("memory", tmp_path, clock=clock, seconds=60.0)
+    loop = loop_of(runtime, root)
+    for day in range(4):
+        fields = {"x": 1.0, **{name: held[day] for name, held in WORDS.items()}}
+        send(runtime, [one(fields, day, "cats:1", at=day * DAY)])
+        if (day + 1) % together == 0:
+            loop.drain()
+            clock.now += 61 * 10**9
+            loop.step()
+            drain(loop)
+            drain(loop)
+    loop.close()
+    schema = schema_of(root, "cats")
+    text, numbers = pa.string(), pa.list_(pa.float64())
+    assert {name: schema.field(f"inputs.{name}").type for name in WORDS} == {
+        "first": text,
+        "full": text,
+        "boxes": numbers,
+    }
+    found = (
+        dataset.dataset(root / "inferences", schema, partitioning="hive").to_table().sort_by("at").to_pydict()
+    )
+    there = {name: values for name, values in found.items() if name.startswith("inputs.") and any(values)}
+    assert {name.removeprefix("inputs."): values for name, values in there.items()} == {
+        "x": [1.0] * 4,
+        "first": [None, None, '["cat"]', "[]"],
+        "first.empty": ["[]", None, None, None],
+        "full": ['["cat"]', "[]", "[]", '["dog"]'],
+        "boxes": [None, None, [0.5], []],
+        "boxes.empty": ["[]", "[]", None, None],
+    }
+
+
+def test_a_detector_whose_first_answers_have_no_box_keeps_its_labels_in_one_column(tmp_path: Path) -> None:
+    def answer(labels: list[str]) -> dict[str, Any]:
+        return {"boxes": {"labels": labels, "scores": [0.5] * len(labels)}}
+
+    runtime, root = runtime_of("memory", tmp_path, rows=2), tmp_path / "archive"
+    loop = loop_of(runtime, root)
+    for number, labels in enumerate([[], [], [], ["cat", "dog"], [], ["cat"]]):
+        send(runtime, [pack([Encoder().encode("eyes:1", id_of(number), BEGIN, {"x": 1.0}, answer(labels))])])
+        drain(loop)
+    loop.close()
+    found = dataset.dataset(root / "inferences", schema_of(root, "eyes"), partitioning="hive").to_table()
+    found = found.sort_by("id").to_pydict()
+    assert found["outputs.boxes.labels"] == [None, None, "[]", '["cat", "dog"]', "[]", '["cat"]']
+    assert found["outputs.boxes.labels.empty"] == ["[]", "[]", *[None] * 4]
+    assert found["outputs.boxes.scores"] == [None, None, [], [0.5, 0.5], [], [0.5]]
+
+
+def test_a_store_made_anew_puts_empty_lists_where_they_were(tmp_path: Path) -> None:
+    schema = Schema()
+    assert schema.home(("x",)) is None
+    schema.name(("x",), "number", 7)
+    schema.name(("x",), "json", 8)
+    schema.name(("x",), "numbers", 3)
+    assert schema.home(("x",)) == Schema.from_bytes(schema.to_bytes()).home(("x",)) == ("json", 8)
+    place = open_place((tmp_path / "archive").as_uri())
+    before, after = (Schemas(open_store("memory://"), place) for _ in range(2))
+    before.of("inferences", "m").name(("x",), "json", 8)
+    before.tell("inferences", "m", [])
+    assert after.of("inferences", "m").home(("x",)) == ("json", 8)

@@ -269,7 +269,7 @@ def test_a_consumer_of_a_log_that_another_took_the_place_of_says_so(tmp_path: Pa
     take(consumer, 2, max_records=1)
     shutil.rmtree(tmp_path / "log")
     append(log, *"uvwxyz")
-    with pytest.raises(LogError, match="open another consumer"):
+    with pytest.raises(LogError, match="another log took its place"):
         consumer.poll()
     assert log.identity(TOPIC) != name
     assert [record.value for record in take(log.consumer([TOPIC], "detect"), 6)] == [

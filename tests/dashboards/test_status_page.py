@@ -309,7 +309,7 @@ def test_the_headline_begins_with_the_worst_finding(
     states: list[str], tone: str, begins: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_model(runtime, "digits:1")
-    found = [Check(f"check {number}", state, "as it is", "mend it") for number, state in enumerate(states)]  # type: ignore[arg-type]
+    found = [Check(f"check {n}", state, f"{n} as it is", "mend it") for n, state in enumerate(states)]  # type: ignore[arg-type]
     monkeypatch.setattr(Health, "findings", lambda _: found)
     text = Browser(runtime).get("/").text
     ((shown, headline),) = re.findall(r'<p class="verdict ([a-z]*)">([^<]*)<', text)

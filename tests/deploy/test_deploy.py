@@ -11,7 +11,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -22,7 +23,9 @@ from davy.config import Settings, describe, load
 from davy.errors import SettingError
 from davy.placeholders import PLACEHOLDER, placeholders, refuse_placeholders
 from davy.runner import beside_the_log, targets
+from davy.runtime import Runtime
 from davy_dashboards.rules import JOB, RULES
+from davy_miner.dataset.versions import directory
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -161,6 +164,20 @@ class TestDavy:
             if settings.url.startswith("sqlite:///"):
                 directory = "/" + settings.url.removeprefix("sqlite:////")
                 assert directory in [one["target"] for one in body["volumes"]]
+
+    def test_keeps_dataset_versions_on_a_volume_that_all_roles_share(self, file: File) -> None:
+        name, found = file
+        sources = set()
+        for service in ROLES[name]:
+            body = found["services"][service]
+            settings = beside_the_log(load(env=body["environment"]))
+            store = SimpleNamespace(url=settings.store_url)
+            home = directory(cast("Runtime", SimpleNamespace(settings=settings, store=store)))
+            place = Path("/") / home
+            mounts = [one for one in body["volumes"] if place.is_relative_to(one["target"])]
+            sources |= {(one["source"], one.get("read_only", False)) for one in mounts}
+        assert sources == {("davy-data", False)}
+        assert ["VOLUME", "/data"] in INSTRUCTIONS  # so that a new volume belongs to the image's user
 
     def test_knows_each_secret_and_its_services_by_the_same_name(self, file: File) -> None:
         name, found = file

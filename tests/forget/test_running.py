@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 import threading
@@ -56,6 +57,18 @@ class Up:
         return subprocess.run(
             command, env=self.env, input=answer, capture_output=True, text=True, timeout=60, check=False
         )
+
+    def answering(self, answer: str, *arguments: str) -> tuple[int, bool]:
+        """Return how a command at a terminal ends that is given an answer, and whether it asked."""
+        ours, theirs = pty.openpty()
+        os.write(ours, f"{answer}\n".encode())
+        command = [sys.executable, "-m", "davy", *arguments]
+        done = subprocess.run(
+            command, env=self.env, stdin=theirs, capture_output=True, timeout=60, check=False
+        )
+        os.close(ours)
+        os.close(theirs)
+        return done.returncode, b"Forget 2 inferences tagged" in done.stderr
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.command(*arguments, "--json").stdout)
@@ -131,9 +144,13 @@ def test_a_tag_is_asked_about_and_a_dry_run_removes_nothing(world: ForgetWorld, 
     told = json.loads(dry.stdout)
     assert (told.pop("hidden"), told.pop("hidden_until")) == (dict.fromkeys(KINDS, 0), None)
     assert told == {**dict.fromkeys(KINDS, 0), "inferences": 2, "payloads": 2}
-    refused = up.command("forget", "--tag", "user=ann", answer="n\n")
-    assert refused.returncode == 130
-    assert "Forget 2 inferences" in refused.stderr
+    refused = up.command("forget", "--tag", "user=ann", answer="y\n")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--tag: 'user=ann': would forget 2 inferences" in refused.stderr
+    assert "--yes" in refused.stderr
+    nobody = up.command("forget", "--tag", "user=nobody")
+    assert (nobody.returncode, nobody.stderr) == (0, "davy: no inference is tagged user=nobody\n")
+    assert up.answering("n", "forget", "--tag", "user=ann") == (130, True)
     assert len(world.places(GONE)["text"]) == 1
     assert up.command("forget", "--tag", "user=ann", "--yes").returncode == 0
     assert world.places(GONE) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 
 from davy.codec import load
 from davy.errors import InvalidInference
-from davy.event import FEEDBACK, Feedback
+from davy.event import FEEDBACK, MODEL_RULE, Feedback
 from davy.gateway import make_app
+from davy.gateway.bodies import FEEDBACK as BODIES_OF_FEEDBACK
+from davy.gateway.bodies import INFERENCES, parse
 from davy.gateway.moments import nanoseconds
 from davy.runtime import Runtime
 
@@ -233,3 +236,78 @@ def test_half_of_an_emoji_costs_that_character_and_nothing_beside_it(world: Worl
     assert stored(runtime)[-1].inputs == {"text": "cut \ufffd", "kept": "\U0001f600 \\ud83d"}
     (asked,) = joined(rb'{"instances": [{"text": "\udc00 cut"}]}', {"predictions": [1]})
     assert asked.inputs["text"] == "\ufffd cut"
+
+
+WRONG: dict[str, tuple[Any, tuple[str, str, str]]] = {
+    "a model without a version": ({**ONE, "model": "m"}, ("model", "m", MODEL_RULE)),
+    "a model with a space": ({**ONE, "model": "a b:1"}, ("model", "a b:1", MODEL_RULE)),
+    "a model that is a number": ({**ONE, "model": 3}, ("model", "3", "give text")),
+    "no model": ({"inputs": {"x": 1}}, ("model", "nothing", "is needed: give it")),
+    "a field that is mistyped": ({**ONE, "outputz": {"y": 1}}, ("outputz", "an object of 1", "did you mean outputs? ")),
+    "a field that is nowhere near": ({**ONE, "zzz": 7}, ("zzz", "7", "is no field; there are model, inputs, ")),
+    "a list of inputs": ({**ONE, "inputs": [1, 2]}, ("inputs", "a list of 2", "give an object")),
+    "no inputs": ({**ONE, "inputs": {}}, ("inputs", "an object of 0", "give 1 or more")),
+    "too many inputs": (
+        {**ONE, "inputs": {str(n): n for n in range(5000)}}, ("inputs", "an object of 5,000", "give 4096 at most; "),
+    ),
+    "a large seq": ({**ONE, "seq": 2**63}, ("seq", str(2**63), f"give less than {2**63}")),
+    "a small seq": ({**ONE, "seq": -(2**63) - 1}, ("seq", str(-(2**63) - 1), f"give {-(2**63)} or more")),
+    "half a seq": ({**ONE, "seq": 1.5}, ("seq", "1.5", "give a whole number")),
+    "a seq in words": ({**ONE, "seq": "one"}, ("seq", "one", "give a whole number")),
+    "a slow latency": ({**ONE, "latency_ms": "slow"}, ("latency_ms", "slow", "give a number")),
+    "a group of two": ({**ONE, "group": [1, 2]}, ("group", "a list of 2", "give text or a whole number")),
+    "a tag of two": (
+        {**ONE, "tags": {"str": [1, 2]}},
+        ("tags.str", "a list of 2", "give text or true or false or a whole number or a number"),
+    ),
+    "text in an embedding": ({**ONE, "embedding": [1, "x"]}, ("embedding.1", "x", "give a number")),
+    "a number for all of it": (3, ("body", "3", "give an object or a list")),
+    "a number among inferences": ([ONE, 3], ("1", "3", "give an object")),
+    "a mistyped field of the second": ([ONE, {**ONE, "tag": {}}], ("1.tag", "an object of 0", "did you mean tags? ")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_whatever_is_wrong_with_a_field_is_said_in_words_that_say_what_to_give(
+    world: World, case: str
+) -> None:
+    body, (field, value, remedy) = WRONG[case]
+    answer = world[1].post("/v1/inferences", json=body)
+    said = answer.json()
+    assert (answer.status_code, said["field"], said["value"]) == (422, field, value)
+    assert remedy in said["remedy"]
+    assert len(said["remedy"]) < 200
+
+
+def test_feedback_and_what_is_no_json_are_refused_in_such_words_too(world: World) -> None:
+    _, client = world
+    for body, field, remedy in (
+        ({"id": ID.hex}, "truth", "is needed: give it"),
+        (
+            {"id": ID.hex, "truth": 1, "kin": 2},
+            "kin",
+            "did you mean kind? there are id, truth, kind, model, at",
+        ),
+    ):
+        said = client.post("/v1/feedback", json=body).json()
+        assert (said["field"], remedy in said["remedy"]) == (field, True)
+    said = client.post("/v1/inferences", content=b"xx", headers=JSON).json()
+    assert (said["field"], said["value"]) == ("body", "2 bytes")
+    assert said["remedy"].startswith("is no JSON (expected value at line 1 column 1): give an object")
+
+
+@given(body=st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["model", "inputs", "outputs", "tags", "group", "seq", "id", "at", "embedding", "tag"]), inner
+    ), max_leaves=6,
+))  # fmt: skip
+def test_no_refusal_speaks_pydantic(body: Any) -> None:
+    for kind in (INFERENCES, BODIES_OF_FEEDBACK):
+        said = ""
+        try:
+            parse(json.dumps(body).encode(), kind)
+        except InvalidInference as error:
+            said = error.remedy
+        assert "Input should" not in said
+        assert len(said) < 300

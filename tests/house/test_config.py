@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,11 +40,14 @@ def test_environment_wins_over_file_and_arguments_win_over_both(tmp_path: Path) 
     [
         ("DAVY_DETECT_POLL_RECORDS", "many", "whole number"),
         ("DAVY_DETECT_POLL_RECORDS", "0", "at least 1"),
-        ("DAVY_DETECT_FLAG_SHARE", "nan", "at least 0"),
+        ("DAVY_DETECT_FLAG_SHARE", "nan", "must be a number"),
+        ("DAVY_DETECT_FLAG_SHARE", "inf", "must be a number"),
+        ("DAVY_DETECT_FLAG_SHARE", "-Infinity", "must be a number"),
+        ("DAVY_LOG_KEEP_BYTES", "1000000", "must be at least 1_048_576$"),
         ("DAVY_MINE_GREEDY_SHARE", "1.5", "at most 1"),
-        ("DAVY_GATEWAY_PORT", "65536", "at most 65535"),
+        ("DAVY_GATEWAY_PORT", "65536", "at most 65_535"),
         ("DAVY_SDK_ENABLED", "perhaps", "true or false"),
-        ("DAVY_DETECT_POLLRECORDS", "5", "no such setting"),
+        ("DAVY_DETECT_POLLRECORDS", "5", "no such setting; did you mean DAVY_DETECT_POLL_RECORDS"),
     ],
 )
 def test_a_wrong_variable_is_named_with_its_value_and_a_remedy(
@@ -184,3 +189,43 @@ def test_an_address_whose_extra_is_missing_says_which(
     with pytest.raises(SettingError, match=re.escape(f"pip install '{extra}'")) as caught:
         open_it()
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_bound_is_written_as_a_setting_may_be_written() -> None:
+    for one in describe(Settings()):
+        for bound in re.findall(r"at (?:least|most) (\S+)", one.bounds):
+            load(env={}, overrides={one.key: bound})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown", "near"),
+    [
+        ("gateway.prot", 1, "1", "gateway.port"),
+        ("log.keep_byts", 7, "7", "log.keep_bytes"),
+        ("stor_url", "redis://davy:lamp@redis/0", "redis://davy@redis/0", "store_url"),
+        ("gateway.api_ky", "lamp", "", "gateway.api_key"),
+        ("kafka.passwrd", "lamp", "", "kafka.password"),
+        ("labelstudio.tokn_secret", "lamp", "", ""),
+        ("nowhere.near", "x", "x", ""),
+    ],
+)
+def test_a_mistyped_setting_is_told_with_names_that_are_near_and_no_secret(
+    name: str, value: Any, shown: str, near: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    section, _, last = name.rpartition(".")
+    line = f"{last} = {json.dumps(value)}"
+    (tmp_path / "davy.toml").write_text(f"[{section}]\n{line}" if section else line)
+    with pytest.raises(SettingError) as of_file:
+        load(env={})
+    (tmp_path / "davy.toml").unlink()
+    variable = f"DAVY_{name.upper().replace('.', '_')}"
+    with pytest.raises(SettingError) as of_environment:
+        load(env={variable: str(value)})
+    for found, meant in ((of_file, near), (of_environment, f"DAVY_{near.upper().replace('.', '_')}")):
+        assert str(found.value.value) == shown
+        assert "lamp" not in str(found.value)
+        assert len(str(found.value)) < 250
+        assert not near or f"did you mean {meant}" in str(found.value)
+    assert of_file.value.field == name
+    assert of_environment.value.field == variable

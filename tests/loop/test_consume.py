@@ -201,10 +201,11 @@ def test_a_kill_while_records_are_handled_one_by_one_counts_none_twice(tmp_path:
     assert deaths > 40
 
 
+@pytest.mark.parametrize(("times", "told"), [(1, "1 failure"), (2, "2 failures")])
 def test_a_defect_of_the_role_is_counted_and_logged_once_and_the_thread_goes_on(
-    runtime: Runtime, spared: pytest.LogCaptureFixture
+    times: int, told: str, runtime: Runtime, spared: pytest.LogCaptureFixture
 ) -> None:
-    failures, healthy = iter(range(2)), threading.Event()
+    failures, healthy = iter(range(times)), threading.Event()
 
     def due() -> None:
         if next(failures, None) is not None:
@@ -223,9 +224,9 @@ def test_a_defect_of_the_role_is_counted_and_logged_once_and_the_thread_goes_on(
         thread.join(timeout=20)
     loop.close()
     assert state(runtime) == {"sum": 2**RECORDS - 1, "records": RECORDS}
-    assert sample(runtime, "davy_role_errors_total", error="RuntimeError", role="sum") == 2
+    assert sample(runtime, "davy_role_errors_total", error="RuntimeError", role="sum") == times
     assert [record.levelname for record in spared.records] == ["ERROR", "INFO"]
-    assert "works again, after 2 failures" in spared.messages[-1]
+    assert f"works again, after {told} in" in spared.messages[-1]
 
 
 @pytest.mark.parametrize(

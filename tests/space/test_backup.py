@@ -199,6 +199,34 @@ def test_a_backup_overwrites_nothing(
     assert (tmp_path / "full" / "mine").read_text() == (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["b.zip", "b.tar.xz", "b.tar.bz2", "b.7z"])
+def test_a_kind_of_archive_that_is_not_made_is_no_name_of_a_directory(
+    name: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert home.is_dir()
+    code, _, told = command(capsys, "backup", str(tmp_path / "backups" / name))
+    assert (code, told.count("\n")) == (2, 1)
+    assert "name a file .tar, .tar.gz, .tgz, or a directory" in told
+    assert not (tmp_path / "backups").exists()
+    assert command(capsys, "backup", str(tmp_path / "backups" / "2026.11.30"))[0] == 0
+
+
+@pytest.mark.parametrize(("name", "near"), [("bakup.tar", "backup.tar"), ("nowhere/near", ""), ("mydir", "")])
+def test_a_backup_that_is_not_there_is_told_with_what_is_near(
+    name: str, near: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    assert home.is_dir()
+    assert command(capsys, "backup", str(tmp_path / "backup.tar"))[0] == 0
+    monkeypatch.setenv("DAVY_URL", f"sqlite:///{tmp_path}/new")
+    code, _, told = command(capsys, "restore", str(tmp_path / name))
+    assert (code, told.count("\n")) == (2, 1)
+    assert "is not there" in told
+    assert "give what `davy backup` made" in told
+    assert "disk" not in told
+    assert (f"did you mean {tmp_path / near}? " in told) == bool(near)
+
+
 @pytest.mark.fast
 @pytest.mark.parametrize(
     ("variable", "url"),

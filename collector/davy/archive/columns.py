@@ -4,6 +4,9 @@ What a value is decides its kind, and a kind has one type, whatever else the fie
 of a float: files of one model are read together. A number is a double, and where a double would round it also an
 integer; tensors are lists of doubles, flattened in C order, whose shape is in the metadata of the column or in a column
 beside it where it differs; a reference to the blob store is a structure; what has no type of its own is JSON.
+
+An empty list says nothing of its kind: it is in the column that the field's lists have, or in one of its own as long
+as nothing said which that is.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -40,10 +43,13 @@ KINDS: Final[Mapping[str, Any]] = {
     "uint64": pa.uint64(),
     "shape": pa.list_(pa.int64()),
     "blob": BLOB,
+    "empty": pa.string(),
 }
 """The type of every kind. An ``integer`` is a number of Davy's own that is whole; users' numbers are never."""
-BESIDE: Final = frozenset({"int64", "uint64", "shape", "blob"})
+BESIDE: Final = frozenset({"int64", "uint64", "shape", "blob", "empty"})
 """Kinds that say more of a value of another kind, or where it lies, and so never have the name of the field itself."""
+HOLDS_EMPTY: Final = frozenset({"numbers", "booleans", "json", "text"})
+"""Kinds whose columns take empty lists: the first of these that a field has, for good."""
 LISTS: Final = (KINDS["numbers"], KINDS["booleans"])
 SHAPE: Final = b"davy.shape"
 """Metadata of a column of lists: the one shape that all tensors have, as JSON."""
@@ -51,6 +57,7 @@ SHAPE: Final = b"davy.shape"
 Rows: TypeAlias = Any
 """Which rows have a value: a slice, or an ascending array of their numbers."""
 Pieces: TypeAlias = Sequence[tuple[Rows, Any]]
+Home: TypeAlias = tuple[str, int]
 Found: TypeAlias = Iterator[tuple[str, Any, Mapping[bytes, str]]]
 """Kind, array and metadata of every column that one field becomes."""
 
@@ -67,7 +74,14 @@ _TYPES: Final[Mapping[type, str]] = {
 }
 
 
-def field_columns(parts: Sequence[Column | None], counts: Sequence[int], *, whole: bool = False) -> Found:
+def field_columns(
+    parts: Sequence[Column | None],
+    counts: Sequence[int],
+    days: Array,
+    *,
+    whole: bool = False,
+    home: Home | None = None,
+) -> Found:
     """Turn one field of many envelopes into columns, none where no envelope has a value.
 
     Parameters
@@ -76,15 +90,21 @@ def field_columns(parts: Sequence[Column | None], counts: Sequence[int], *, whol
         The field in every envelope, None where an envelope has none.
     counts
         The inferences of every envelope.
+    days
+        The day of every inference, in whose file it is.
     whole
         Whether numbers are integers.
+    home
+        The kind whose column takes the empty lists of this field, and since which day; None where there is none yet.
     """
-    pieces: dict[str, list[tuple[Rows, Any]]] = defaultdict(list)
+    pieces = defaultdict[str, list[tuple[Rows, Any]]](list)
     for part, (start, stop) in zip(parts, pairwise(accumulate(counts, initial=0)), strict=True):
         if part is not None:
             for kind, rows, values in _split(part, start, stop):
                 pieces[kind].append((rows, values))
     total = sum(counts)
+    if "empty" in pieces:
+        _settle_empty(pieces, total, home, days)
     if whole and "number" in pieces:
         yield "integer", _array(pieces["number"], total, np.int64), {}
         return
@@ -148,6 +168,9 @@ def _split(part: Column, start: int, stop: int) -> Iterator[tuple[str, Rows, Any
     if not len(values):
         return
     if values.dtype != object:
+        if values.ndim > 1 and not values.shape[-1]:
+            yield "empty", rows, values
+            return
         kind = "boolean" if values.dtype == np.bool_ else "number"
         yield kind if values.ndim == 1 else f"{kind}s", rows, values
         return
@@ -167,7 +190,11 @@ def _split(part: Column, start: int, stop: int) -> Iterator[tuple[str, Rows, Any
 
 def _kind_of(value: Any) -> str:
     kind = _TYPES.get(type(value), "json")
-    return "booleans" if kind == "numbers" and value.dtype == np.bool_ else kind
+    if kind != "numbers":
+        return kind
+    if value.ndim and not value.shape[-1]:
+        return "empty"
+    return "booleans" if value.dtype == np.bool_ else kind
 
 
 def _with_tensors(values: Array) -> Array:
@@ -180,6 +207,35 @@ def _with_tensors(values: Array) -> Array:
             made = value
         found[place] = made if type(made) is np.ndarray else value
     return found
+
+
+def _settle_empty(
+    pieces: defaultdict[str, list[tuple[Rows, Any]]], total: int, home: Home | None, days: Array
+) -> None:
+    """Give empty lists the kind whose column takes them, from the day on that it has, or whose day's file has it.
+
+    The others stay as they are, so that no day's file depends on rows of a later one.
+    """
+    empty = pieces.pop("empty")
+    rows = _places(empty, total)
+    values = np.fromiter(chain.from_iterable(each for _, each in empty), object, len(rows))
+    kind = home[0] if home else next((kind for kind in pieces if kind in HOLDS_EMPTY), None)
+    known: Array = np.zeros(len(rows), np.bool_)
+    if kind is not None:
+        said = days[_places(pieces.get(kind, ()), total)]
+        known = (days[rows] >= (home[1] if home else said.min())) | np.isin(days[rows], said)
+    if kind is not None and known.any():
+        taken = values[known]
+        if kind == "text":
+            taken = np.array([as_text(value) for value in taken], object)
+        pieces[kind].append((rows[known], taken))
+    if not known.all():
+        pieces["empty"].append((rows[~known], values[~known]))
+
+
+def _places(pieces: Pieces, total: int) -> Array:
+    """Return the numbers of the rows that have a value."""
+    return np.concatenate([np.zeros(0, np.int64), *(np.arange(total)[rows] for rows, _ in pieces)])
 
 
 def _array(pieces: Pieces, total: int, dtype: type[np.generic]) -> Any:
@@ -252,10 +308,15 @@ def _reference(value: BlobRef | Summary | None) -> Mapping[str, Any] | None:
     return {"hash": value.get("hash", ""), "length": 0, "media_type": "", "about": as_text(dict(value))}
 
 
+def _json(values: Sequence[Any]) -> Any:
+    return text_array([None if value is None else as_text(value) for value in values])
+
+
 _OBJECTS: Final[Mapping[str, Any]] = {
     "text": text_array,
     "bytes": lambda values: pa.array(values, pa.binary()),
-    "json": lambda values: text_array([None if value is None else as_text(value) for value in values]),
+    "json": _json,
+    "empty": _json,
     "blob": lambda values: pa.array(map(_reference, values), BLOB),
 }
 

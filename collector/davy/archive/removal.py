@@ -1,6 +1,7 @@
 """Rows of forgotten inferences leave the files that hold them; a file keeps its name as long as a row is left.
 
-A row that tells of many inferences loses the ids of those.
+A row that tells of many inferences loses the ids of those. What is counted are files: what a row was made from is the
+log's to count, once, whatever a later run still finds here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from davy.archive.tables import SHELVES, Shelf, model_of, to_parquet
 from davy.errors import ArchiveError
 from davy.event import INFERENCES
 from davy.forgetting import Ids, Trace
-from davy.forgetting.strip import KIND
 
 
 def tagged(place: Place, name: str, text: str) -> Iterator[bytes]:
@@ -36,7 +36,7 @@ def traces(place: Place, ids: Ids) -> Iterator[Trace]:
     """Return what killed processes left, the files with rows of `ids`, and those that cannot be read."""
     yield Trace({}, place.tidy)
     wanted = pa.array(sorted(id.hex() for id in ids), pa.string())
-    for topic, shelf in SHELVES.items():
+    for shelf in SHELVES.values():
         for path in place.paths(shelf.folder):
             remove = partial(_remove, place, path, shelf, wanted)
             try:
@@ -46,8 +46,7 @@ def traces(place: Place, ids: Ids) -> Iterator[Trace]:
                 continue
             if found is not None:
                 gone, _ = found
-                things = {KIND[topic]: _names(gone, shelf), "archive": frozenset({path})}
-                yield Trace(things, remove, _payloads(gone))
+                yield Trace({"archive": frozenset({path})}, remove, _payloads(gone))
 
 
 def _remove(place: Place, path: str, shelf: Shelf, wanted: Any) -> None:
@@ -111,14 +110,6 @@ def _read(place: Place, path: str, columns: Callable[[Any], list[str]] | None = 
     except (pa.ArrowException, OSError) as error:
         remedy = f"is damaged ({error}): repair or delete it"
         raise ArchiveError("archive", path, remedy) from error
-
-
-def _names(rows: Any, shelf: Shelf) -> frozenset[str]:
-    """Name rows as the log names what they were made from."""
-    if shelf.key:
-        return frozenset(rows["id"].to_pylist())
-    times = rows["at"].cast(pa.int64()).to_pylist()
-    return frozenset(f"{id}/{at}" for id, at in zip(rows["id"].to_pylist(), times, strict=True))
 
 
 def _payloads(rows: Any) -> frozenset[str]:

@@ -12,7 +12,7 @@ from davy.archive.schemas import Schemas
 from davy.archive.spans import COLLECTION, Ledger, Span
 from davy.archive.tables import SHELVES, by_day, folder_of, once, to_parquet
 from davy.errors import DecodeError
-from davy.event import Envelope
+from davy.event import INFERENCES, Envelope
 from davy.forgetting import Names
 from davy.log import Message, Partition, Record
 from davy.runtime import Runtime
@@ -144,6 +144,9 @@ class Archive:
             rows = table.num_rows
             table = once(table, shelf.key)
             self._schemas.tell(shelf.folder, _name(model), shelf.own)
+            if topic == INFERENCES:
+                for other in SHELVES.values():
+                    self._schemas.tell_of_none(other.folder, _name(model), other.own)
             for day, part in by_day(table, shelf.own):
                 path = f"{shelf.folder}/{folder_of(model)}/day={day}/{name}"
                 self._place.put(path, to_parquet(part, model=model))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, chain, repeat
 from typing import Any, Final, Self
 from urllib.parse import unquote
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import parquet
 
-from davy.archive.columns import BESIDE, KINDS
+from davy.archive.columns import BESIDE, HOLDS_EMPTY, KINDS, Home
 from davy.archive.places import Place, file_name
 from davy.archive.spans import SCHEMAS
 from davy.codec import dump_any, load_any
@@ -32,6 +32,9 @@ COLUMNS: Final = 10_000
 """Columns of a schema, so that an app which makes up names does not make up columns without end."""
 _REST: Final = ("rest",)
 _PATH: Final = b"davy.path"
+_SINCE: Final = b"davy.since"
+_ALWAYS: Final = -(2**63)
+"""The day since which a column takes empty lists that files of before had."""
 _MOST: Final = 1000
 """Schemas in memory."""
 _logger = logging.getLogger("davy.archive")
@@ -49,19 +52,21 @@ class Schema:
     'inputs.amount'
     """
 
-    def __init__(self, columns: Mapping[str, tuple[Path, str]] | None = None) -> None:
-        self._columns = dict(columns or {})
-        self._names = {owner: name for name, owner in self._columns.items() if owner[0]}
-        self._taken = {name.casefold(): name for name in self._columns}
+    def __init__(self) -> None:
+        self._columns: dict[str, tuple[Path, str]] = {}
+        self._homes: dict[Path, Home] = {}
+        self._names: dict[tuple[Path, str], str] = {}
+        self._taken: dict[str, str] = {}
 
     def __len__(self) -> int:
         """How many columns have an owner: what grows."""
         return len(self._names)
 
-    def name(self, path: Path, kind: str) -> str | None:
+    def name(self, path: Path, kind: str, day: int = _ALWAYS) -> str | None:
         """Return the column of a field's values of one kind, new where it has none; None where there are too many.
 
-        No two columns differ in capitals only, for DuckDB and Spark would not tell them apart.
+        No two columns differ in capitals only, for DuckDB and Spark would not tell them apart. `day` is the first one
+        that has such a value, in days since the epoch.
         """
         owner = path, kind
         if owner not in self._names and len(self) >= COLUMNS and path != _REST:
@@ -71,37 +76,64 @@ class Schema:
             beside = accumulate(chain([f"{base}.{kind}"], repeat("_")))
             names = beside if kind in BESIDE else chain([base], beside)
             name = next(name for name in names if self._is_free(name, kind))
-            self._columns[name] = owner
-            self._names[owner] = name
-            self._taken[name.casefold()] = name
+            self._own(name, path, kind, day)
         return self._names[owner]
 
     def rest(self) -> str:
         """Return the column of values that have none of their own."""
         return self.name(_REST, "json") or ""
 
-    def adopt(self, name: str, path: Path, kind: str) -> None:
+    def home(self, path: Path) -> Home | None:
+        """Return the kind whose column takes a field's empty lists, and since which day; None where there is none yet.
+
+        It is the first one that a list can be written in, for good.
+        """
+        if path not in self._homes:
+            owner, kind = self._columns.get(".".join(path), (path, ""))
+            return (kind, _ALWAYS) if not owner and kind in HOLDS_EMPTY else None
+        return self._homes[path]
+
+    def adopt(self, name: str, path: Path, kind: str, day: int = _ALWAYS) -> None:
         """Take in a column that files have; without a path it is for whichever field first has values of this type."""
         if name.casefold() not in self._taken and (path, kind) not in self._names:
-            self._columns[name] = path, kind
-            self._taken[name.casefold()] = name
-            if path:
-                self._names[path, kind] = name
+            self._own(name, path, kind, day)
 
     def fields(self) -> Iterator[Any]:
         """Return the fields of Arrow, in the order in which they came."""
         for name, (path, kind) in self._columns.items():
             if path:
-                yield pa.field(name, KINDS[kind], metadata={KIND: kind, _PATH: json.dumps(path)})
+                said = {KIND: kind, _PATH: json.dumps(path), _SINCE: str(self._since(path, kind))}
+                yield pa.field(name, KINDS[kind], metadata=said)
 
     def to_bytes(self) -> bytes:
         """Return what `from_bytes` reads."""
-        return dump_any([[name, list(path), kind] for name, (path, kind) in self._columns.items()])
+        return dump_any(
+            [
+                [name, list(path), kind, self._since(path, kind)]
+                for name, (path, kind) in self._columns.items()
+            ]
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Read what `to_bytes` gave."""
-        return cls({name: (tuple(path), kind) for name, path, kind in load_any(data)})
+        schema = cls()
+        for name, path, kind, *day in load_any(data):
+            schema._own(name, tuple(path), kind, *day)
+        return schema
+
+    def _own(self, name: str, path: Path, kind: str, day: int = _ALWAYS) -> None:
+        """Give a column to a field; without a path, to none yet."""
+        self._columns[name] = path, kind
+        self._taken[name.casefold()] = name
+        if path:
+            self._names[path, kind] = name
+            if kind in HOLDS_EMPTY:
+                self._homes.setdefault(path, (kind, day))
+
+    def _since(self, path: Path, kind: str) -> int:
+        home = self._homes.get(path)
+        return home[1] if home and home[0] == kind else _ALWAYS
 
     def _is_free(self, name: str, kind: str) -> bool:
         taken = self._taken.get(name.casefold())
@@ -127,12 +159,13 @@ class Schemas:
         self._known: dict[tuple[str, str], Schema] = {}
         self._stored: dict[tuple[str, str], int] = {}
         self._told: dict[tuple[str, str], int] = {}
+        self._empty: set[tuple[str, str]] = set()
         self._files: dict[str, Mapping[str, list[str]]] = {}
         self._batch: Batch | None = None
 
     def forget(self) -> None:
         """Forget what was read: the store may say something else."""
-        self._known, self._stored, self._told, self._files = {}, {}, {}, {}
+        self._known, self._stored, self._told, self._empty, self._files = {}, {}, {}, set(), {}
 
     def of(self, table: str, name: str) -> Schema:
         """Return the schema of a table of a model, which may grow until `grow`."""
@@ -165,18 +198,33 @@ class Schemas:
         """Write the schema's file, which has no rows, where readers find it: Davy's `own` columns and all others."""
         key, schema = (table, name), self.of(table, name)
         if self._told.get(key) != len(schema):
-            every = [*own, *schema.fields(), pa.field("model", pa.string()), pa.field("day", pa.date32())]
-            sink = pa.BufferOutputStream()
-            parquet.write_table(pa.schema(every).empty_table(), sink)
-            self._place.put(_path(table, name), bytes(sink.getvalue()))
+            self._write(table, name, [*own, *schema.fields()])
             self._told[key] = len(schema)
+
+    def tell_of_none(self, table: str, name: str, own: Any) -> None:
+        """Write the schema's file of a table that may have no rows yet, unless there is one: readers ask for it."""
+        key = table, name
+        if key not in self._told and key not in self._empty:
+            file = self._place.open(_path(table, name))
+            if file is None:
+                self._write(table, name, list(own))
+            else:
+                file.close()
+            self._empty.add(key)
+
+    def _write(self, table: str, name: str, columns: Sequence[Any]) -> None:
+        every = [*columns, pa.field("model", pa.string()), pa.field("day", pa.date32())]
+        sink = pa.BufferOutputStream()
+        parquet.write_table(pa.schema(every).empty_table(), sink)
+        self._place.put(_path(table, name), bytes(sink.getvalue()))
 
     def _take_in(self, schema: Schema, table: str, name: str) -> None:
         """Add what the archive says: its copy of the schema, or the columns of files of before schemas."""
         for field in self._read(_path(table, name)) or ():
             said = field.metadata or {}
             if _PATH in said:
-                schema.adopt(field.name, tuple(json.loads(said[_PATH])), said[KIND].decode())
+                day = int(said.get(_SINCE, _ALWAYS))
+                schema.adopt(field.name, tuple(json.loads(said[_PATH])), said[KIND].decode(), day)
         if not schema:
             for path in self._first_files(table).get(name, ()):
                 for field in self._read(path) or ():
@@ -219,7 +267,7 @@ def note(name: str, path: Path, kind: str) -> Mapping[bytes, str]:
 def named(path: Path, kind: str) -> str:
     """Name a value among the rest."""
     field = ".".join(path)
-    return f"{field}.{kind}" if kind in {"shape", "blob"} else field
+    return f"{field}.{kind}" if kind in {"shape", "blob", "empty"} else field
 
 
 def _path(table: str, name: str) -> str:

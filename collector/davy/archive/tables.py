@@ -141,10 +141,12 @@ def inference_table(envelopes: Sequence[Envelope], schema: Schema | None = None)
     }
     notes: dict[str, Mapping[bytes, str]] = {}
     beyond: list[tuple[str, Any]] = []
+    days = np.concatenate([envelope.at for envelope in envelopes]) // _DAY
     for path in dict.fromkeys(chain.from_iterable(envelopes)):
         parts = [envelope.get(path) for envelope in envelopes]
-        for kind, array, said in field_columns(parts, counts, whole=path == ("seq",)):
-            name = schema.name(path, kind)
+        home = schema.home(path)
+        for kind, array, said in field_columns(parts, counts, days, whole=path == ("seq",), home=home):
+            name = schema.name(path, kind, int(days[array.is_valid()].min()))
             if name is None:
                 beyond.append((named(path, kind), array))
             else:

@@ -10,7 +10,7 @@ from typing import Final
 from davy import metrics
 from davy.console import age
 from davy.dead_letters import is_letter, letter_of, without_bytes
-from davy.errors import DavyError, LeaseLost, Refused
+from davy.errors import DavyError, LeaseLost, LogReplaced, Refused
 from davy.forgetting import asked_aside
 from davy.log import Message
 from davy.runtime import Runtime
@@ -29,16 +29,18 @@ class Failures:
     def count(self, error: BaseException, what: str) -> None:
         """Count a failure and log in one line `what` happened.
 
-        Only what nobody foresaw has a traceback. That another process took over is no failure of either.
+        Only what nobody foresaw has a traceback. That another process took over is no failure of either, and that
+        another log took the place of this one was said where that was found out, once for all roles.
         """
         self._runtime.failed(self.role, error)
-        level = logging.INFO if isinstance(error, LeaseLost) else logging.ERROR
+        level = logging.INFO if isinstance(error, LeaseLost | LogReplaced) else logging.ERROR
         trace = None if isinstance(error, DavyError) else error
         _logger.log(level, "%s: %s: %s: %s", self.role, what, type(error).__name__, error, exc_info=trace)
 
     def over(self, failures: int, seconds: float) -> None:
         """Say that the role works again, after so many failures in so long a time."""
-        _logger.info("%s: works again, after %d failures in %s", self.role, failures, age(seconds))
+        counted = "1 failure" if failures == 1 else f"{failures} failures"
+        _logger.info("%s: works again, after %s in %s", self.role, counted, age(seconds))
 
     def set_aside(self, message: Message, error: Exception, what: str, *, failed: int = 1) -> Message:
         """Return the dead letter of a message that has `failed` so often; log `what` it was."""

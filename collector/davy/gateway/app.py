@@ -28,7 +28,6 @@ from davy.gateway.refusals import explain_refusals
 from davy.gateway.writer import Writer
 from davy.health import Health
 from davy.runtime import Runtime
-from davy.secret import Secret
 
 _KNOWN_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
@@ -93,8 +92,7 @@ def make_health_app(runtime: Runtime) -> FastAPI:
 
 
 def _add_door(app: FastAPI, runtime: Runtime, host: str) -> None:
-    settings = runtime.settings.gateway
-    key = Secret(settings.api_key, settings.api_key_file) if settings.has_key else None
+    key = runtime.key if runtime.settings.gateway.has_key else None
     guard = Guard(KeyRing.of(runtime), key, must=not is_loopback(host))
     browser = Browser(runtime.settings.gateway, host)
     app.add_middleware(Door, runtime=runtime, guard=guard, browser=browser)

@@ -24,7 +24,7 @@ from davy.codec import Chunk, Encoder
 from davy.errors import InvalidInference
 from davy.event import MODEL_NAME, Feedback
 from davy.gateway.moments import nanoseconds
-from davy.gateway.refusals import invalid
+from davy.gateway.remedies import invalid
 from davy.gateway.surrogates import NOT_UTF8, in_utf8, whole_characters
 from davy.protocols.columns import FIELDS
 from davy.sdk import ids
@@ -103,6 +103,10 @@ class FeedbackBody(BaseModel):
     at: Time | None = None
 
 
+_FIELDS: Final = {
+    "Inference": tuple(InferenceBody.model_fields),
+    "Feedback": tuple(FeedbackBody.model_fields),
+}
 INFERENCES: Final = TypeAdapter[InferenceBody | list[InferenceBody]](InferenceBody | list[InferenceBody])
 FEEDBACK: Final = TypeAdapter[FeedbackBody | list[FeedbackBody]](FeedbackBody | list[FeedbackBody])
 
@@ -140,7 +144,7 @@ def parse(data: bytes, kind: TypeAdapter[T]) -> T:
             return parse(whole, kind)
         if not in_utf8(data):
             raise InvalidInference("body", f"{len(data)} bytes", NOT_UTF8) from error
-        raise invalid(error) from error
+        raise invalid(error, _FIELDS) from error
 
 
 def encode(encoder: Encoder, body: InferenceBody, id: bytes) -> Chunk:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from davy.errors import BlobError, DavyError, InvalidInference, LogError, Refused, StoreError
+from davy.gateway.remedies import invalid
 
 _AGAIN_SECONDS: Final = 1.0
 _SHOWN: Final = 200
-_TRIED: Final = re.compile(r"(list\[)?(Inference|Feedback)Body]?")
 
 
 class Refusal(DavyError):
@@ -99,18 +98,6 @@ def answer(error: DavyError) -> JSONResponse:
     if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         headers["retry-after"] = str(math.ceil(getattr(error, "seconds", _AGAIN_SECONDS)))
     return JSONResponse(_printable(explain(error)), status_code=status, headers=headers)
-
-
-def invalid(error: ValidationError | RequestValidationError) -> InvalidInference:
-    """Name the first field that is wrong; what pydantic calls a path also holds the types it tried.
-
-    Where one thing or a list of them may be given, the kind that was not given says only that; the other says which
-    field it is.
-    """
-    found = error.errors(include_url=False) if isinstance(error, ValidationError) else error.errors()
-    first = next((one for one in found if len(one["loc"]) > 1), found[0])
-    field = ".".join(str(part) for part in first["loc"] if not _TRIED.fullmatch(str(part))) or "body"
-    return InvalidInference(field, first.get("input"), first["msg"])
 
 
 def explain_refusals(app: FastAPI) -> None:

@@ -14,7 +14,7 @@ from davy.errors import SettingError
 from davy.gateway.accept import Listener
 from davy.gateway.app import make_app, make_health_app
 from davy.gateway.connections import BACKLOG, bounded
-from davy.gateway.keys import KeyRing
+from davy.gateway.keyfile import has_keys, say
 from davy.meter import Meter
 from davy.placeholders import refuse_placeholders
 from davy.runtime import Runtime, Target
@@ -36,11 +36,12 @@ class HttpRole(Target):
 
     def __init__(self, runtime: Runtime, app: FastAPI, section: str, host: str, port: int) -> None:
         refuse_placeholders(runtime.settings)
-        if not is_loopback(host) and not (runtime.settings.gateway.has_key or _has_key(runtime)):
+        if not is_loopback(host) and not (runtime.settings.gateway.has_key or has_keys(runtime)):
             remedy = (
                 "set DAVY_GATEWAY_API_KEY, or make a key with `davy keys create`, to listen beyond loopback"
             )
             raise SettingError(f"{section}.host", host, remedy)
+        say(runtime)
         connection = bounded(runtime)
         self._stop, self._pulse = runtime.stop, runtime.pulse
         self._socket = _listen(section, host, port, runtime.meter)
@@ -114,10 +115,6 @@ class HealthTarget(HttpRole):
     def __init__(self, runtime: Runtime) -> None:
         settings = runtime.settings.health
         super().__init__(runtime, make_health_app(runtime), "health", settings.host, settings.port)
-
-
-def _has_key(runtime: Runtime) -> bool:
-    return any(key.holds(runtime.clock()) for key in KeyRing(runtime.store).listed())
 
 
 def _listen(section: str, host: str, port: int, meter: Meter) -> Listener:

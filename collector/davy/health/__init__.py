@@ -7,8 +7,8 @@ seconds. One named ``ROLE.SERVICE`` is about what others run beside the role: ho
 process that can do without.
 """
 
-from davy.health.check import Check, State, attempt, trouble
+from davy.health.check import Check, State, attempt, told_once, trouble
 from davy.health.status import Status, read_status
 from davy.health.watch import Health
 
-__all__ = ["Check", "Health", "State", "Status", "attempt", "read_status", "trouble"]
+__all__ = ["Check", "Health", "State", "Status", "attempt", "read_status", "told_once", "trouble"]

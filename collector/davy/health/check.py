@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -41,6 +41,25 @@ class Check:
             "found": without_password(self.found),
             "remedy": self.remedy,
         }
+
+
+def told_once(checks: Iterable[Check]) -> list[Check]:
+    """Leave out what has the reason of something wrong before it: what does not answer makes much fail in the same way.
+
+    Examples
+    --------
+    >>> store = Check("store", "wrong", "shelf.db", "free space")
+    >>> others = Check("others", "warning", "sqlite:///shelf: shelf.db", "free space")
+    >>> [check.what for check in told_once([store, others, Check("blobs", "wrong", "blobs", "free space")])]
+    ['store', 'blobs']
+    """
+    found: list[Check] = []
+    for check in checks:
+        reasons = [other for other in found if other.state == "wrong" and other.remedy == check.remedy]
+        told = any(f": {check.found}".endswith(f": {other.found}") for other in reasons)
+        if check.state == "ok" or not told:
+            found.append(check)
+    return found
 
 
 def attempt(what: str, action: Callable[[], list[Check]]) -> list[Check]:

@@ -16,7 +16,7 @@ from typing import Final
 from davy import metrics
 from davy.errors import DavyError
 from davy.health import places, roles
-from davy.health.check import Check, attempt
+from davy.health.check import Check, attempt, told_once
 from davy.health.progress import Progress
 from davy.health.status import told_checks
 from davy.runtime import Runtime
@@ -30,6 +30,8 @@ _LOOKED_OVER: Final = 50.0
 _LOOK_OVER_SECONDS: Final = 120.0
 _LOOK_OVER_EVERY: Final = 10.0
 _LEAVE_SECONDS: Final = 2.0
+_RESTS_ON: Final = {"heartbeat": ("store",), "others": ("store", "log"), "progress": ("store", "log")}
+"""Checks that fail or hang when others do, which say why."""
 _logger = logging.getLogger("davy.health")
 
 
@@ -140,9 +142,11 @@ class Health:
         return [*roles.own_checks(self._runtime, self._follow()), *checks]
 
     def troubles(self) -> list[Check]:
-        """Return what is not well, the worst first: what every place shows that tells of this process."""
+        """Return what is not well, the worst first and each cause once: what every place shows of this process."""
         found = [check for check in self.findings() if check.state != "ok"]
-        return sorted(found, key=lambda check: check.state != "wrong")
+        wrong = {check.what for check in found if check.state == "wrong"}
+        found = [check for check in found if wrong.isdisjoint(_RESTS_ON.get(check.what, ()))]
+        return told_once(sorted(found, key=lambda check: check.state != "wrong"))
 
     def _watch(self, one: _Watched, over: threading.Event) -> None:
         while not over.is_set() and not self._runtime.stop.is_set():

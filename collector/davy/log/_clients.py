@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from davy.errors import LogError
+from davy.errors import LogError, LogReplaced
 from davy.log.base import Assigned, Message, Position, Record, check_names
 
 
@@ -83,8 +83,8 @@ class GroupConsumer:
         records = self._records.fetch(self._offsets, max_records, timeout)
         for topic, identity in self._identities.items():
             if self._records.identity(topic) != identity:
-                remedy = "another log took its place: open another consumer"
-                raise LogError("log", self._records.url, remedy)
+                remedy = "another log took its place: a consumer opened now reads that one"
+                raise LogReplaced("log", self._records.url, remedy)
         for record in records:
             self._offsets[record.topic] = record.offset + 1
         return records

@@ -25,7 +25,7 @@ def directory(runtime: Runtime) -> Path:
         return Path(runtime.settings.mine.datasets)
     scheme, _, rest = runtime.store.url.partition("://")
     if scheme != "sqlite" or len(rest) < 2:
-        remedy = "name a directory: the store has none"
+        remedy = "set DAVY_MINE_DATASETS to a directory: this store has none beside it"
         raise SettingError("mine.datasets", runtime.settings.mine.datasets, remedy)
     return Path(rest[1:]) / "datasets"
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from davy.errors import LogError
+from davy.errors import LogError, LogReplaced
 from davy.log._kafka.address import Address
 from davy.log._kafka.library import NEWEST, OLDEST, Admin, Library
 from davy.log.base import Assigned, Partition, Position, Record
 
+_logger = logging.getLogger("davy.log")
 _JOIN_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 30.0
@@ -130,7 +132,12 @@ class ClusterConsumer:
         self._ids = {**before, **self._look()}
         for name, id in before.items():
             if self._ids[name] != id:
-                raise LogError("topic", name, "was deleted and made anew: open another consumer")
+                _logger.warning(
+                    "topic %s was deleted and made anew: the new one is read from its start", name
+                )
+                raise LogReplaced(
+                    "topic", name, "was deleted and made anew: a consumer opened now reads the new"
+                )
 
     def _behind(self) -> bool:
         self._ends |= self._admin.offsets(list(self._offsets), NEWEST)
