@@ -356,7 +356,8 @@ def test_what_an_interrupted_import_appended_stays_and_the_next_comes_to_the_sam
         patched.setattr(killed.log, "producer", lambda: producer)
         with pytest.raises(KeyboardInterrupt):
             import_labels(killed, file, allow_new=True)
-    assert killed.log.end(LABELS) == {(LABELS, 0): 11}
+    ((place, _),) = killed.log.end(LABELS).items()
+    assert len(list(killed.log.read(*place, 0))) == 10
     assert import_labels(killed, file, allow_new=True) == 25  # nobody has taken the first ones in yet
     run(killed)
     assert import_labels(killed, file, allow_new=True) == 0

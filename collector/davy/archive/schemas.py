@@ -32,6 +32,7 @@ COLUMNS: Final = 10_000
 """Columns of a schema, so that an app which makes up names does not make up columns without end."""
 _REST: Final = ("rest",)
 _PATH: Final = b"davy.path"
+"""Metadata of every column of a schema's file: the field's names as a JSON list, for one may have dots in it."""
 _MOST: Final = 1000
 """Schemas in memory."""
 _logger = logging.getLogger("davy.archive")
@@ -92,7 +93,8 @@ class Schema:
         """Return the fields of Arrow, in the order in which they came."""
         for name, (path, kind) in self._columns.items():
             if path:
-                yield pa.field(name, KINDS[kind], metadata={KIND: kind, _PATH: json.dumps(path)})
+                said = {**note(name, path, kind), KIND: kind, _PATH: json.dumps(path)}
+                yield pa.field(name, KINDS[kind], metadata=said)
 
     def to_bytes(self) -> bytes:
         """Return what `from_bytes` reads."""

@@ -38,7 +38,8 @@ class Failures:
 
     def over(self, failures: int, seconds: float) -> None:
         """Say that the role works again, after so many failures in so long a time."""
-        _logger.info("%s: works again, after %d failures in %s", self.role, failures, age(seconds))
+        count = "1 failure" if failures == 1 else f"{failures} failures"
+        _logger.info("%s: works again, after %s in %s", self.role, count, age(seconds))
 
     def set_aside(self, message: Message, error: Exception, what: str, *, failed: int = 1) -> Message:
         """Return the dead letter of a message that has `failed` so often; log `what` it was."""
