@@ -334,3 +334,16 @@ def test_a_damaged_file_of_before_is_named_and_holds_nothing_up(
     assert damaged.name in caplog.text
     damaged.unlink()
     assert ids(root) == numbered(5)
+
+
+def test_a_column_beside_says_its_field_alike_in_the_schemas_file_and_in_those_of_rows(root: Path) -> None:
+    told = {
+        field.name: field.metadata[b"davy.field"]
+        for field in schema_of(root)
+        if b"davy.field" in (field.metadata or {})
+    }
+    assert told
+    for path in sorted((root / "inferences").rglob("*.parquet")):
+        for field in parquet.read_schema(path):
+            if b"davy.field" in (field.metadata or {}):
+                assert told[field.name] == field.metadata[b"davy.field"]
