@@ -1,10 +1,14 @@
 """The ``davy`` command: errors are one line on stderr and exit code 2."""
 
 import sys
+from importlib.metadata import version
 
 
 def main() -> int:
-    """Run the command line; without its extra, say how to get it."""
+    """Run the command line; without its extra, say how to get it. The version is told without any."""
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"davy {version('davy')}\n")
+        return 0
     try:
         from davy.cli import run_app
     except ImportError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points, version
@@ -13,7 +13,7 @@ from davy.config import describe
 from davy.event import INFERENCES
 from davy.health import Check, read_status, told_once, trouble
 from davy.health.asking import at_once
-from davy.health.places import blobs_check, disk_check, integrity_checks, log_check, store_check
+from davy.health.places import blobs_check, disk_check
 from davy.health.roles import expected_roles
 from davy.placeholders import REMEDY, placeholders
 from davy.requirements import absent, lacking, needs
@@ -21,8 +21,7 @@ from davy.runner import targets
 from davy.runtime import Runtime
 
 _PATIENCE_SECONDS: Final = 25.0
-_STATUS_SECONDS: Final = 12.0
-_LOOK_OVER_SECONDS: Final = 10.0
+_STATUS_SECONDS: Final = 20.0
 
 
 def examine(runtime: Runtime) -> list[Check]:
@@ -33,12 +32,9 @@ def examine(runtime: Runtime) -> list[Check]:
     """
     expected = expected_roles(runtime.settings)
     questions: dict[str, Callable[[], list[Check]]] = {
-        "log": lambda: [*log_check(runtime), *_ends(runtime)],
-        "store": partial(store_check, runtime),
+        "status": partial(_status, runtime, expected),
         "blobs": partial(blobs_check, runtime),
         "disk": partial(disk_check, runtime),
-        "files": partial(integrity_checks, runtime, _LOOK_OVER_SECONDS),
-        "roles": lambda: read_status(runtime, expected, seconds=_STATUS_SECONDS).checks(),
     }
     for group in ("davy.health", "davy.checks"):
         for point in sorted(entry_points(group=group), key=lambda point: point.name):
@@ -76,6 +72,13 @@ def _settings(runtime: Runtime) -> Iterator[Check]:
             yield Check(f"setting {one.key}", "wrong", str(one.shown), REMEDY)
         elif one.value != one.default:
             yield Check(f"setting {one.key}", "ok", str(one.shown))
+
+
+def _status(runtime: Runtime, expected: Mapping[str, Sequence[str]]) -> list[Check]:
+    """Return what `davy status` says, with longer to find it out."""
+    status = read_status(runtime, expected, seconds=_STATUS_SECONDS)
+    ends = _ends(runtime) if status.log.state == "ok" else ()
+    return [*status.places(), *ends, *status.checks()]
 
 
 def _ends(runtime: Runtime) -> Iterator[Check]:

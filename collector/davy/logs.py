@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -22,6 +22,7 @@ _AGAIN_SECONDS: Final = 60.0
 _REASONS: Final = 1000
 _REASON_LETTERS: Final = 500
 _WORD: Final = re.compile(r"\w+")
+_MODEL: Final = re.compile(r"[^\s:]*[^\W\d_][^\s:]*:[^\s:]+")
 
 
 def begin(form: str = "text", level: str = "info") -> None:
@@ -54,8 +55,9 @@ class _Told:
 class Sparing(logging.Filter):
     """Lets a reason through once, and again after a minute at the earliest, with the number of those in between.
 
-    The reason is the attribute `reason` of a record (``extra={"reason": …}``), where it has one; else its text, of a
-    warning or an error without the numbers in it. Only what comes first of a reason has a traceback.
+    The reason is the attribute `reason` of a record (``extra={"reason": …}``), where it has one; else its text. Of a
+    warning or an error that is the text without the numbers in it, and the names of models that it was given. Only what
+    comes first of a reason has a traceback.
 
     Parameters
     ----------
@@ -147,7 +149,16 @@ def _reason(record: logging.LogRecord) -> str:
     if given is not None:
         return str(given)
     text = record.getMessage()[:_REASON_LETTERS]
-    return _WORD.sub(_without_numbers, text) if record.levelno >= logging.WARNING else text
+    if record.levelno < logging.WARNING:
+        return text
+    return " ".join((_WORD.sub(_without_numbers, text), *_models(record)))
+
+
+def _models(record: logging.LogRecord) -> Iterator[str]:
+    """Return the names of models in the texts that a record was given: they differ in numbers that matter."""
+    given = record.args if isinstance(record.args, tuple) else ()
+    for text in (one for one in given if isinstance(one, str)):
+        yield from (word for word in text[:_REASON_LETTERS].split() if _MODEL.fullmatch(word.rstrip(",;:.")))
 
 
 def _without_numbers(word: re.Match[str]) -> str:

@@ -87,7 +87,6 @@ class RetentionTarget(Target):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._orphans_at = 0
-        self._said = ""
         self._stored: Iterator[Stored] = iter(())
 
     def run(self) -> None:
@@ -161,8 +160,6 @@ class RetentionTarget(Target):
             due()
         except DavyError as error:
             self._runtime.failed(_NAME, error)
-            if str(error) != self._said:
-                _logger.warning("retention failed and will be tried again: %s", error)
-            self._said = str(error)
+            _logger.warning("retention failed and will be tried again: %s", error)
             return False
         return True

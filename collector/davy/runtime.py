@@ -58,6 +58,7 @@ class Pulse:
         self._busy: dict[str, float] = {}
         self._holds: dict[str, tuple[Partition, ...]] = {}
         self._errors: dict[str, tuple[str, float]] = {}
+        self._stumbles: dict[str, tuple[int, float, float]] = {}
 
     def begin(self, role: str, topics: Sequence[str]) -> None:
         """Say that a role is at work in this process, and on which topics."""
@@ -77,6 +78,21 @@ class Pulse:
         """Say how a role failed, for whoever asks for its last error."""
         told = without_password(f"{type(error).__name__}: {error}")[:_ERROR_LETTERS]
         self._errors[role] = told, self.clock()
+
+    def stumble(self, role: str) -> None:
+        """Say that a role could not do some of its work, and goes on from what is stored."""
+        now = self.clock()
+        count, first, _ = self._stumbles.get(role, (0, now, now))
+        self._stumbles[role] = count + 1, first, now
+
+    def recover(self, role: str, seconds: float) -> tuple[int, float] | None:
+        """Return how often a role stumbled, and for how long, when it has not for `seconds`; else, and again, None."""
+        count, first, last = self._stumbles.get(role, (0, 0.0, 0.0))
+        now = self.clock()
+        if not count or now - last < seconds:
+            return None
+        del self._stumbles[role]
+        return count, now - first
 
     @contextmanager
     def busy(self, role: str, seconds: float) -> Iterator[None]:

@@ -20,6 +20,7 @@ _OPENING_SECONDS: Final = 3.0
 _PATIENCE_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 4.0
 """Less than the above, so that brokers that do not answer are told by what the client says of them."""
+_HEARD: Final = {True: "{} ago", False: "gone, {} ago", None: "not heard for {}"}
 
 
 @contextmanager
@@ -54,8 +55,7 @@ def show(status: Status, *, as_json: bool) -> None:
 
 
 def _findings(status: Status) -> list[dict[str, Any]]:
-    checks = [status.log, status.store, *status.checks()]
-    return [check.shown() for check in checks]
+    return [check.shown() for check in (*status.places(), *status.checks())]
 
 
 def _process(role: RoleStatus, one: ProcessStatus) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _process(role: RoleStatus, one: ProcessStatus) -> dict[str, Any]:
         "process": one.process,
         "version": one.version or None,
         "up": age(one.up),
-        "heard": f"{age(one.told)} ago" if one.alive else f"gone, {age(one.told)} ago",
+        "heard": _HEARD[one.alive].format(age(one.told)),
         "silent": age(one.silent),
         "partitions": _holds(role, one),
         "last error": failed,

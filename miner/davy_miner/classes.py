@@ -8,6 +8,7 @@ from typing import Any
 from davy._near import meant
 from davy.codec import load
 from davy.errors import LabelError
+from davy.outputs import Answer
 from davy.outputs.values import key
 from davy.store import Store
 from davy_miner.candidates import COLLECTION as CANDIDATES
@@ -24,20 +25,19 @@ class Classes:
         self._store = store
         self._known: dict[str, dict[str, str]] = {}
 
-    def require(self, where: str, candidate: Candidate, answer: Any) -> None:
-        """Raise LabelError where an answer to a candidate names a class that its model has not.
+    def require(self, where: str, model: str, own: Answer | None, answer: Any) -> None:
+        """Raise LabelError where an answer names a class that the model, with its `own` answer, has not.
 
         Answers that name no classes, as numbers and free text, always pass.
         """
-        own = answer_of(candidate)
         if own is None or own.form not in {"choice", "choices", "boxes", "entities"}:
             return
         told = set(map(key, own.class_names))
         for name in _named(answer):
-            if key(name) not in told and key(name) not in self._of(candidate.model):
-                known = list(self._of(candidate.model).values())
+            if key(name) not in told and key(name) not in self._of(model):
+                known = list(self._of(model).values())
                 shown = ", ".join(known[:_MOST_SHOWN]) + (", …" if len(known) > _MOST_SHOWN else "")
-                remedy = f"is no class of {candidate.model}, {meant(name, known)}known are {shown}"
+                remedy = f"is no class of {model}, {meant(name, known)}known are {shown}"
                 raise LabelError(f"{where}: answer", name, f"{remedy}; --allow-new brings in new ones")
 
     def _of(self, model: str) -> dict[str, str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from davy.codec import dump, load
 from davy.errors import LabelError
@@ -21,6 +21,9 @@ from davy_miner.classes import Classes
 from davy_miner.decision import as_said, standing, verdict_named
 from davy_miner.labels import COLLECTION, Revisions, answer_of
 
+_Thing = TypeVar("_Thing")
+_AT_ONCE: Final = 1000
+"""So many candidates are read, and labels appended, at once."""
 _FIELDS: Final = frozenset({"candidate", "answer", "verdict", "annotator", "seconds", "note"})
 _DEEP: Final = 32
 """Levels of lists and objects in a line: more are no answer of a person, and cannot travel."""
@@ -45,42 +48,81 @@ def import_labels(runtime: Runtime, file: Path, *, allow_new: bool = False) -> i
     Raises
     ------
     LabelError
-        Names the line and the field; nothing was imported.
+        Names the line and the field; nothing was imported, unless it is the log that failed. What an interrupted run
+        appended is no harm: run again, it comes to the same.
     """
     classes = None if allow_new else Classes(runtime.store)
-    messages = [
-        Message(LABELS, label.model, dump(label))
-        for label in _labels(runtime, file, classes)
-        if label is not None
-    ]
+    labels = [label for label in _labels(runtime, file, classes) if label is not None]
     producer = runtime.log.producer()
     try:
-        producer.append(messages)
+        for batch in _batches(labels):
+            producer.append([Message(LABELS, label.model, dump(label)) for label in batch])
     finally:
         producer.close()
-    return len(messages)
+    return len(labels)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A candidate as lines ask of it, with the model's own answer, its last revision and what each person says."""
+
+    id: str
+    inference_id: bytes
+    model: str
+    state: str
+    readable: bool
+    own: Answer | None
+    revision: int
+    said: Mapping[str, Label]
 
 
 def _labels(runtime: Runtime, file: Path, classes: Classes | None) -> Iterator[Label | None]:
-    seen: dict[tuple[str, str], int] = {}
-    newest: dict[str, int] = {}
-    for number, text in enumerate(_lines(file), start=1):
-        if not text.strip():
-            continue
-        where = f"{file.name} line {number}"
-        fields = _fields(where, text)
-        candidate = _candidate(where, fields, runtime.store)
-        said_by = (candidate.id, fields.get("annotator") or "")
-        if said_by in seen:
-            remedy = f"was answered in line {seen[said_by]} already; keep one line a candidate and annotator"
-            raise LabelError(f"{where}: candidate", candidate.id, remedy)
-        seen[said_by] = number
-        label = _label(runtime, where, candidate, fields)
-        if label is not None and classes is not None:
-            classes.require(where, candidate, label.answer)
-        if label is not None:  # several lines about one candidate are one revision after the other
-            newest[candidate.id] = max(label.revision, newest.get(candidate.id, 0) + 1)
-            yield replace(label, revision=newest[candidate.id])
+    lines = [
+        (where, _fields(where, text))
+        for where, text in (
+            (f"{file.name} line {number}", text) for number, text in enumerate(_lines(file), 1)
+        )
+        if text.strip()
+    ]
+    known: dict[str, _Asked] = {}
+    seen: dict[tuple[str, str], str] = {}
+    for batch in _batches(lines):
+        _learn(known, [fields["candidate"] for _, fields in batch], runtime.store)
+        for where, fields in batch:
+            asked = _asked(where, fields["candidate"], known)
+            said_by = (asked.id, fields.get("annotator") or "")
+            if said_by in seen:
+                remedy = f"was answered in {seen[said_by]} already; keep one line a candidate and annotator"
+                raise LabelError(f"{where}: candidate", asked.id, remedy)
+            seen[said_by] = where.removeprefix(f"{file.name} ")
+            label = _label(runtime, where, asked, fields)
+            if label is not None and classes is not None:
+                classes.require(where, asked.model, asked.own, label.answer)
+            if label is not None:  # several lines about one candidate are one revision after the other
+                asked.revision = label.revision
+            yield label
+
+
+def _batches(things: Sequence[_Thing]) -> Iterator[Sequence[_Thing]]:
+    return (things[start : start + _AT_ONCE] for start in range(0, len(things), _AT_ONCE))
+
+
+def _learn(known: dict[str, _Asked], ids: Iterable[str], store: Store) -> None:
+    """Read the candidates that are not known yet, each once however many lines there are about it."""
+    new = [one for one in dict.fromkeys(ids) if one not in known]
+    answers = store.get_many(COLLECTION, new)
+    for key, data in store.get_many(CANDIDATES, new).items():
+        candidate, labels = load(Candidate, data), Revisions.from_bytes(answers.get(key)).labels
+        known[key] = _Asked(
+            id=candidate.id,
+            inference_id=candidate.inference_id,
+            model=candidate.model,
+            state=candidate.state,
+            readable=bool(candidate.inference),
+            own=answer_of(candidate),
+            revision=max((one.revision for one in labels), default=0),
+            said={one.annotator: one for one in standing(labels)},
+        )
 
 
 def _lines(file: Path) -> list[str]:
@@ -139,31 +181,25 @@ def _too_deep(where: str, text: str) -> LabelError:
     return LabelError(where, text if len(text) <= 200 else f"{text[:200]}…", remedy)
 
 
-def _candidate(where: str, fields: Mapping[str, Any], store: Store) -> Candidate:
-    data = store.get(CANDIDATES, fields["candidate"])
-    if data is None:
-        raise LabelError(
-            f"{where}: candidate", fields["candidate"], "no such candidate; `davy candidates` lists them"
-        )
-    candidate = load(Candidate, data)
-    if not candidate.inference:
-        remedy = (
-            f"is {candidate.state} and its payload is gone; label its representative or another candidate"
-        )
-        raise LabelError(f"{where}: candidate", candidate.id, remedy)
-    return candidate
+def _asked(where: str, candidate: str, known: Mapping[str, _Asked]) -> _Asked:
+    asked = known.get(candidate)
+    if asked is None:
+        raise LabelError(f"{where}: candidate", candidate, "no such candidate; `davy candidates` lists them")
+    if not asked.readable:
+        remedy = f"is {asked.state} and its payload is gone; label its representative or another candidate"
+        raise LabelError(f"{where}: candidate", candidate, remedy)
+    return asked
 
 
-def _label(runtime: Runtime, where: str, candidate: Candidate, fields: Mapping[str, Any]) -> Label | None:
+def _label(runtime: Runtime, where: str, asked: _Asked, fields: Mapping[str, Any]) -> Label | None:
     """Make the label of a line; None when its annotator says the same already."""
-    labels = Revisions.from_bytes(runtime.store.get(COLLECTION, candidate.id)).labels
     label = as_said(
         Label(
-            candidate=candidate.id,
-            inference_id=candidate.inference_id,
-            model=candidate.model,
+            candidate=asked.id,
+            inference_id=asked.inference_id,
+            model=asked.model,
             answer=fields.get("answer"),
-            revision=max((one.revision for one in labels), default=0) + 1,
+            revision=asked.revision + 1,
             at=runtime.clock(),
             annotator=fields.get("annotator") or "",
             seconds=fields.get("seconds"),
@@ -171,9 +207,9 @@ def _label(runtime: Runtime, where: str, candidate: Candidate, fields: Mapping[s
             note=fields.get("note") or "",
         )
     )
-    label = _checked(where, label, answer_of(candidate))
-    before = [one for one in standing(labels) if one.annotator == label.annotator]
-    return None if before and _unchanged(before[-1], label) else label
+    label = _checked(where, label, asked.own)
+    before = asked.said.get(label.annotator)
+    return None if before is not None and _unchanged(before, label) else label
 
 
 def _verdict(where: str, fields: Mapping[str, Any]) -> str:

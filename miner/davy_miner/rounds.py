@@ -37,8 +37,6 @@ _KEPT: Final = 500
 _SECOND: Final = 10**9
 _DAY: Final = 86_400 * _SECOND
 _MEASURED: Final = 2000
-_REASONS: Final = 1000
-_UNANSWERED: Final = "unanswered"
 _ELSEWHERE: Final[frozenset[State]] = frozenset({"duplicate", "unlabellable", "deleted"})
 """States beside waiting and known in which a candidate that chance drew still has its payload."""
 _logger = logging.getLogger("davy.mine")
@@ -123,7 +121,6 @@ class Rounds:
         self._pool = pool
         self._tool = tool if isinstance(tool, Asks) else None
         self._pictures: dict[str, BlobRef | None] = {}
-        self._said: set[tuple[str, str]] = set()
         self._last: dict[str, int] = {}
         self._count = -1
         self._pending: list[Round] = []
@@ -216,10 +213,7 @@ class Rounds:
     def _waits_for_answers(self, model: str) -> bool:
         """Whether as much is chosen as may wait: more would be asked than people answer."""
         asked, most = len(self._pool.ids(ASKED, model)), self._runtime.settings.mine.unanswered
-        if asked < most:
-            self._said.discard((model, _UNANSWERED))
-        elif (model, _UNANSWERED) not in self._said:
-            self._said.add((model, _UNANSWERED))
+        if asked >= most:
             text = "%d chosen samples of %s wait for answers: no more are chosen until some have one (mine.unanswered)"
             _logger.warning(text, asked, model)
         return asked >= most
@@ -351,10 +345,11 @@ class Rounds:
 
     def _set_aside(self, candidate: Candidate, problem: Problem) -> None:
         tell(self._runtime, candidate.model, problem)
-        if (candidate.model, problem.reason) not in self._said and len(self._said) < _REASONS:
-            self._said.add((candidate.model, problem.reason))
-            text = "samples of %s cannot become tasks, the first is %s: %s"
-            _logger.warning(text, candidate.model, candidate.id, problem.reason)
+        text, reason = (
+            "samples of %s cannot become tasks, one is %s: %s",
+            f"{candidate.model}: {problem.reason}",
+        )
+        _logger.warning(text, candidate.model, candidate.id, problem.reason, extra={"reason": reason})
 
 
 def calibration_of(store: Store, model: str) -> Calibration | None:

@@ -411,3 +411,16 @@ def test_a_store_made_anew_puts_empty_lists_where_they_were(tmp_path: Path) -> N
     before.of("inferences", "m").name(("x",), "json", 8)
     before.tell("inferences", "m", [])
     assert after.of("inferences", "m").home(("x",)) == ("json", 8)
+
+
+def test_a_column_beside_says_its_field_alike_in_the_schemas_file_and_in_those_of_rows(root: Path) -> None:
+    told = {
+        field.name: field.metadata[b"davy.field"]
+        for field in schema_of(root)
+        if b"davy.field" in (field.metadata or {})
+    }
+    assert told
+    for path in sorted((root / "inferences").rglob("*.parquet")):
+        for field in parquet.read_schema(path):
+            if b"davy.field" in (field.metadata or {}):
+                assert told[field.name] == field.metadata[b"davy.field"]

@@ -18,6 +18,7 @@ import pytest
 from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
 from forget_world import ForgetWorld, Subject
 
+from davy.backup import back_up, put_back
 from davy.consume import Loop
 from davy.demo.processes import free_port, wait_until
 from davy.event import INFERENCES
@@ -219,3 +220,36 @@ def test_a_role_that_does_not_stand_aside_is_named_and_nothing_is_half_done(worl
     assert "role/mine" in problem
     assert "stop that process" in problem
     assert "log davy.inferences" in world.places(GONE)["text"]
+
+
+def test_what_a_backup_taken_meanwhile_still_has_is_hidden_in_the_log_and_forgotten_when_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeLabelStudio() as fake, ForgetWorld("sqlite", tmp_path, fake) as world:
+        world.live(SUBJECTS)
+        place = tmp_path / "backup"
+        place.mkdir()
+        remove = Forgetting._remove
+
+        def backing_up(self: Forgetting, *arguments: Any) -> None:
+            if not (place / "backup.json").exists():
+                back_up(world.runtime(), place)
+            remove(self, *arguments)
+
+        monkeypatch.setattr(Forgetting, "_remove", backing_up)
+        assert not world.forget(GONE).problems
+        home = tmp_path / "restored"
+        home.mkdir()
+        url = f"sqlite:///{home}/davy"
+        settings = replace(world.settings, url=url, store_url=url, blob_url=f"file:///{home}/davy/blobs")
+        mine = replace(settings.mine, datasets=str(home / "datasets"))
+        put_back(place, replace(settings, mine=mine))
+        with ForgetWorld("sqlite", home, fake) as restored:
+            assert "id" in restored.places(GONE)
+            hiding = HidingLog(restored.log, restored.store)
+            shown = list(hiding.read(INFERENCES, 0, 0))
+            assert shown
+            assert not any(GONE.id in record.value for record in shown)
+            assert not Forgetting(restored.runtime(), patience=15).forget(frozenset()).problems
+            assert restored.places(GONE) == {}
+            assert "id" in restored.places(SUBJECTS[2])

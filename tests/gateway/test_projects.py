@@ -74,6 +74,12 @@ TOLD = {"/v1/feedback"}
 NAMELESS = {"/v1/payloads"}
 
 
+IN_PATHS: Mapping[str, Callable[[str], Callable[[TestClient, Mapping[str, str]], None]]] = {
+    "/v1/cloudevents/{model}": event,
+    "/v1/oip/{model}": lambda path: post(path, json={"request": CALL, "response": ANSWER}),
+}
+
+
 def keys(runtime: Runtime, *projects: str, **more: Any) -> list[dict[str, str]]:
     ring = KeyRing(runtime.store)
     return [bearer(ring.create(project, ["write"], **more)[1]) for project in projects]
@@ -83,6 +89,23 @@ def test_every_route_that_writes_is_looked_at_here() -> None:
     with opened() as runtime:
         paths = make_app(runtime).openapi()["paths"]
     assert {path for path in paths if path.startswith("/v1/")} == set(ROUTES) | TOLD | NAMELESS
+
+
+@pytest.mark.parametrize("spelt", ["same:1", "fraud/same:1", "fraud%2Fsame:1"])
+def test_every_route_with_a_model_in_its_path_takes_the_name_with_its_project(spelt: str) -> None:
+    with opened() as runtime:
+        app = make_app(runtime)
+        paths = {path for path in app.openapi()["paths"] if "{model}" in path}
+        assert paths == set(IN_PATHS)
+        (fraud,) = keys(runtime, "fraud")
+        _, reader = KeyRing(runtime.store).create("ops", ["read"])
+        with LocalClient(app) as client:
+            for path in sorted(paths):
+                IN_PATHS[path](path.replace("{model}", spelt))(client, fraud)
+            counted = client.get("/metrics", headers=bearer(reader)).text
+        assert {one.model for one in stored(runtime)} == {"fraud/same:1"}
+        assert len(stored(runtime)) == 3
+        assert all(f'route="{path}"' in counted for path in paths)
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -245,7 +245,7 @@ def test_what_takes_long_and_is_said_to_is_no_silence(world: World) -> None:
 
 
 def test_retention_that_fails_falls_silent_says_so_once_and_goes_on_soon(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, spared: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("davy.retention._BEAT_SECONDS", 0.01)
     monkeypatch.setattr("davy.retention._AGAIN_SECONDS", 0.01)
@@ -266,7 +266,7 @@ def test_retention_that_fails_falls_silent_says_so_once_and_goes_on_soon(
         try:
             wait_until(lambda: len(asked) > 5, "retention to try again")
             assert beats == ["retain"]  # that it begins
-            assert len([one for one in caplog.records if one.name == "davy.retention"]) == 1
+            assert len([one for one in spared.records if one.name == "davy.retention"]) == 1
             monkeypatch.setattr(runtime.log, "retain", working)
             wait_until(lambda: len(beats) > 3, "retention to go on")
         finally:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -225,7 +227,7 @@ def test_without_the_store_every_role_and_the_ends_of_the_log_are_told(runtime: 
         ("detect", "warning"),
         ("retain", "warning"),
     ]
-    assert all("the store does not answer" in role.found for role in status.roles)
+    assert all("the store cannot be read" in role.found for role in status.roles)
     assert [(place.position, place.end) for place in status.roles[0].places] == [(None, 8)]
     json.dumps(status.shown())
 
@@ -265,6 +267,71 @@ def test_status_doctor_and_readyz_say_the_same_of_a_role(runtime: Runtime) -> No
     with LocalClient(make_health_app(replace(runtime, pulse=Pulse()))) as client:
         findings = client.get("/readyz").json()["findings"]
     assert wrong.softened().shown() in findings
+
+
+def test_where_log_and_store_are_locked_status_doctor_and_readyz_say_so_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("davy.health.places.PROBE_SECONDS", 0.2)
+    clock = Clock()
+    with opened(f"sqlite:///{tmp_path}", clock=clock) as runtime, ExitStack() as locks:
+        working = Working(runtime)
+        working.step()
+        working.loop.close()
+        clock.now += 28 * SECOND
+        for name in ("log.db", "store.db"):
+            held = locks.enter_context(closing(sqlite3.connect(tmp_path / name, isolation_level=None)))
+            held.execute("BEGIN EXCLUSIVE")
+        status = davy.status.look(runtime)
+        told = {check.what: check for check in (*status.places(), *status.checks())}
+        assert [told[what].state for what in ("log", "store")] == ["wrong", "wrong"]
+        assert "another process held it for 0.2 s" in told["store"].remedy
+        assert status.state == "wrong"
+        assert "nothing was heard of it since" in told["role detect"].found
+        with console.printing():
+            davy.status.show(status, as_json=False)
+        printed = capsys.readouterr().out
+        assert "not heard for 28 s" in printed
+        assert "gone" not in printed
+        assert [one.alive for role in status.roles for one in role.processes] == [None]
+        doctor = {check.what: check for check in examine(runtime)}
+        with LocalClient(make_health_app(replace(runtime, pulse=Pulse()))) as client:
+            ready = {one["what"]: one for one in client.get("/readyz").json()["findings"]}
+        for what in ("log", "store"):
+            assert told[what] == doctor[what]
+            assert told[what].shown() == ready[what]
+        for what in {what for what in told if what.startswith("role ")}:
+            assert told[what] == doctor[what]
+            assert told[what].shown() == ready[what]
+
+
+def test_what_is_damaged_is_said_of_the_store_by_status_and_doctor_alike(tmp_path: Path) -> None:
+    settings = Settings(url=f"sqlite:///{tmp_path}")
+    with open_runtime(settings) as runtime:
+        batch = Batch()
+        for number in range(400):
+            batch.put("shelf", f"{number:04}", b"lamp" * 50)
+        runtime.store.apply(batch)
+    garble(tmp_path / "store.db")
+    with open_what_answers(settings) as runtime:
+        status = {check.what: check for check in davy.status.look(runtime).places()}
+    with open_what_answers(settings) as runtime:
+        doctor = {check.what: check for check in examine(runtime)}
+    for what in ("store", "store file"):
+        assert status[what] == doctor[what]
+        assert (status[what].state, "damaged" in f"{status[what]}") == ("wrong", True)
+    assert status["log"] == doctor["log"]
+    assert status["log"].state == "ok"
+
+
+def garble(path: Path) -> None:
+    """Overwrite the middle third of a file."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    third = path.stat().st_size // 3
+    with path.open("r+b") as file:
+        file.seek(third)
+        file.write(bytes(at * 7 & 255 for at in range(third)))
 
 
 def test_a_second_fault_is_not_hidden_behind_the_first(tmp_path: Path) -> None:

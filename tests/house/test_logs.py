@@ -75,6 +75,15 @@ def test_what_differs_in_more_than_numbers_is_another_event(written: Written) ->
     assert written.lines() == ["WARNING line a"]
 
 
+def test_models_whose_names_differ_in_digits_alone_are_told_apart(written: Written) -> None:
+    for number in range(4):
+        for model in ("m:1", "m:2", "team/v2:3"):
+            written.logger.warning("%s: %d of %s from 10.0.0.%d left out", "detect", number, model, number)
+            written.logger.error("detect: %s: offset %d", f"testing {model} goes on", number)
+        written.logger.warning("%s is slow", f"127.0.0.1:{number}")
+    assert len(written.lines()) == 7
+
+
 def test_only_the_first_of_a_reason_has_a_traceback(written: Written) -> None:
     for second in (0.0, 1.0, 61.0):
         written.now = second

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 import pytest
@@ -134,6 +134,17 @@ def test_a_base_install_has_no_command_line_and_says_how_to_get_it() -> None:
     )
     assert done.returncode == 2
     assert done.stderr == "davy: the command line needs typer: pip install 'davy[server]'\n"
+
+
+def test_a_base_install_tells_its_version() -> None:
+    program = (
+        "import sys; sys.modules['typer'] = None; sys.argv[1:] = ['--version'];"
+        " from davy.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"davy {version('davy')}\n", "")
 
 
 def test_a_role_that_is_broken_in_another_way_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:

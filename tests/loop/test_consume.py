@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from streams import ADAPTERS, SECOND, Clock, bury, make_runtime, read, sample
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings
 from davy.consume import Loop
-from davy.consume.failures import Failures
-from davy.errors import DecodeError, LeaseLost, StoreError
+from davy.consume.failures import Failures, keep_going
+from davy.errors import DecodeError, LeaseLost, LogError, StoreError
 from davy.event import INFERENCES, LABELS, dead_letters
 from davy.health.progress import Progress
 from davy.log import Message, Record
@@ -299,3 +300,23 @@ def test_lag_is_told_in_records_and_in_the_time_the_oldest_has_waited(tmp_path: 
     assert sample(runtime, "davy_lag_records", role="sum") == 0
     assert sample(runtime, "davy_lag_seconds", role="sum") == 0
     assert sample(runtime, "davy_records_total", role="sum") == RECORDS
+
+
+@pytest.mark.timeout(60)
+def test_a_failure_that_a_step_recovers_from_itself_is_over_too(
+    runtime: Runtime, spared: pytest.LogCaptureFixture
+) -> None:
+    with spared.at_level(logging.INFO, logger="davy.consume"):
+        inner, passes = Failures(runtime, "sum"), count()
+
+        def step() -> None:
+            if next(passes) == 0:
+                inner.count(LogError("log", "shelf", "is locked"), "testing m:1 goes on from what is stored")
+            runtime.stop.wait(0.01)
+            if "works again" in spared.messages[-1]:
+                runtime.stop.set()
+
+        runtime.pulse.begin("sum", ())
+        keep_going(runtime, Failures(runtime, "sum"), step, stand_aside=lambda: None)
+    assert [record.levelname for record in spared.records] == ["ERROR", "INFO"]
+    assert "sum: works again, after 1 failure in" in spared.messages[-1]

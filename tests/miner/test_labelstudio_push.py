@@ -282,7 +282,7 @@ def test_one_refused_task_does_not_hold_up_the_others(fake: FakeLabelStudio, wor
     ],
 )
 def test_what_cannot_become_a_task_is_set_aside_by_name_and_all_others_are_pushed(
-    world: World, fields: dict[str, object], told: str, cause: str, caplog: pytest.LogCaptureFixture
+    world: World, fields: dict[str, object], told: str, cause: str, spared: pytest.LogCaptureFixture
 ) -> None:
     bad = world.select(2, **fields)
     good = world.select(3, first=2)
@@ -299,7 +299,7 @@ def test_what_cannot_become_a_task_is_set_aside_by_name_and_all_others_are_pushe
         assert found.reason
     exposed = runtime.meter.exposition().decode()
     assert f'{metrics.UNLABELLABLE.name}{{cause="{cause}",model="digits:1"}} 2.0' in exposed
-    assert len([one for one in caplog.records if one.levelname == "WARNING"]) == 1
+    assert len([one for one in spared.records if one.levelname == "WARNING"]) == 1
 
 
 def test_whatever_goes_wrong_with_one_task_sets_aside_that_one(

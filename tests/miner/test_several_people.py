@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -17,6 +18,7 @@ from davy.codec import dump, load
 from davy.config import load as load_settings
 from davy.errors import LabelError, SettingError
 from davy.event import LABELS, Label
+from davy.log import Message
 from davy.outputs import read
 from davy.runtime import Runtime
 from davy.store import Batch
@@ -297,6 +299,90 @@ def test_a_line_nested_too_deep_is_refused_by_its_number(
     ) as told:
         import_labels(runtime, file)
     assert len(str(told.value)) < 500
+
+
+def test_a_candidate_is_read_once_however_many_lines_there_are_about_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, file = make_runtime(), tmp_path / "labels.jsonl"
+    send(runtime, make_flag(3), make_flag(4))
+    run(runtime)
+    imported(runtime, file, *({"annotator": f"before {number}", "answer": "3"} for number in range(20)))
+    read: list[bytes | None] = []
+    asked: list[tuple[str, str]] = []
+    from_bytes, get_many = Revisions.from_bytes, runtime.store.get_many
+
+    def parse(data: bytes | None) -> Revisions:
+        read.append(data)
+        return from_bytes(data)
+
+    def get(collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        asked.extend((collection, one) for one in keys)
+        return get_many(collection, keys)
+
+    monkeypatch.setattr(Revisions, "from_bytes", parse)
+    monkeypatch.setattr(runtime.store, "get_many", get)
+    monkeypatch.setattr(runtime.store, "get", None)
+    ids = [CANDIDATE.id, make_candidate(make_flag(4)).id]
+    lines = [
+        {"candidate": ids[number % 2], "annotator": f"{number}", "answer": "3"} for number in range(3_000)
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    assert import_labels(runtime, file, allow_new=True) == 3_000
+    assert (len(read), len(asked), len(set(asked))) == (2, 4, 4)
+
+
+def test_what_an_interrupted_import_appended_stays_and_the_next_comes_to_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("davy_miner.imports._AT_ONCE", 10)
+    whole, killed = make_runtime(), make_runtime()
+    lines = [{"annotator": f"{number}", "answer": "35"[number % 3 > 0]} for number in range(25)]
+    for runtime in (whole, killed):
+        send(runtime, make_flag(3))
+        run(runtime)
+    file = tmp_path / "labels.jsonl"
+    assert len(imported(whole, file, *lines)) == 25
+    producer = killed.log.producer()
+    append, left = producer.append, [10, 0]
+
+    def dying(messages: Sequence[Message]) -> None:
+        if not left.pop(0):
+            raise KeyboardInterrupt
+        append(messages)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(producer, "append", dying)
+        patched.setattr(killed.log, "producer", lambda: producer)
+        with pytest.raises(KeyboardInterrupt):
+            import_labels(killed, file, allow_new=True)
+    ((place, _),) = killed.log.end(LABELS).items()
+    assert len(list(killed.log.read(*place, 0))) == 10
+    assert import_labels(killed, file, allow_new=True) == 25  # nobody has taken the first ones in yet
+    run(killed)
+    assert import_labels(killed, file, allow_new=True) == 0
+    decided_by = [
+        [
+            (one.annotator, one.answer)
+            for one in Revisions.from_bytes(runtime.store.get("labels", CANDIDATE.id))
+            .decided("majority", OWN)
+            .opinions  # type: ignore[union-attr]
+        ]
+        for runtime in (whole, killed)
+    ]
+    assert decided_by[0] == decided_by[1]
+    assert len(decided_by[0]) == 25
+
+
+def test_a_line_that_fails_imports_nothing_whatever_stands_before_it(tmp_path: Path) -> None:
+    runtime = make_runtime()
+    send(runtime, make_flag(3))
+    run(runtime)
+    lines: list[dict[str, Any]] = [{"annotator": f"{number}", "answer": "3"} for number in range(1_500)]
+    end = runtime.log.end(LABELS)
+    with pytest.raises(LabelError, match="line 1501: answer: ' ': is empty"):
+        imported(runtime, tmp_path / "labels.jsonl", *lines, {"answer": " "})
+    assert runtime.log.end(LABELS) == end
 
 
 def test_a_file_as_editors_write_it_is_read(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def flags(count: int, **more: Any) -> list[Any]:
 
 
 def test_a_round_passes_over_what_cannot_be_asked_and_spends_its_labels_on_the_next(
-    caplog: pytest.LogCaptureFixture,
+    spared: pytest.LogCaptureFixture,
 ) -> None:
     runtime = make_runtime(greedy_share=1.0)
     send(runtime, *flags(10))
@@ -95,7 +95,7 @@ def test_a_round_passes_over_what_cannot_be_asked_and_spends_its_labels_on_the_n
     done = rounds.read(runtime.store, key)
     assert done is not None
     assert (done.results[0].greedy, done.results[0].unlabellable) == (3, 2)
-    assert sum("cannot become tasks" in line for line in caplog.messages) == 1
+    assert sum("cannot become tasks" in line for line in spared.messages) == 1
     exposed = runtime.meter.exposition().decode()
     assert 'davy_unlabellable_total{cause="nothing to see",model="digits:1"} 2.0' in exposed
     assert 'davy_candidates{model="digits:1",state="unlabellable"} 2.0' in exposed

@@ -32,6 +32,7 @@ COLUMNS: Final = 10_000
 """Columns of a schema, so that an app which makes up names does not make up columns without end."""
 _REST: Final = ("rest",)
 _PATH: Final = b"davy.path"
+"""Metadata of every column of a schema's file: the field's names as a JSON list, for one may have dots in it."""
 _SINCE: Final = b"davy.since"
 _ALWAYS: Final = -(2**63)
 """The day since which a column takes empty lists that files of before had."""
@@ -102,7 +103,12 @@ class Schema:
         """Return the fields of Arrow, in the order in which they came."""
         for name, (path, kind) in self._columns.items():
             if path:
-                said = {KIND: kind, _PATH: json.dumps(path), _SINCE: str(self._since(path, kind))}
+                said = {
+                    **note(name, path, kind),
+                    KIND: kind,
+                    _PATH: json.dumps(path),
+                    _SINCE: str(self._since(path, kind)),
+                }
                 yield pa.field(name, KINDS[kind], metadata=said)
 
     def to_bytes(self) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -16,6 +15,8 @@ from davy.log import Message
 from davy.runtime import Runtime
 
 _PAUSE_SECONDS: Final = 0.5
+_STEADY_SECONDS: Final = 0.4
+"""Less than the pause after a failure, so that what went through after it says so."""
 _logger = logging.getLogger("davy.consume")
 
 
@@ -34,13 +35,18 @@ class Failures:
         """
         self._runtime.failed(self.role, error)
         level = logging.INFO if isinstance(error, LeaseLost | LogReplaced) else logging.ERROR
+        if level == logging.ERROR:
+            self._runtime.pulse.stumble(self.role)
         trace = None if isinstance(error, DavyError) else error
         _logger.log(level, "%s: %s: %s: %s", self.role, what, type(error).__name__, error, exc_info=trace)
 
-    def over(self, failures: int, seconds: float) -> None:
-        """Say that the role works again, after so many failures in so long a time."""
-        counted = "1 failure" if failures == 1 else f"{failures} failures"
-        _logger.info("%s: works again, after %s in %s", self.role, counted, age(seconds))
+    def over(self) -> None:
+        """Say that the role works again, once, when nothing was counted for a moment, whoever counted it."""
+        found = self._runtime.pulse.recover(self.role, _STEADY_SECONDS)
+        if found is not None:
+            count = "1 failure" if found[0] == 1 else f"{found[0]} failures"
+            reason = {"reason": f"{self.role} works again"}
+            _logger.info("%s: works again, after %s in %s", self.role, count, age(found[1]), extra=reason)
 
     def set_aside(self, message: Message, error: Exception, what: str, *, failed: int = 1) -> Message:
         """Return the dead letter of a message that has `failed` so often; log `what` it was."""
@@ -82,8 +88,6 @@ def keep_going(
     While `davy forget` works, `stand_aside` is called instead: it gives up everything that is held. What went through
     without a failure is a beat of the role's pulse.
     """
-    begun: float | None = None
-    count = 0
     while not runtime.stop.is_set():
         failed = False
         for step in steps:
@@ -95,12 +99,8 @@ def keep_going(
                 step()
             except Exception as error:  # noqa: BLE001 - counted and logged; the step starts from what is stored
                 failed = True
-                if not isinstance(error, LeaseLost):
-                    begun, count = begun or time.monotonic(), count + 1
                 failures.count(error, "goes on from the stored position")
                 runtime.stop.wait(_PAUSE_SECONDS)
         if not failed:
             runtime.pulse.beat(failures.role)
-            if begun is not None:
-                failures.over(count, time.monotonic() - begun)
-                begun, count = None, 0
+            failures.over()

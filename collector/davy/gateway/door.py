@@ -73,7 +73,7 @@ class Door:
         except DavyError as error:
             await answer(error)(scope, receive, watch)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(scope.get("route"), "path_format", "none")
             self._meter.add(metrics.REQUESTS, route=route, status=str(status))
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -21,6 +21,8 @@ from davy.gateway.writer import Parcel, Writer
 from davy.runtime import Runtime
 
 _FIELD: Final = 200
+_MODEL: Final = "{model:path}"
+"""A name may have slashes: that of a project, or of a team, before it."""
 Named = Annotated[str, Query(min_length=1, max_length=_FIELD)]
 
 
@@ -190,7 +192,7 @@ def payload_routes(runtime: Runtime, writer: Writer, joiner: Joiner) -> APIRoute
     described[JSON]["examples"] = {name: {"value": body} for name, body in _BODIES.items()}
     event["openapi_extra"] |= _ATTRIBUTES
     routes.post("/cloudevents", **event)(payloads.event)
-    routes.post("/cloudevents/{model}", **event)(payloads.event_of)
+    routes.post(f"/cloudevents/{_MODEL}", **event)(payloads.event_of)
     pair = takes({JSON: _OIP}, example=_OIP_EXAMPLE)
-    routes.post("/oip/{model}", status_code=202, **pair)(payloads.pair)
+    routes.post(f"/oip/{_MODEL}", status_code=202, **pair)(payloads.pair)
     return routes

@@ -6,12 +6,15 @@ import os
 import resource
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from davy._directory import directory_of, unwritten
-from davy.health.check import Check, State
+from davy.errors import DavyError
+from davy.health.check import Check, State, attempt
 from davy.log import Log
 from davy.log import sqlite as log_sqlite
 from davy.runtime import Runtime
@@ -27,14 +30,24 @@ _GIB: Final = 2**30
 _FILES: Final = 4
 
 
-def log_check(runtime: Runtime) -> list[Check]:
-    """Write to the log where it can be written without a trace, else ask it."""
-    return [Check("log", "ok", f"{runtime.log.url}: {runtime.log.probe(PROBE_SECONDS)}")]
+def log_check(runtime: Runtime, seconds: float | None = None) -> list[Check]:
+    """Write to the log where it can be written without a trace, else ask it; five seconds are the most."""
+    return [_written("log", runtime.log, seconds)]
 
 
-def store_check(runtime: Runtime) -> list[Check]:
-    """Write to the store."""
-    return [Check("store", "ok", f"{runtime.store.url}: {runtime.store.probe(PROBE_SECONDS)}")]
+def store_check(runtime: Runtime, seconds: float | None = None) -> list[Check]:
+    """Write to the store; five seconds are the most. What is known to be damaged is not written to."""
+    return [_written("store", runtime.store, seconds)]
+
+
+def log_checks(runtime: Runtime, look_over: float, seconds: float) -> list[Check]:
+    """Look the log's file over for so long, and write to the log."""
+    return _whole(partial(_log_file, runtime, look_over), "log", partial(log_check, runtime, seconds))
+
+
+def store_checks(runtime: Runtime, look_over: float, seconds: float) -> list[Check]:
+    """Look the store's file over for so long, so that damage is known, and write to the store."""
+    return _whole(partial(_store_file, runtime, look_over), "store", partial(store_check, runtime, seconds))
 
 
 def blobs_check(runtime: Runtime) -> list[Check]:
@@ -64,10 +77,28 @@ def files_check() -> list[Check]:
 
 def integrity_checks(runtime: Runtime, seconds: float) -> list[Check]:
     """Look over the SQLite files of log and store, each for `seconds` at most."""
-    return [
-        *_integrity("log file", runtime.log, seconds, log_sqlite.IF_DAMAGED),
-        *_integrity("store file", runtime.store, seconds, store_sqlite.IF_DAMAGED),
-    ]
+    return [*_log_file(runtime, seconds), *_store_file(runtime, seconds)]
+
+
+def _written(what: str, place: Log | Store, seconds: float | None) -> Check:
+    proof = place.probe(PROBE_SECONDS if seconds is None else min(seconds, PROBE_SECONDS))
+    return Check(what, "ok", f"{place.url}: {proof}")
+
+
+def _whole(look_over: Callable[[], list[Check]], what: str, write: Callable[[], list[Check]]) -> list[Check]:
+    """Return what is said of a place, and then of its file; one that cannot be opened says why when it is written."""
+    files: list[Check] = []
+    with suppress(DavyError):
+        files = look_over()
+    return [*attempt(what, write), *files]
+
+
+def _log_file(runtime: Runtime, seconds: float) -> list[Check]:
+    return _integrity("log file", runtime.log, seconds, log_sqlite.IF_DAMAGED)
+
+
+def _store_file(runtime: Runtime, seconds: float) -> list[Check]:
+    return _integrity("store file", runtime.store, seconds, store_sqlite.IF_DAMAGED)
 
 
 def _integrity(what: str, place: Log | Store, seconds: float, remedy: str) -> list[Check]:

@@ -10,20 +10,26 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from operator import attrgetter
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from davy._urls import without_password
 from davy.consume import Place, offset_in, stored_places
 from davy.event import TOPICS
-from davy.health.asking import at_once, in_turn
+from davy.health.asking import Late, at_once, in_turn
 from davy.health.check import Check, State, trouble
+from davy.health.places import log_checks, store_checks
 from davy.health.roles import ALIVE_SECONDS, Heartbeat, heartbeats, judged, lacking, missed, within, writable
 from davy.log import Log, Partition, Position, Waiting
 from davy.runtime import Runtime
 from davy.store import Store
 
 _SECOND: Final = 10**9
-_Ask: TypeAlias = Callable[[Mapping[str, Callable[[], Any]]], dict[str, Any]]
+_Questions: TypeAlias = Mapping[str, Callable[[], Any]]
+_Ask: TypeAlias = Callable[[_Questions], dict[str, Any]]
+_LOOK_OVER_SHARE: Final = 0.3
+_PROBE_SHARE: Final = 0.5
+"""Of the time there is, so that what cannot be written says why before it is over."""
 _FAILED: Final = attrgetter("failed")
 _STATES: Final[tuple[State, ...]] = ("wrong", "warning", "ok")
 
@@ -34,14 +40,14 @@ class ProcessStatus:
 
     `up` is how long it has the role, `silent` how long it has got nothing done, `told` how long ago it was heard of;
     `holds` are the partitions that it handles, as ``topic/number``. `error` is how the role failed there last,
-    `failed` how long ago.
+    `failed` how long ago. `alive` is None where it cannot be known, because the store takes nothing.
     """
 
     process: str
     host: str
     pid: int | None
     version: str
-    alive: bool
+    alive: bool | None
     up: float | None
     told: float
     silent: float
@@ -95,13 +101,21 @@ class RoleStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything, at a time in nanoseconds since the epoch; `lacks` is what processes lack themselves."""
+    """Everything, at a time in nanoseconds since the epoch.
+
+    `lacks` is what processes lack themselves, `files` what was seen of the SQLite files of log and store.
+    """
 
     at: int
     log: Check
     store: Check
     roles: Sequence[RoleStatus]
     lacks: Sequence[Check] = ()
+    files: Sequence[Check] = ()
+
+    def places(self) -> list[Check]:
+        """Return what is said of log and store and of their files."""
+        return [self.log, self.store, *self.files]
 
     def checks(self, *, but: Collection[str] = ()) -> list[Check]:
         """Return what is said of roles, without those named in `but`, and of what processes lack."""
@@ -110,7 +124,7 @@ class Status:
     @property
     def state(self) -> State:
         """The worst there is."""
-        found = {check.state for check in (self.log, self.store, *self.checks())}
+        found = {check.state for check in (*self.places(), *self.checks())}
         return next(state for state in _STATES if state in found)
 
     def shown(self) -> dict[str, Any]:
@@ -120,6 +134,7 @@ class Status:
             "state": self.state,
             "log": self.log.shown(),
             "store": self.store.shown(),
+            "files": [check.shown() for check in self.files],
             "roles": [{**asdict(one), "found": without_password(one.found)} for one in self.roles],
             "lacks": [check.shown() for check in self.lacks],
         }
@@ -128,7 +143,7 @@ class Status:
 def read_status(
     runtime: Runtime, expected: Mapping[str, Sequence[str]], *, seconds: float | None = None
 ) -> Status:
-    """Ask store and log, and then for how long what is unread has waited.
+    """Ask store and log, whether they can be written, and then for how long what is unread has waited.
 
     Parameters
     ----------
@@ -137,35 +152,34 @@ def read_status(
     expected
         Roles that should run, with the topics they read.
     seconds
-        How long to wait for an answer, twice at most; None waits for as long as log and store do.
+        How long to wait for all of it. None is for whoever looks log and store over himself: they are asked only, and
+        for as long as they take.
     """
     now = runtime.clock()
     topics = dict.fromkeys((*TOPICS, *(topic for reads in expected.values() for topic in reads)))
-    ask: _Ask = in_turn if seconds is None else partial(at_once, seconds=seconds)
-    answers = ask({"store": partial(_told, runtime.store), "log": partial(_held, runtime.log, topics)})
+    ask, writing = _asking(seconds), _writing(runtime, seconds)
+    answers = ask(
+        {"store": partial(_told, runtime.store), "log": partial(_held, runtime.log, topics), **writing}
+    )
     told, held = answers["store"], answers["log"]
-    services = {
-        "log": _service("log", runtime.log.url, held),
-        "store": _service("store", runtime.store.url, told),
-    }
+    log, *files = _rows("log", runtime.log.url, held, answers.get("log written", ()))
+    store, *more = _rows("store", runtime.store.url, told, answers.get("store written", ()))
     known = _Known(
         now, told if isinstance(told, _Told) else None, held if isinstance(held, _Held) else None, expected
     )
     heard = False
     if known.told:
-        answers = ask(
-            {
-                "since": partial(known.since, runtime.log),
-                "heard": lambda: known.all_alive or writable(runtime),
-            }
-        )
+        takes = (lambda: store.state == "ok") if writing else (lambda: known.all_alive or writable(runtime))
+        answers = ask({"since": partial(known.since, runtime.log), "heard": takes})
         known.oldest = answers["since"] if isinstance(answers["since"], dict) else {}
         heard = answers["heard"] is True
     return Status(
         at=now,
-        **services,
+        log=log,
+        store=store,
         roles=[known.role(role, heard=heard) for role in sorted(known.reads)],
         lacks=list(lacking(known.alive)),
+        files=[*files, *more],
     )
 
 
@@ -219,11 +233,38 @@ def _held(log: Log, topics: Collection[str]) -> _Held:
     return _Held(starts, ends, {topic: log.identity(topic) for topic in topics})
 
 
-def _service(what: str, url: str, answer: object) -> Check:
-    if not isinstance(answer, Exception):
-        return Check(what, "ok", f"{url} answers")
-    check = trouble(what, answer)
-    return check if url in check.found else Check(what, "wrong", f"{url}: {check.found}", check.remedy)
+def _asking(seconds: float | None) -> _Ask:
+    """Return what asks: in turn, or at once such that all questions together take so long at most."""
+    if seconds is None:
+        return in_turn
+    deadline = monotonic() + seconds
+    return lambda questions: at_once(questions, round(max(0.0, deadline - monotonic()), 1))
+
+
+def _writing(runtime: Runtime, seconds: float | None) -> _Questions:
+    """Return what to ask about writing to log and store: nothing where somebody else does."""
+    if seconds is None:
+        return {}
+    times = seconds * _LOOK_OVER_SHARE, seconds * _PROBE_SHARE
+    return {
+        "log written": partial(log_checks, runtime, *times),
+        "store written": partial(store_checks, runtime, *times),
+    }
+
+
+def _rows(what: str, url: str, read: object, written: Sequence[Check] | Exception) -> list[Check]:
+    """Return what is said of log or store, and of its file: what cannot be written or read is wrong."""
+    if isinstance(written, Exception):
+        return [_refused(what, url, written)]
+    row, *files = written or [Check(what, "ok", f"{url} answers")]
+    if row.state == "ok" and isinstance(read, Exception):
+        row = _refused(what, url, read)
+    return [row, *files]
+
+
+def _refused(what: str, url: str, error: Exception) -> Check:
+    check = trouble(what, error)
+    return replace(check, found=f"{url}: {check.found}") if isinstance(error, Late) else check
 
 
 class _Known:
@@ -268,7 +309,8 @@ class _Known:
         places = [self._place(role, place, alive) for place in self._places(role)]
         waiting = self._waiting(role, places)
         check = self._check(role, told, alive, waiting, heard=heard)
-        processes = [self._process(one, alive=one in alive) for one in told]
+        gone = False if heard else None
+        processes = [self._process(one, alive=True if one in alive else gone) for one in told]
         last = min((one for one in processes if one.failed is not None), key=_FAILED, default=None)
         return RoleStatus(
             role=role,
@@ -296,7 +338,7 @@ class _Known:
     ) -> Check:
         if self.told is None:
             remedy = "mend the store or the way to it first; roles go on by themselves"
-            return Check(f"role {role}", "warning", "not known: the store does not answer", remedy)
+            return Check(f"role {role}", "warning", "not known: the store cannot be read", remedy)
         if not alive:
             return missed(role, self.reads[role], told, waiting, self.now, heard=heard)
         done, moved = max(one.done_at for one in alive), max(one.moved_at for one in alive)
@@ -343,7 +385,7 @@ class _Known:
             return 0.0
         return None if waiting.since is None else max(0.0, (self.now - waiting.since) / _SECOND)
 
-    def _process(self, one: Heartbeat, *, alive: bool) -> ProcessStatus:
+    def _process(self, one: Heartbeat, *, alive: bool | None) -> ProcessStatus:
         return ProcessStatus(
             process=one.process,
             host=one.host,

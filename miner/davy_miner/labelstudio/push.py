@@ -198,7 +198,7 @@ class Pusher:
         self._runtime.store.apply(batch, lease=renew() if renew else None)
         tell(self._runtime, candidate.model, why)
         text = "samples of %s cannot become tasks, the first is %s: %s"
-        self._troubles.say_once(candidate.model, why.reason, text, candidate.model, key, why.reason)
+        self._troubles.say(candidate.model, why.reason, text, candidate.model, key, why.reason)
 
     def _send_group(self, model: str, form: Form, group: _Group) -> bool:
         project = self._projects.get(model, form, list(group.classes))

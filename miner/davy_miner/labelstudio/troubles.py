@@ -11,7 +11,6 @@ from davy.store import Batch
 from davy_miner.labelstudio.records import TROUBLES, Trouble, troubles_in
 
 _LONGEST_WAIT: Final = 20.0
-_REASONS: Final = 1000
 _SECOND: Final = 10**9
 _log = logging.getLogger("davy.labelstudio")
 
@@ -22,7 +21,6 @@ class Troubles:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._noted = {one.model: one for one in troubles_in(runtime.store)}
-        self._said: set[tuple[str, str]] = set()
 
     def resting(self, model: str) -> bool:
         """Return whether a model is not to be tried yet; a clock that was set back prolongs no wait."""
@@ -39,15 +37,13 @@ class Troubles:
         self._noted[model] = found
         self._runtime.store.apply(Batch().put(TROUBLES, model, dump(found)))
         self._runtime.failed("mine", error)
-        self.say_once(model, reason, "tasks of %s cannot be sent, tried again later: %s", model, reason)
+        self.say(model, reason, "tasks of %s cannot be sent, tried again later: %s", model, reason)
 
     def over(self, model: str) -> None:
         """Note that a model's tasks were sent."""
         if self._noted.pop(model, None) is not None:
             self._runtime.store.apply(Batch().delete(TROUBLES, model))
 
-    def say_once(self, model: str, reason: str, text: str, *arguments: object) -> None:
-        """Log a warning, once for a model and reason."""
-        if (model, reason) not in self._said and len(self._said) < _REASONS:
-            self._said.add((model, reason))
-            _log.warning(text, *arguments)
+    def say(self, model: str, reason: str, text: str, *arguments: object) -> None:
+        """Log a warning; those of one model and reason are one to `davy.logs`."""
+        _log.warning(text, *arguments, extra={"reason": f"{model}: {reason}"})
