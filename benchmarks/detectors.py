@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from davy.config import DetectSettings
-from davy_detectors._tally import Tally
 from davy_detectors.batch import Batch
 from davy_detectors.checks import sample, watch
 from davy_detectors.drift import ScoreDictionaryDetector
 from davy_detectors.nulls import NULLS
 from davy_detectors.reference import Reference
-from davy_detectors.text import TextModel
+from davy_detectors.reference.text import TextModel
+from davy_detectors.stream.partial_aggregate import PartialAggregate
 
 NAME = "detectors"
 BATCH = 1_024
@@ -67,13 +67,13 @@ def cost(features: int, size: int) -> dict[str, float]:
 
 
 def tally_bytes(features: int) -> int:
-    """Weigh the counts of one epoch of 65 inferences, as they travel from those who count to the one who tests."""
+    """Weigh the counts of one window of 65 inferences, as they travel from those who count to the one who tests."""
     rng = np.random.default_rng(0)
     detector = fitted(rng.normal(size=(10_000, features)), DetectSettings())
     steps = np.arange(650) // 65
     counts = {detector.name: detector.count(batch(rng.normal(size=(650, features))), steps, 10)}
     epochs = np.arange(10)
-    tally = Tally(events=650, epochs=epochs, sizes=np.full(10, 65), latest=epochs, counts=counts)
+    tally = PartialAggregate(events=650, epochs=epochs, sizes=np.full(10, 65), latest=epochs, counts=counts)
     return len(tally.to_bytes()) // 10
 
 

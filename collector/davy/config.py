@@ -139,7 +139,7 @@ class DetectSettings:
     tolerance: float = _setting(
         0.0, "smallest shift worth an alarm, in standard deviations of a bin score", least=0
     )
-    epoch_seconds: float = _setting(
+    window_seconds: float = _setting(
         0.05, "event time whose inferences are counted together and tested at once", least=0.001
     )
     lateness_seconds: float = _setting(

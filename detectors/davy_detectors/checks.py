@@ -25,7 +25,7 @@ from davy.errors import DecodeError
 from davy_detectors.base import Alarm, Floats, Monitor, Scorer
 from davy_detectors.batch import Batch
 from davy_detectors.nulls import MODEL, NULLS, null, null_reference
-from davy_detectors.reference import Reference, upper_tail
+from davy_detectors.reference.reference import Reference, upper_tail
 
 _DIMENSIONS: Final = 16
 _CLASSES: Final = 3

@@ -12,11 +12,11 @@ from davy.fields.losses import BY_THE_APP, INCOMPLETE, REMEDIES, read_loss
 from davy.health import Check
 from davy.retired import retirements
 from davy.runtime import Runtime
-from davy_detectors._roster import UNLISTED
-from davy_detectors._sources import Captured, captured_fields
-from davy_detectors._totals import Totals
-from davy_detectors.models import unlisted
+from davy_detectors.models.known import unlisted
+from davy_detectors.models.roster import UNLISTED
 from davy_detectors.reference import Reference
+from davy_detectors.reference.loading import Captured, captured_fields
+from davy_detectors.stream.totals import Totals
 
 _ADVISED: Final = 5_000
 _ENOUGH: Final = 200

@@ -8,10 +8,10 @@ import pytest
 from davy.codec import Encoder, decode, pack
 from davy.config import DetectSettings
 from davy.errors import ReferenceInvalid
-from davy_detectors._schema import Schema
 from davy_detectors.batch import Batch
-from davy_detectors.features import features
 from davy_detectors.reference import Reference
+from davy_detectors.reference.features import features
+from davy_detectors.reference.schema import Schema
 
 pytestmark = pytest.mark.fast
 TOPICS = tuple(f"topic[{i}]" for i in range(4))

@@ -10,7 +10,7 @@ import pytest
 from davy_detectors.base import Reading
 from davy_detectors.checks import CheckFailed, check_monitor, check_scorer
 from davy_detectors.drift import ScoreDictionaryDetector
-from davy_detectors.sketch import CategoryBins
+from davy_detectors.reference.binning import CategoryBins
 from davy_detectors.uncertainty import MahalanobisPlusPlus, MaximumSoftmaxProbability
 
 

@@ -17,10 +17,10 @@ from davy_detectors.checks import check_monitor, sample, watch
 from davy_detectors.drift import ScoreDictionaryDetector
 from davy_detectors.drift.band import clopper_pearson, empirical_bernstein
 from davy_detectors.drift.bets import Bets
-from davy_detectors.features import Feature
 from davy_detectors.nulls import NULLS, null, null_reference
 from davy_detectors.reference import Reference
-from davy_detectors.sketch import CategoryBins, NumberBins
+from davy_detectors.reference.binning import CategoryBins, NumberBins
+from davy_detectors.reference.features import Feature
 
 SETTINGS = DetectSettings()
 STEPS = [50]

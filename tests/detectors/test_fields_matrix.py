@@ -20,12 +20,12 @@ from pyarrow import parquet
 
 from davy.codec import Encoder, decode, pack
 from davy.config import DetectSettings
-from davy_detectors._sources import read_file
 from davy_detectors.base import Alarm
 from davy_detectors.batch import Batch
 from davy_detectors.drift import ScoreDictionaryDetector
 from davy_detectors.drift.counts import count
 from davy_detectors.reference import Reference
+from davy_detectors.reference.loading import read_file
 
 MODEL = "m:1"
 SETTINGS = (

@@ -12,9 +12,9 @@ from davy.config import DetectSettings
 from davy.errors import DecodeError, ReferenceInvalid
 from davy_detectors.batch import Batch
 from davy_detectors.checks import sample
-from davy_detectors.features import Feature
 from davy_detectors.reference import Reference
-from davy_detectors.sketch import QUANTILES, CategoryBins, NumberBins
+from davy_detectors.reference.binning import QUANTILES, CategoryBins, NumberBins
+from davy_detectors.reference.features import Feature
 
 pytestmark = pytest.mark.fast
 SETTINGS = DetectSettings()

@@ -19,8 +19,8 @@ from davy.fields.reading import categories, clocks, numbers, texts, times, vecto
 from davy_detectors.batch import Batch
 from davy_detectors.checks import watch
 from davy_detectors.drift import ScoreDictionaryDetector
-from davy_detectors.features import features
 from davy_detectors.reference import Reference
+from davy_detectors.reference.features import features
 
 pytestmark = pytest.mark.fast
 SETTINGS = DetectSettings()

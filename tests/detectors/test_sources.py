@@ -25,9 +25,9 @@ from davy.errors import ReferenceInvalid
 from davy.event import INFERENCES
 from davy.log import Message
 from davy.runner import open_runtime
-from davy_detectors._sources import read_file
 from davy_detectors.batch import Batch
 from davy_detectors.reference import Reference
+from davy_detectors.reference.loading import read_file
 
 pytestmark = pytest.mark.fast
 MODEL = "m:1"

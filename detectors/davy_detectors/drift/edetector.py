@@ -20,7 +20,7 @@ from davy_detectors.drift.bets import Bets
 from davy_detectors.drift.counts import count
 from davy_detectors.drift.evidence import BLOCK, Evidence, Singles
 from davy_detectors.reference import Reference
-from davy_detectors.sketch import NumberBins
+from davy_detectors.reference.binning import NumberBins
 
 _CAUSE: Final = "drift"
 _VERSION: Final = 4
