@@ -125,8 +125,8 @@ def answer(store: Store) -> dict[str, Any]:
     incidents = [load(Incident, data) for _, data in store.items("incidents")]
     return {
         "incidents": sorted(incidents, key=lambda incident: incident.raised_event),
-        "windows": [load_any(data)[:4] for _, data in store.items(f"windows/{MODEL}")],
-        "counts": [load_any(data)[4]["e-detector"].tolist() for _, data in store.items(f"windows/{MODEL}")],
+        "windows": [load_any(data)[:3] for _, data in store.items(f"windows/{MODEL}")],
+        "counts": [load_any(data)[3]["e-detector"] for _, data in store.items(f"windows/{MODEL}")],
         "state": {
             key: state[key] for key in ("events", "tested", "ratio", "alarmed", "calm_since", "incidents")
         },

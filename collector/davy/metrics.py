@@ -138,6 +138,18 @@ BATCH_SECONDS = Metric(
 ROLE_ERRORS = Metric(
     "davy_role_errors_total", "counter", "Failures a role recovered from, by kind.", ("role", "error")
 )
+PLUGIN_FAILURES = Metric(
+    "davy_plugin_failures_total",
+    "counter",
+    "Calls of a monitor or scorer that raised, and were left out.",
+    ("kind", "plugin"),
+)
+PLUGIN_SUSPENDED = Metric(
+    "davy_plugin_suspended",
+    "gauge",
+    "1 for a monitor or scorer that failed three times in an hour: the model is blind for it.",
+    ("model", "kind", "plugin"),
+)
 LOG_REPLACED = Metric(
     "davy_log_replaced_total", "counter",
     "Partitions a role began anew, because another log took the place of the one it had read.", ("role",),

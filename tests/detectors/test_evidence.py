@@ -16,7 +16,7 @@ from davy.config import DetectSettings
 from davy.event import INFERENCES
 from davy.log import Log, Record
 from davy.runtime import Runtime
-from davy_detectors.base import Alarm
+from davy_detectors.base import Alarm, Floats
 from davy_detectors.batch import Batch
 from davy_detectors.checks import watch
 from davy_detectors.drift.edetector import ScoreDictionaryDetector
@@ -73,7 +73,11 @@ class Scene:
         self.source = Source(self.runtime.log, MODEL, numbers, {0: self.seen}, {}, HORIZON, LATENESS, stop)
 
     def case(self, *, calm_since: int = 0) -> Case:
-        return Case(self.monitor, self.alarm, self.reference, 0, calm_since, self.alarm.onset_event)
+        ranks = lambda batch: self.reference.scored(batch).ranks  # noqa: E731
+        return Case(self.alarm, self.scores, ranks, 0, calm_since, self.alarm.onset_event)
+
+    def scores(self, batch: Batch) -> Floats:
+        return self.monitor.sample_scores(self.reference.scored(batch), self.alarm)
 
 
 def test_carriers_are_the_planted_samples_best_first(tmp_path: Path) -> None:
@@ -147,10 +151,10 @@ def test_what_retention_removed_is_missing_and_nothing_else(tmp_path: Path) -> N
 def test_later_samples_are_flagged_with_a_probability_that_bounds_their_number(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     found = gather(scene.source, scene.case())
-    clean = scene.monitor.sample_scores(Batch.from_columns(MODEL, rows(5_000, 11)), scene.alarm)
+    clean = scene.scores(Batch.from_columns(MODEL, rows(5_000, 11)))
     assert np.mean(clean >= found.level) < 0.03
     window = Batch.from_columns(MODEL, rows(1_000, 12, shifted=np.ones(1_000, bool)))
-    assert np.mean(scene.monitor.sample_scores(window, scene.alarm) >= found.level) > 0.95
+    assert np.mean(scene.scores(window) >= found.level) > 0.95
     assert found.probability <= 1.0
 
 

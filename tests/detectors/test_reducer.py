@@ -69,7 +69,7 @@ def test_what_detection_asks_of_the_store_when_nothing_comes_does_not_grow_with_
     assert asked_when_idle(tmp_path / "few", 2) == asked_when_idle(tmp_path / "many", 20) > 0
 
 
-def test_a_new_tally_is_taken_in_whatever_came_before(tmp_path: Path) -> None:
+def test_a_new_partial_aggregate_is_taken_in_whatever_came_before(tmp_path: Path) -> None:
     memory = make_runtime("memory", tmp_path, DetectSettings())
     target = DetectTarget(memory)
     for turn in range(4):

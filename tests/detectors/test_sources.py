@@ -151,7 +151,7 @@ def test_a_truth_value_from_an_app_is_what_a_file_spells_as_yes_and_no(
         place = reference.streams.index("inputs.x")
         assert bins.categories == ("true", "false")  # type: ignore[union-attr]
         for live in (spelt, meant):
-            assert np.bincount(reference.monitored(live)[place], minlength=5)[3:].tolist() == [
+            assert np.bincount(reference.scored(live).bins[place], minlength=5)[3:].tolist() == [
                 0,
                 cells.count(""),
             ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -21,7 +21,6 @@ from davy_detectors.stream.clocks import Watermark
 
 if TYPE_CHECKING:
     from davy.log import Log, Record
-    from davy_detectors.base import Alarm, Monitor
     from davy_detectors.history.partition_index import PartitionIndex
     from davy_detectors.history.sparse_index import SparseIndex
 
@@ -80,8 +79,8 @@ class Rows:
         return self.take(np.flatnonzero((self.numbers >= first) & (self.numbers < stop)))
 
 
-def scan(source: Source, monitor: Monitor, alarm: Alarm, first: int, last: int) -> Rows:
-    """Return the inferences ``first … last`` with their sample scores for an alarm.
+def scan(source: Source, score: Callable[[Batch], Floats], first: int, last: int) -> Rows:
+    """Return the inferences ``first … last`` with their sample scores.
 
     Running numbers count the inferences in the order of their moments, equal ones in the order of their ids.
     """
@@ -91,9 +90,7 @@ def scan(source: Source, monitor: Monitor, alarm: Alarm, first: int, last: int) 
     after = starts[numbers > last]
     stop = int(after[0]) if len(after) else source.stop
     parts = [
-        rows
-        for partition in source.seen
-        for rows in _scan(source, partition, monitor, alarm, int(starts[0]), stop)
+        rows for partition in source.seen for rows in _scan(source, partition, score, int(starts[0]), stop)
     ]
     found = Rows(
         *(np.concatenate([getattr(part, name) for part in (_nothing(), *parts)]) for name in Rows.__slots__)
@@ -124,7 +121,7 @@ def payloads(source: Source, rows: Rows) -> dict[int, tuple[bytes, bytes]]:
 
 
 def _scan(
-    source: Source, partition: int, monitor: Monitor, alarm: Alarm, start: int, stop: int
+    source: Source, partition: int, score: Callable[[Batch], Floats], start: int, stop: int
 ) -> Iterator[Rows]:
     found = _envelopes(source, partition, start, stop)
     while some := list(islice(found, _ENVELOPES)):
@@ -138,7 +135,7 @@ def _scan(
             rows=np.concatenate([np.arange(len(at)) for _, _, at in some])[inside],
             ids=batch.ids[inside],
             at=at[inside],
-            scores=monitor.sample_scores(batch.take(inside), alarm),
+            scores=score(batch.take(inside)),
         )
 
 

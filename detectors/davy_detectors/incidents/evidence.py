@@ -8,7 +8,7 @@ ones are the evidence. What is ordinary is learned from the inferences shortly b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -22,8 +22,7 @@ from davy_detectors.flagging.arms import scores_of
 from davy_detectors.history.scan import Rows, Source, payloads, scan
 
 if TYPE_CHECKING:
-    from davy_detectors.base import Alarm, Monitor
-    from davy_detectors.reference import Reference
+    from davy_detectors.base import Alarm
 
 CARRIERS: Final = 400
 _CANDIDATES: Final = 2 * CARRIERS
@@ -76,13 +75,14 @@ class Findings:
 class Case:
     """An alarm and what is known about its episode.
 
-    `alarm` counts inferences as its monitor does; adding `begun` gives the running numbers of the model. Inferences
-    from number `calm_since` up to `change`, the onset of the episode, are ordinary.
+    `score` gives inferences their sample scores for the alarm, `ranks` their ranks by scorer. `alarm` counts inferences
+    as its monitor does; adding `begun` gives the running numbers of the model. Inferences from number `calm_since` up
+    to `change`, the onset of the episode, are ordinary.
     """
 
-    monitor: Monitor
     alarm: Alarm
-    reference: Reference
+    score: Callable[[Batch], Floats]
+    ranks: Callable[[Batch], Mapping[str, Floats]]
     begun: int
     calm_since: int
     change: int
@@ -102,7 +102,7 @@ def gather(source: Source, case: Case) -> Findings:
     scores = seen.scores[np.isfinite(seen.scores)]
     known = len(clean) >= _CLEAN_ENOUGH
     bar = max(0.0, float(np.quantile(clean, 0.95))) if known else 0.0
-    carriers = _carriers(source, case.reference, seen, bar)
+    carriers = _carriers(source, case.ranks, seen, bar)
     positive = scores[scores > 0]
     if known:
         level = max(float(np.quantile(clean, 0.995, method="lower")), np.finfo(float).tiny)
@@ -120,7 +120,7 @@ def gather(source: Source, case: Case) -> Findings:
 
 def _read(source: Source, case: Case, seen: tuple[int, int], clean: tuple[int, int]) -> tuple[Rows, Floats]:
     """Return the rows of one slice of running numbers and the known scores of an earlier one."""
-    read = partial(scan, source, case.monitor, case.alarm)
+    read = partial(scan, source, case.score)
     # Each is read beyond its end, for what came late, and the second lies there: near ones are read as one.
     if 0 <= seen[0] - clean[1] <= _REREAD:
         rows = read(clean[0], seen[1] - 1)
@@ -162,7 +162,9 @@ def _largest_change(alarm: Alarm) -> float:
     return min(max(changes, default=0.0), 1.0)
 
 
-def _carriers(source: Source, reference: Reference, seen: Rows, bar: float) -> list[Carrier]:
+def _carriers(
+    source: Source, ranks_of: Callable[[Batch], Mapping[str, Floats]], seen: Rows, bar: float
+) -> list[Carrier]:
     """Return the rows above `bar`, best first, exact duplicates once."""
     eligible = np.flatnonzero(seen.scores > bar)  # NaN is not above anything
     best = seen.take(eligible[np.argsort(-seen.scores[eligible], kind="stable")][:_CANDIDATES])
@@ -174,7 +176,7 @@ def _carriers(source: Source, reference: Reference, seen: Rows, bar: float) -> l
     if not chosen:
         return []
     batch = Batch.concat([Batch.of(decode(found[index][1])) for index in chosen.values()])
-    ranks = reference.ranks(batch)
+    ranks = ranks_of(batch)
     return [
         Carrier(
             inference_id=batch.ids[row].tobytes(),

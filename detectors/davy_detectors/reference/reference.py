@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
@@ -17,12 +18,14 @@ from davy.codec import dump_any, load_any
 from davy.config import DetectSettings
 from davy.errors import DecodeError, ReferenceInvalid
 from davy.event import Path
-from davy_detectors.base import Floats, Scorer
+from davy_detectors.base import Attempt, Floats, Scorer, attempted
 from davy_detectors.batch import Batch
 from davy_detectors.reference.binning import CELLS, Bins, NumberBins, cells, fit_bins, load_bins
 from davy_detectors.reference.features import Feature, features
 from davy_detectors.reference.schema import Schema, rules_for
+from davy_detectors.reference.scored import ScoredBatch, scores_of
 
+_logger: Final = logging.getLogger("davy.detectors")
 LEAST: Final = 200
 _VERSION: Final = 3
 _RANKED: Final = 20_000
@@ -139,11 +142,11 @@ class Reference:
         scorers: dict[str, Scorer] = {}
         calibration: dict[str, Floats] = {}
         for name, load in _scorers().items():
-            fitted = load.load().fit(learn)
-            if fitted is None:
+            made = _fitted(name, load, learn, judge, batch)
+            if made is None:
                 continue
+            fitted, scores = made
             scorers[name] = fitted
-            scores = fitted.score(judge if fitted.dump() else batch)
             calibration[name] = _ordered(scores, seed)
             if fitted.stream is not None:
                 bins[fitted.stream] = fit_bins(Feature("numeric", scores))
@@ -167,7 +170,7 @@ class Reference:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """The names of what is monitored, in the order of the rows of `monitored`."""
+        """The names of what is monitored, in the order of the rows of their bins."""
         return tuple(self.bins)
 
     @property
@@ -175,30 +178,18 @@ class Reference:
         """Why a captured field, or a column of the file, is compared with nothing; by name."""
         return self.schema.unwatched
 
-    def scores(self, batch: Batch) -> dict[str, Floats]:
-        """Return the per-sample scores, by scorer, shape ``(n,)``; higher is more suspicious."""
-        batch = self.schema.conform(batch)
-        return {name: scorer.score(batch) for name, scorer in self.scorers.items()}
+    def scored(self, batch: Batch, attempt: Attempt = attempted) -> ScoredBatch:
+        """Return inferences with their scores, ranks and bins; `attempt` calls each scorer."""
+        return ScoredBatch(self, batch, attempt)
 
-    def ranks(self, batch: Batch) -> dict[str, Floats]:
-        """Return the share of the reference that scores as high, by scorer, shape ``(n,)``, in (0, 1].
+    def rank(self, scorer: str, scores: Floats) -> Floats:
+        """Return the share of the reference that scores as high, see `ScoredBatch.ranks`."""
+        return upper_tail(self._calibration[scorer], scores)
 
-        ``(#{reference >= score} + 1) / (#reference + 1)``, a conformal p-value: of clean traffic, a share of at most
-        `a` has a rank up to `a`. NaN where the score is.
-        """
-        return {
-            name: upper_tail(self._calibration[name], scores) for name, scores in self.scores(batch).items()
-        }
-
-    def monitored(self, batch: Batch) -> NDArray[np.uint8]:
-        """Return the bin of every monitored stream, shape ``(streams, n)``, in the order of `streams`."""
-        batch = self.schema.conform(batch)
-        found = features(batch, self.schema)
-        for scorer in self.scorers.values():
-            if scorer.stream is not None:
-                found[scorer.stream] = Feature("numeric", scorer.score(batch))
-        bins = np.empty((len(self.bins), len(batch)), np.uint8)
-        bins[: len(self._centres)] = self._bin_numbers(found, len(batch))
+    def bin(self, found: Mapping[str, Feature], count: int) -> NDArray[np.uint8]:
+        """Return the bin of every monitored stream, shape ``(streams, count)``; what was not found is missing."""
+        bins = np.empty((len(self.bins), count), np.uint8)
+        bins[: len(self._centres)] = self._bin_numbers(found, count)
         for row, (name, fitted) in enumerate(self.bins.items()):
             if row >= len(self._centres):
                 feature = found.get(name)
@@ -297,6 +288,20 @@ def _nothing_left(unwatched: Mapping[str, str]) -> str:
         return "capture inputs, outputs or an embedding"
     ((reason, count),) = Counter(unwatched.values()).most_common(1)
     return f"nothing is left to watch: {count} of {len(unwatched)} fields are left out ({reason}); leave out fewer"
+
+
+def _fitted(
+    name: str, point: EntryPoint, learn: Batch, judge: Batch, batch: Batch
+) -> tuple[Scorer, Floats] | None:
+    """Return a scorer and scores it did not learn from; None where it cannot be fitted on these, or fails."""
+    try:
+        fitted: Scorer | None = point.load().fit(learn)
+        return None if fitted is None else (fitted, scores_of(fitted, judge if fitted.dump() else batch))
+    except Exception as error:  # noqa: BLE001 - a plug-in's failure is its own, and said
+        _logger.warning(
+            "scorer %s cannot be fitted and is left out: %s: %s", name, type(error).__name__, error
+        )
+        return None
 
 
 def _scorers() -> dict[str, EntryPoint]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from davy.runtime import Runtime
     from davy_detectors.incidents.matcher import SampleMatchers
     from davy_detectors.models.roster import Roster
-    from davy_detectors.plugins import Monitors
+    from davy_detectors.plugins import Plugins
     from davy_detectors.reference.active import References
 
 SECOND: Final = 1_000_000_000
@@ -23,11 +23,11 @@ class DetectContext:
     runtime: Runtime
     references: References
     matchers: SampleMatchers
-    monitors: Monitors
+    plugins: Plugins
     roster: Roster
 
     def forget(self, model: str) -> None:
         """Keep nothing of a model in memory, and show nothing of it."""
         self.references.forget(model)
-        self.monitors.forget(model)
+        self.plugins.forget(model)
         self.runtime.meter.forget_model(model)

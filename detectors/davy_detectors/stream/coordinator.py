@@ -234,6 +234,7 @@ class Coordinator:
         seconds, blind_seconds = leased.silent / SECOND, self._runtime.settings.detect.blind_seconds
         silent = seconds if run.totals.heard_at else None
         leased.display.silent(silent is None or silent > blind_seconds)
+        leased.display.suspended(run.suspended)
         leased.display.state(
             state_of(
                 drifting=bool(run.open_causes),

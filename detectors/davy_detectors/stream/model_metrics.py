@@ -12,6 +12,7 @@ from davy_detectors.stream.counters import MonotonicCounters
 
 if TYPE_CHECKING:
     from davy.meter import Meter
+    from davy_detectors.plugins import Suspension
     from davy_detectors.stream.totals import Totals
 
 _FEATURES: Final = 50
@@ -20,6 +21,7 @@ _SHOWN: Final = (
     metrics.INFERENCES, metrics.REPEATED, metrics.DROPPED, metrics.LEFT_OUT, metrics.INCOMPLETE, metrics.FLAGS,
     metrics.LATE, metrics.RESTATED, metrics.LAST_INFERENCE, metrics.TESTED_UNTIL, metrics.BLIND, metrics.INCIDENTS,
     metrics.INCIDENT_OPEN, metrics.DRIFT_EVIDENCE, metrics.FEATURE_EVIDENCE, metrics.MODEL_STATE,
+    metrics.PLUGIN_SUSPENDED,
 )  # fmt: skip
 
 
@@ -82,6 +84,12 @@ class ModelMetrics:
             if feature in shown or few or (found >= _NOTABLE and len(shown) < _FEATURES):
                 shown.add(feature)
                 self._meter.set(metrics.FEATURE_EVIDENCE, found, model=self._model, feature=feature)
+
+    def suspended(self, suspensions: Iterable[Suspension]) -> None:
+        """Show for which plug-ins the model is blind."""
+        self._meter.forget(metrics.PLUGIN_SUSPENDED, model=self._model)
+        for one in suspensions:
+            self._meter.set(metrics.PLUGIN_SUSPENDED, 1.0, model=self._model, kind=one.kind, plugin=one.name)
 
     def silent(self, blind: bool) -> None:
         """Show whether the model sends nothing."""

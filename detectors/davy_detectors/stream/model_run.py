@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
 
 from davy.codec import dump, dump_any, load, load_any
 from davy.errors import DecodeError
@@ -24,14 +27,16 @@ from davy_detectors.models.known import COLLECTION
 from davy_detectors.stream import partial_aggregate
 from davy_detectors.stream.clocks import TOLERANCE, Clocks, read_marks
 from davy_detectors.stream.context import SECOND, DetectContext
-from davy_detectors.stream.monitor_run import MonitorRun, Raised, Tested
+from davy_detectors.stream.monitor_run import MonitorRun, Raised, Tested, merged
 from davy_detectors.stream.partial_aggregate import PartialAggregate
 from davy_detectors.stream.totals import Totals
 from davy_detectors.stream.windows import Windows
 
 if TYPE_CHECKING:
     from davy.config import DetectSettings
-    from davy_detectors.base import Monitor
+    from davy_detectors.base import Floats, Monitor
+    from davy_detectors.batch import Batch
+    from davy_detectors.plugins import Suspension
     from davy_detectors.reference import Reference
 
 SNAPSHOTS: Final = "snapshots"
@@ -40,6 +45,7 @@ _VERSION: Final = 2
 _SLACK: Final = 1.25
 _BLOCK: Final = 32
 """Windows tested in one go."""
+T = TypeVar("T")
 _logger = logging.getLogger("davy.detectors")
 
 
@@ -91,6 +97,11 @@ class ModelRun:
         return list(self._reference.scorers) if self._reference is not None else []
 
     @property
+    def suspended(self) -> list[Suspension]:
+        """The plug-ins that are left out for it."""
+        return [] if self._reference is None else self._context.plugins.suspended(self._reference)
+
+    @property
     def watched(self) -> bool:
         """Whether it is compared with a reference."""
         return bool(self._version)
@@ -132,9 +143,9 @@ class ModelRun:
         When it is taken back, its inferences are numbered on, and none from before this moment is looked at again.
         """
         outcome = Outcome()
-        for key, partial in partials:
+        for key, one in partials:
             changes.delete(partial_aggregate.collection(self.model), key)
-            self.totals.add(partial)
+            self.totals.add(one)
         self._tracker.end_all(self.totals.events, self.totals.last_at, outcome)
         self._version, self._reference, self._alarmed = "", None, {}
         self._windows.forget(_ALL_TIME, changes)
@@ -180,8 +191,10 @@ class ModelRun:
         if self._version:
             self._tracker.end_all(self._run.number, self.totals.last_at, outcome)
         self._version, self._reference, self._alarmed = version, reference, {}
-        self._windows.forget_counts()
-        self._run = MonitorRun(self._make, since=self._run.tested, number=self._run.number)
+        self._windows.forget_aggregates()
+        self._run = MonitorRun(
+            self._make, since=self._run.tested, number=self._run.number, attempt=self._attempt
+        )
         self._moved = True
         return True
 
@@ -200,7 +213,7 @@ class ModelRun:
             self._index.forget_after(run.since)
             self._alarmed = {monitor: min(start, run.since) for monitor, start in self._alarmed.items()}
             self._moved = True
-        self._windows.bring_back(latest, self._start_of(clocks.now), changes)
+        self._windows.bring_back(latest, self._start_of(clocks.now), changes, self._merge)
         self.totals.bring_back(clocks.now)
         return True
 
@@ -212,16 +225,17 @@ class ModelRun:
     ) -> None:
         """Add partial aggregates to the windows; when one of these was tested already, go back to before it."""
         run, late = self._run, set()
-        for key, partial in partials:
+        for key, one in partials:
             changes.delete(partial_aggregate.collection(self.model), key)
-            self.totals.add(partial)
+            self.totals.add(one)
             added = self._windows.add(
-                partial,
+                one,
                 self._version,
                 after=run.since,
                 instead=run.tested + 1,
                 upto=clocks.now + TOLERANCE,
                 present=self._start_of(clocks.now),
+                merge=self._merge,
             )
             for window, size in added:
                 if window <= run.tested:
@@ -259,10 +273,18 @@ class ModelRun:
             lateness=int(settings.lateness_seconds * SECOND),
             stop=tested.window.start + int(settings.window_seconds * SECOND),
         )
+        reference, plugins = self._reference, self._context.plugins
+        scorers, monitor = plugins.calls("scorer", reference), self._run.monitors[item.monitor]
+
+        def score(batch: Batch) -> Floats:
+            speak = partial(monitor.sample_scores, reference.scored(batch, scorers), item.alarm)
+            found = self._attempt(item.monitor, speak)
+            return np.full(len(batch), np.nan) if found is None else found
+
         case = Case(
-            monitor=self._run.monitors[item.monitor],
             alarm=item.alarm,
-            reference=self._reference,
+            score=score,
+            ranks=lambda batch: reference.scored(batch, scorers).ranks,
             begun=item.begun,
             calm_since=calm_since,
             change=change,
@@ -335,12 +357,22 @@ class ModelRun:
             number=found.get("number", 0),
             snapshot=found.get("monitors"),
             unreadable=self._starts_anew,
+            attempt=self._attempt,
         )
         run.run(self._windows.between(run.since, tested))
         return run
 
     def _make(self) -> dict[str, Monitor]:
-        return {} if self._reference is None else self._context.monitors.fresh(self._reference)
+        return {} if self._reference is None else self._context.plugins.fresh(self._reference)
+
+    def _attempt(self, name: str, work: Callable[[], T], /) -> T | None:
+        """Call a monitor; there are none without a reference."""
+        assert self._reference is not None
+        return self._context.plugins.calls("monitor", self._reference)(name, work)
+
+    def _merge(self, name: str, one: bytes, other: bytes) -> bytes | None:
+        monitor = self._run.monitors.get(name)
+        return None if monitor is None else self._attempt(name, partial(merged, monitor, one, other))
 
     def _starts_anew(self, name: str, error: DecodeError) -> None:
         self._context.runtime.failed("detect", error)

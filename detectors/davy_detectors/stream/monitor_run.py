@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from davy.errors import DecodeError
+from davy.errors import DecodeError, PluginFailed
+from davy_detectors.base import Attempt, attempted
 from davy_detectors.stream.windows import Window
 
 if TYPE_CHECKING:
@@ -60,6 +63,9 @@ class MonitorRun:
         The monitors there; those it lacks are fresh.
     unreadable
         Called with the name of a monitor whose state cannot be read: it starts anew.
+    attempt
+        Calls a monitor, known by its name; gives None where it failed and that is taken care of. A monitor that failed
+        goes on from the snapshot, or is gone.
 
     Attributes
     ----------
@@ -79,7 +85,9 @@ class MonitorRun:
         number: int = 0,
         snapshot: States | None = None,
         unreadable: Callable[[str, DecodeError], None] | None = None,
+        attempt: Attempt = attempted,
     ) -> None:
+        self._make, self._attempt = make, attempt
         self.since, self._begun = since, number
         self.tested, self.number = since, number
         self.monitors = make()
@@ -126,7 +134,8 @@ class MonitorRun:
 
     def readings(self) -> list[Reading]:
         """Return what every monitor shows."""
-        return [monitor.reading() for monitor in self.monitors.values()]
+        found = [self._attempt(name, monitor.reading) for name, monitor in self.monitors.items()]
+        return [reading for reading in found if reading is not None]
 
     def _run(self, windows: Sequence[Window]) -> list[Tested]:
         found: dict[int, Tested] = {}
@@ -134,24 +143,62 @@ class MonitorRun:
             found[window.start] = Tested(window, self.number)
             self.number += window.size
             self.tested = window.start
-        for name, monitor in self.monitors.items():
-            counted = [window for window in windows if name in window.counts]
+        for name, monitor in list(self.monitors.items()):
+            counted = [window for window in windows if name in window.aggregates]
             if not counted:
                 continue
-            counts = np.stack([window.counts[name] for window in counted]).astype(np.int64)
-            sizes = [window.tested for window in counted]
+            sizes = [window.aggregates[name][0] for window in counted]
             lasts = self._done[name] + np.cumsum(sizes, dtype=np.int64) - 1
+            alarms = self._attempt(name, partial(_tested, name, monitor, counted, lasts))
+            if alarms is None:
+                self._begin_again(name)
+                continue
             self._done[name] += sum(sizes)
-            for alarm in monitor.test(counts, sizes):
+            for alarm in alarms:
                 tested = found[counted[int(np.searchsorted(lasts, alarm.event))].start]
                 tested.raised.append(Raised(name, alarm, tested.last - alarm.event))
         return list(found.values())
 
+    def _begin_again(self, name: str) -> None:
+        """Put a monitor that failed where the snapshot has it; one that is suspended is gone."""
+        del self.monitors[name], self._done[name]
+        made = self._make().get(name)
+        done, state = self._snapshot.get(name, (0, b""))
+        if made is not None and (not state or self._attempt(name, lambda: _restored(made, state))):
+            self.monitors[name], self._done[name] = made, done
+
     def _states(self) -> States:
-        return {name: (self._done[name], monitor.to_bytes()) for name, monitor in self.monitors.items()}
+        states = {name: self._attempt(name, monitor.to_bytes) for name, monitor in self.monitors.items()}
+        return {name: (self._done[name], state) for name, state in states.items() if state is not None}
 
     def _go_to(self, tested: int, number: int, states: States) -> None:
         self.tested, self.number = tested, number
-        for name, (done, state) in states.items():
-            self.monitors[name].restore(state)
-            self._done[name] = done
+        for name in list(self.monitors):
+            done, state = states.get(name, (0, b""))
+            if not state or self._attempt(name, partial(_restored, self.monitors[name], state)) is None:
+                self._begin_again(name)
+            else:
+                self._done[name] = done
+
+
+def merged(monitor: Monitor, one: bytes, other: bytes) -> bytes:
+    """Return the bytes of two aggregates of a monitor in one."""
+    kind = monitor.aggregate_type
+    return kind.from_bytes(one).merge(kind.from_bytes(other)).to_bytes()
+
+
+def _tested(name: str, monitor: Monitor, windows: Sequence[Window], lasts: NDArray[np.int64]) -> list[Alarm]:
+    found = [window.aggregates[name] for window in windows]
+    aggregates = [monitor.aggregate_type.from_bytes(aggregate) for _, aggregate in found]
+    alarms = monitor.test(aggregates, [size for size, _ in found])
+    for alarm in alarms:
+        if alarm.event not in lasts:
+            raise PluginFailed(
+                "alarm.event", alarm.event, "give the last inference of a window that was tested"
+            )
+    return alarms
+
+
+def _restored(monitor: Monitor, state: bytes) -> bool:
+    monitor.restore(state)
+    return True

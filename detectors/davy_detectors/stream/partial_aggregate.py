@@ -8,17 +8,15 @@ what.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from davy.codec import dump_any, load_any
-from davy_detectors.base import Counts
 
-Compact: TypeAlias = NDArray[np.unsignedinteger[Any]]
 MODELS: Final = "models"
 """Collection with the place of the newest partial aggregate, by every model that was ever seen."""
 
@@ -44,12 +42,12 @@ class PartialAggregate:
     first_seen, last_at, heard_at
         Oldest and newest event time, newest append time; 0 when there is none.
     reference
-        Version of the reference the counts were made with, empty without one.
+        Version of the reference the aggregates were made with, empty without one.
     windows, sizes, tested, latest
-        Moments at which the windows start that inferences fell into, how many, how many of them `counts` holds, and the
-        newest moment in each; shape ``(k,)``.
-    counts
-        Counts by monitor, shape ``(k, ...)``.
+        Moments at which the windows start that inferences fell into, how many, how many of them were aggregated, and
+        the newest moment in each; shape ``(k,)``.
+    aggregates
+        By monitor, the bytes of one `Aggregate` a window.
     """
 
     events: int = 0
@@ -64,27 +62,14 @@ class PartialAggregate:
     sizes: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     tested: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     latest: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    counts: Mapping[str, Counts] = field(default_factory=dict)
+    aggregates: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """Return the partial aggregate as bytes."""
-        state = {name: getattr(self, name) for name in self.__slots__}
-        return dump_any({**state, "counts": {name: compact(counts) for name, counts in self.counts.items()}})
+        return dump_any({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Read what `to_bytes` gave."""
         state: dict[str, Any] = load_any(data)
         return cls(**{**state, "dropped": Counter(state["dropped"]), "flags": Counter(state["flags"])})
-
-
-def compact(counts: Counts) -> Compact:
-    """Return counts in the smallest unsigned integers that hold them.
-
-    Examples
-    --------
-    >>> compact(np.array([[3, 255]])).dtype
-    dtype('uint8')
-    """
-    most = int(counts.max(initial=0))
-    return counts.astype(np.min_scalar_type(most))

@@ -6,12 +6,15 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from davy import metrics
 from davy.codec import decode
+from davy.errors import PluginFailed
 from davy.event import INFERENCES, Envelope
 from davy.log import Message, Record
 from davy.store import Batch as Changes
@@ -28,7 +31,8 @@ from davy_detectors.stream.partial_aggregate import MODELS, PartialAggregate
 
 if TYPE_CHECKING:
     from davy.config import DetectSettings
-    from davy_detectors.reference import Reference
+    from davy_detectors.base import Monitor
+    from davy_detectors.reference.scored import ScoredBatch
 
 
 _SAY_EVERY_SECONDS: Final = 60.0
@@ -128,18 +132,18 @@ class PartitionCounter:
                 self._mark.log,
             )
             self._seen[model] = PartitionIndex(log) if stored is None else PartitionIndex.load(stored, log)
-        seen, partial = self._seen[model], PartialAggregate(heard_at=max(record.at for record, _ in items))
+        seen, counted = self._seen[model], PartialAggregate(heard_at=max(record.at for record, _ in items))
         kept = []
         for record, envelope in items:
             if seen.is_repeated(envelope):
-                partial.repeated += envelope.count
+                counted.repeated += envelope.count
                 continue
-            partial.dropped.update(envelope.report)
+            counted.dropped.update(envelope.report)
             if envelope.count:
                 kept.append((record, envelope))
-        messages = self._look_at(model, kept, seen, partial) if kept else []
+        messages = self._look_at(model, kept, seen, counted) if kept else []
         place = partial_aggregate.place_of(self._partition, self._mark.log, items[-1][0].offset)
-        batch.put(partial_aggregate.collection(model), place, partial.to_bytes())
+        batch.put(partial_aggregate.collection(model), place, counted.to_bytes())
         batch.put(MODELS, model, place.encode())
         batch.put(partition_index.collection(self._partition), model, seen.dump())
         return messages
@@ -149,56 +153,72 @@ class PartitionCounter:
         model: str,
         items: Sequence[tuple[Record, Envelope]],
         seen: PartitionIndex,
-        partial: PartialAggregate,
+        counted: PartialAggregate,
     ) -> list[Message]:
         settings, reference = self._settings, self._context.references.current(model)
         records = RecordSlice(items, int(settings.restate_seconds * SECOND))
         lateness = int(settings.lateness_seconds * SECOND)
         for (record, _), window_times in zip(items, records.window_times_by_record(), strict=True):
             seen.pass_by(record.offset, window_times, late=record.at - int(window_times.min()) > lateness)
-        self._count_windows(records, partial, reference)
+        scored = None
+        if reference is not None:
+            scored = reference.scored(records.batch, self._context.plugins.calls("scorer", reference))
+        self._count_windows(records, counted, scored)
         if model == UNLISTED:  # which is many: counted, and nothing else
             return []
         arms = [control_arm(records, model, settings.control_share)]
         ranks: Mapping[str, Floats] = {}
-        if reference is not None:
-            ranks = reference.ranks(records.batch)
+        if scored is not None:
+            ranks = scored.ranks
             self._show(model, ranks)
             arms += score_arms(ranks, settings.flag_share)
-            arms += self._incident_arms(records, reference)
+            arms += self._incident_arms(records, scored)
         flags, reasons = flags_of(records, model, ranks, arms)
-        partial.flags.update(reasons)
+        counted.flags.update(reasons)
         return flags
 
     def _count_windows(
-        self, records: RecordSlice, partial: PartialAggregate, reference: Reference | None
+        self, records: RecordSlice, counted: PartialAggregate, scored: ScoredBatch | None
     ) -> None:
         length = int(self._settings.window_seconds * SECOND)
         windows, steps = np.unique(records.window_times - records.window_times % length, return_inverse=True)
-        partial.events, partial.windows = records.count, windows
-        partial.first_seen, partial.last_at = int(records.at.min()), int(records.at.max())
-        partial.sizes = np.bincount(steps)
-        partial.latest = np.zeros(len(windows), np.int64)
-        np.maximum.at(partial.latest, steps, records.window_times)
-        if reference is not None:
-            partial.reference = reference.version
-            batch = records.batch
-            fresh = batch.at > self._mark.believed(reference.learned_until)
+        counted.events, counted.windows = records.count, windows
+        counted.first_seen, counted.last_at = int(records.at.min()), int(records.at.max())
+        counted.sizes = np.bincount(steps)
+        counted.latest = np.zeros(len(windows), np.int64)
+        np.maximum.at(counted.latest, steps, records.window_times)
+        if scored is not None:
+            counted.reference = scored.reference.version
+            fresh = records.at > self._mark.believed(scored.reference.learned_until)
             if not fresh.all():  # what it has learned from is no sample to test
-                batch, steps = batch.take(fresh), steps[fresh]
-            partial.tested = np.bincount(steps, minlength=len(windows))
-            partial.counts = {
-                name: monitor.count(batch, steps, len(windows))
-                for name, monitor in self._context.monitors.counting(reference).items()
-            }
+                scored, steps = scored.take(fresh), steps[fresh]
+            counted.tested = np.bincount(steps, minlength=len(windows))
+            counted.aggregates = self._aggregates(scored, steps, len(windows))
 
-    def _incident_arms(self, records: RecordSlice, reference: Reference) -> list[Arm]:
-        monitors = self._context.monitors.counting(reference)
-        return [
-            matcher.arm(records, reference.model, monitors[matcher.monitor])
-            for matcher in self._context.matchers.current(reference.model, reference.version)
-            if matcher.monitor in monitors and np.isfinite(matcher.level)
-        ]
+    def _aggregates(
+        self, scored: ScoredBatch, windows: NDArray[np.int64], total: int
+    ) -> dict[str, list[bytes]]:
+        """Return the bytes of every monitor's aggregates of `total` windows."""
+        call = self._context.plugins.calls("monitor", scored.reference)
+        monitors = self._context.plugins.counting(scored.reference)
+        found = {
+            name: call(name, partial(aggregated, monitor, scored, windows, total))
+            for name, monitor in monitors.items()
+        }
+        return {name: aggregates for name, aggregates in found.items() if aggregates is not None}
+
+    def _incident_arms(self, records: RecordSlice, scored: ScoredBatch) -> list[Arm]:
+        reference = scored.reference
+        monitors = self._context.plugins.counting(reference)
+        call, arms = self._context.plugins.calls("monitor", reference), []
+        for matcher in self._context.matchers.current(reference.model, reference.version):
+            monitor = monitors.get(matcher.monitor)
+            if monitor is None or not np.isfinite(matcher.level):
+                continue
+            scores = call(matcher.monitor, partial(monitor.sample_scores, scored, matcher.alarm))
+            if scores is not None:
+                arms.append(matcher.arm(records, reference.model, scores))
+        return arms
 
     def _show(self, model: str, ranks: Mapping[str, Floats]) -> None:
         for name, rank in ranks.items():
@@ -209,3 +229,15 @@ class PartitionCounter:
     @property
     def _settings(self) -> DetectSettings:
         return self._context.runtime.settings.detect
+
+
+def aggregated(monitor: Monitor, scored: ScoredBatch, windows: NDArray[np.int64], total: int) -> list[bytes]:
+    """Return the bytes of a monitor's aggregates of `total` windows; raises PluginFailed where they are not that."""
+    aggregates = monitor.aggregate(scored, windows, total)
+    if len(aggregates) != total:
+        raise PluginFailed("aggregates", len(aggregates), f"give one a window, {total} here")
+    found = [aggregate.to_bytes() for aggregate in aggregates]
+    for data in found:
+        if not isinstance(data, bytes):
+            raise PluginFailed("aggregate.to_bytes", type(data).__name__, "give bytes")
+    return found

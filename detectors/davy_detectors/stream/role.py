@@ -16,7 +16,7 @@ from davy.runtime import Runtime, Target
 from davy_detectors.incidents.matcher import SampleMatchers
 from davy_detectors.models.expiry import Expiry
 from davy_detectors.models.roster import Roster
-from davy_detectors.plugins import Monitors
+from davy_detectors.plugins import Plugins
 from davy_detectors.reference.active import References
 from davy_detectors.stream.context import DetectContext
 from davy_detectors.stream.coordinator import Coordinator
@@ -36,9 +36,9 @@ class DetectTarget(Target):
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        references, monitors = References(runtime), Monitors(runtime.settings.detect)
+        references, plugins = References(runtime), Plugins(runtime)
         context = DetectContext(
-            runtime, references, SampleMatchers(runtime), monitors, Roster(runtime, references)
+            runtime, references, SampleMatchers(runtime), plugins, Roster(runtime, references)
         )
         role = Spread(
             PartitionCounter.name, PartitionCounter.topics, lambda place: PartitionCounter(context, place[1])
