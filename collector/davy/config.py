@@ -143,7 +143,7 @@ class DetectSettings:
         0.05, "event time whose inferences are counted together and tested at once", least=0.001
     )
     lateness_seconds: float = _setting(
-        1.0, "time after an epoch before it is tested, in which its inferences should have arrived", least=0
+        1.0, "time after a window before it is tested, in which its inferences should have arrived", least=0
     )
     restate_seconds: float = _setting(
         60.0, "time for which a tested epoch is tested again when inferences come late", least=1

@@ -56,10 +56,10 @@ INCOMPLETE = Metric(
 )  # fmt: skip
 LATE = Metric(
     "davy_late_inferences_total", "counter",
-    "Inferences that came after their epoch was tested; it was tested again.", ("model",),
+    "Inferences that came after their window was tested; it was tested again.", ("model",),
 )  # fmt: skip
 RESTATED = Metric(
-    "davy_restated_epochs_total", "counter", "Epochs tested again because inferences came late.", ("model",)
+    "davy_restated_windows_total", "counter", "Windows tested again because inferences came late.", ("model",)
 )
 LAST_INFERENCE = Metric(
     "davy_last_inference_timestamp_seconds", "gauge", "Event time of the newest inference read.", ("model",)

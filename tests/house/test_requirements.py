@@ -138,7 +138,7 @@ def test_a_base_install_has_no_command_line_and_says_how_to_get_it() -> None:
 
 def test_a_role_that_is_broken_in_another_way_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "davy_detectors.stream.role", None)
-    with pytest.raises(requirements.SettingError, match=r"'detect': needs davy_detectors\.worker"):
+    with pytest.raises(requirements.SettingError, match=r"'detect': needs davy_detectors\.stream\.role"):
         require_roles(["detect"])
 
 

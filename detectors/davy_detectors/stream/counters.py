@@ -13,7 +13,7 @@ class MonotonicCounters:
     --------
     >>> from davy import metrics
     >>> meter = Meter()
-    >>> shown = Shown(meter)
+    >>> shown = MonotonicCounters(meter)
     >>> shown.total(metrics.INFERENCES, 200, model="digits:1"); shown.total(metrics.INFERENCES, 200, model="digits:1")
     >>> 'davy_inferences_total{model="digits:1"} 200.0' in meter.exposition().decode()
     True
