@@ -150,8 +150,8 @@ class _Credulous(ScoreDictionaryDetector):
     ("cls", "promise"),
     [
         (_Credulous, "clean (categories by Zipf|user agents)"),
-        (_ByCall, "one step at a time"),
-        (_Order, "add up"),
+        (_ByCall, "one window at a time"),
+        (_Order, "merge to the same bytes"),
         (_Forgetful, "state back|never stopped"),
         (_Deaf, "raises an alarm"),
         (_Nervous, "false alarms"),
