@@ -34,11 +34,11 @@ from davy.retention import RetentionTarget
 from davy.runtime import Runtime
 from davy.store.sqlite import SqliteStore
 from davy_dashboards.web._status import StatusReader
-from davy_detectors._references import put as put_reference
 from davy_detectors.batch import Batch
-from davy_detectors.models import KnownModel, known_models, unlisted
+from davy_detectors.models.known import KnownModel, known_models, unlisted
 from davy_detectors.reference import Reference
-from davy_detectors.worker import DetectTarget
+from davy_detectors.reference.active import put as put_reference
+from davy_detectors.stream.role import DetectTarget
 from davy_miner.candidates import COLLECTION, Candidate
 from davy_miner.worker import Mine
 

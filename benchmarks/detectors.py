@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from davy.config import DetectSettings
-from davy_detectors._tally import Tally
 from davy_detectors.batch import Batch
 from davy_detectors.checks import sample, watch
 from davy_detectors.drift import ScoreDictionaryDetector
 from davy_detectors.nulls import NULLS
 from davy_detectors.reference import Reference
-from davy_detectors.text import TextModel
+from davy_detectors.reference.text import TextModel
+from davy_detectors.stream.partial_aggregate import PartialAggregate
+from davy_detectors.stream.partition_counter import aggregated
 
 NAME = "detectors"
 BATCH = 1_024
@@ -43,7 +44,9 @@ def run() -> dict[str, Any]:
             for features in (20, 100)
             for size in (5, 50, BATCH)
         },
-        "tally_bytes_per_epoch": {f"{features} features": tally_bytes(features) for features in (30, 100)},
+        "partial_bytes_per_epoch": {
+            f"{features} features": partial_bytes(features) for features in (30, 100)
+        },
         "delay_events": {f"steps of {size}": delays(size) for size in (5, 20, 50, 65)},
         "clean": clean(),
         "scorers_us_per_sample": scorers(),
@@ -60,21 +63,29 @@ def cost(features: int, size: int) -> dict[str, float]:
     reference = Reference.fit("m:1", batch(rng.normal(size=(10_000, features))), settings=DetectSettings())
     given = batch(rng.normal(size=(BATCH, features)))
     return {
-        "binning_us_per_event": microseconds(lambda: reference.monitored(given), BATCH),
+        "binning_us_per_event": microseconds(lambda: reference.scored(given).bins, BATCH),
         "counting_and_testing_us_per_event": microseconds(lambda: watch(detector, given, [size]), BATCH),
         "state_bytes_per_feature": round(len(detector.to_bytes()) / features, 1),
     }
 
 
-def tally_bytes(features: int) -> int:
-    """Weigh the counts of one epoch of 65 inferences, as they travel from those who count to the one who tests."""
+def partial_bytes(features: int) -> int:
+    """Weigh the counts of one window of 65 inferences, as they travel from those who count to the one who tests."""
     rng = np.random.default_rng(0)
     detector = fitted(rng.normal(size=(10_000, features)), DetectSettings())
     steps = np.arange(650) // 65
-    counts = {detector.name: detector.count(batch(rng.normal(size=(650, features))), steps, 10)}
-    epochs = np.arange(10)
-    tally = Tally(events=650, epochs=epochs, sizes=np.full(10, 65), latest=epochs, counts=counts)
-    return len(tally.to_bytes()) // 10
+    scored = detector.reference.scored(batch(rng.normal(size=(650, features))))
+    aggregates = {detector.name: aggregated(detector, scored, steps, 10)}
+    windows = np.arange(10)
+    partial = PartialAggregate(
+        events=650,
+        windows=windows,
+        sizes=np.full(10, 65),
+        latest=windows,
+        tested=windows,
+        aggregates=aggregates,
+    )
+    return len(partial.to_bytes()) // 10
 
 
 def delays(step: int) -> dict[str, dict[str, float]]:
@@ -126,7 +137,7 @@ def scorers() -> dict[str, float]:
             found[entry.name] = microseconds(lambda s=scorer: s.score(known.take(slice(0, BATCH))), BATCH)
     reference = Reference.fit("m:1", sample(rng, 4_000), settings=DetectSettings())
     given = sample(rng, BATCH)
-    found["all ranks, 3 classes, 16 dimensions"] = microseconds(lambda: reference.ranks(given), BATCH)
+    found["all ranks, 3 classes, 16 dimensions"] = microseconds(lambda: reference.scored(given).ranks, BATCH)
     return found
 
 

@@ -15,10 +15,10 @@ from davy.event import INFERENCES
 from davy.log import Message
 from davy.log.sqlite import SqliteLog
 from davy.runner import open_runtime
-from davy_detectors._references import put as put_reference
 from davy_detectors.batch import Batch
 from davy_detectors.reference import Reference
-from davy_detectors.replay import replay
+from davy_detectors.reference.active import put as put_reference
+from davy_detectors.stream.replay import replay
 
 NAME: Final = "replay"
 SECONDS: Final = 300

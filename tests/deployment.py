@@ -240,7 +240,7 @@ class Deployment:
             for what, reached in {
                 f"{sent} inferences to be counted": lambda: counted(runtime.store) >= sent,
                 "every record to be read": lambda: not behind(runtime, "detect", INFERENCES),
-                "every epoch to be tested": lambda: tested(runtime.store),
+                "every window to be tested": lambda: tested(runtime.store),
                 "every flag to be read": lambda: not behind(runtime, "mine", FLAGS),
                 "a task for every candidate": lambda: self._each_has_its_task(runtime.store),
             }.items():
@@ -316,9 +316,9 @@ def counted(store: Store) -> int:
 
 
 def tested(store: Store) -> bool:
-    """Say whether the newest epoch is tested."""
+    """Say whether the newest window is tested."""
     data = store.get("detect", MODEL)
-    starts = [load_any(epoch)[0] for _, epoch in store.items(f"epochs/{MODEL}")]
+    starts = [load_any(window)[0] for _, window in store.items(f"windows/{MODEL}")]
     return data is not None and load_any(data)["tested"] >= max(starts, default=0)
 
 
@@ -351,10 +351,10 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert found["state"][name] == expected["state"][name], name
     assert found["state"]["ratio"] == pytest.approx(expected["state"]["ratio"], rel=1e-9)
     shared = min(
-        len(found["epochs"]), len(expected["epochs"])
+        len(found["windows"]), len(expected["windows"])
     )  # when old ones are forgotten is a matter of timing
     assert shared > 0
-    for name in ("epochs", "counts"):
+    for name in ("windows", "counts"):
         assert found[name][-shared:] == expected[name][-shared:], name
     assert len(found["incidents"]) == len(expected["incidents"])
     for mine, other in zip(found["incidents"], expected["incidents"], strict=True):

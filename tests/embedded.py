@@ -25,7 +25,7 @@ from davy.demo.processes import free_port, wait_until
 from davy.event import INFERENCES
 from davy.runner import open_runtime
 from davy.runtime import Runtime
-from davy_detectors.alerts import Incident
+from davy_detectors.incidents.incident import Incident
 
 MODEL: Final = "embedded:1"
 UP: Final[Mapping[str, Sequence[str]]] = {"up": ("davy", "up")}

@@ -35,9 +35,8 @@ from davy.log import Log, Message, Record, open_log
 from davy.meter import Meter
 from davy.runtime import Runtime
 from davy.store import Batch, Store, open_store
-from davy_detectors.alerts import COLLECTION as INCIDENTS
-from davy_detectors.alerts import Incident
-from davy_detectors.worker import DetectTarget
+from davy_detectors.incidents.incident import INCIDENTS, Incident
+from davy_detectors.stream.role import DetectTarget
 from davy_miner import dataset, rounds
 from davy_miner.candidates import candidate_id
 from davy_miner.labelstudio import LabelStudio

@@ -24,10 +24,10 @@ from davy.integrations._completions import Exchange
 from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy.sdk.watching import Watch
-from davy_detectors._fitting import fit_on_log
-from davy_detectors._references import put as put_reference
 from davy_detectors.reference import Reference
-from davy_detectors.replay import replay
+from davy_detectors.reference.active import put as put_reference
+from davy_detectors.reference.fitting import fit_on_log
+from davy_detectors.stream.replay import replay
 
 FILE: Final = Path(__file__).parent / "integrations" / "rows.json"
 USUAL, SHIFTED = 240, 240

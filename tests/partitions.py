@@ -22,8 +22,8 @@ from davy.meter import Meter
 from davy.runtime import Runtime
 from davy.store import Store
 from davy.store.memory import MemoryStore
-from davy_detectors.alerts import Incident
-from davy_detectors.worker import DetectTarget
+from davy_detectors.incidents.incident import Incident
+from davy_detectors.stream.role import DetectTarget
 
 Sent: TypeAlias = tuple[int, str, bytes]
 """Append time, key and envelope."""
@@ -125,10 +125,10 @@ def answer(store: Store) -> dict[str, Any]:
     incidents = [load(Incident, data) for _, data in store.items("incidents")]
     return {
         "incidents": sorted(incidents, key=lambda incident: incident.raised_event),
-        "epochs": [load_any(data)[:4] for _, data in store.items(f"epochs/{MODEL}")],
-        "counts": [load_any(data)[4]["e-detector"].tolist() for _, data in store.items(f"epochs/{MODEL}")],
+        "windows": [load_any(data)[:3] for _, data in store.items(f"windows/{MODEL}")],
+        "counts": [load_any(data)[3]["e-detector"] for _, data in store.items(f"windows/{MODEL}")],
         "state": {
             key: state[key] for key in ("events", "tested", "ratio", "alarmed", "calm_since", "incidents")
         },
-        "numbers": {key: value.tolist() for key, value in state["trail"].items()},
+        "numbers": {key: value.tolist() for key, value in state["index"].items()},
     }

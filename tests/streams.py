@@ -21,10 +21,10 @@ from davy.runtime import Runtime
 from davy.store import Store
 from davy.store.memory import MemoryStore
 from davy.store.sqlite import SqliteStore
-from davy_detectors._references import put as put_reference
 from davy_detectors.batch import Batch
 from davy_detectors.reference import Reference
-from davy_detectors.worker import DetectTarget
+from davy_detectors.reference.active import put as put_reference
+from davy_detectors.stream.role import DetectTarget
 
 MODEL = "risk:1"
 SECOND = 1_000_000_000

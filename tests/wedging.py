@@ -10,16 +10,16 @@ from typing import Any
 
 
 def main(file: str, module: str, *arguments: str) -> None:
-    from davy_detectors._counting import Counting
+    from davy_detectors.stream.partition_counter import PartitionCounter
 
-    handle, wedge = Counting.handle, Path(file)
+    handle, wedge = PartitionCounter.handle, Path(file)
 
-    def wedged(self: Counting, *given: Any) -> Any:
+    def wedged(self: PartitionCounter, *given: Any) -> Any:
         while wedge.exists():
             time.sleep(0.05)
         return handle(self, *given)
 
-    Counting.handle = wedged  # type: ignore[method-assign]
+    PartitionCounter.handle = wedged  # type: ignore[method-assign]
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.scale.throughput import LIBRARIES, REPEATS, backlog, spread
 from benchmarks.scale.traffic import FEATURES, rows
 from benchmarks.scale.world import ROOT, World
-from davy_detectors.sketch import QUANTILES
+from davy_detectors.reference.binning import QUANTILES
 
 PYTHON: Final = ROOT / ".streams" / "bin" / "python"
 SCRIPT: Final = Path(__file__).with_name("streams.py")

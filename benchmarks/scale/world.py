@@ -25,7 +25,7 @@ from davy.codec import load_any
 from davy.event import FLAGS, INFERENCES
 from davy.log import Log, open_log
 from davy.store import Store, open_store
-from davy_detectors._references import put as put_reference
+from davy_detectors.reference.active import put as put_reference
 
 ROOT: Final = Path(__file__).parents[2]
 _PATIENCE_SECONDS: Final = 120.0

@@ -140,11 +140,11 @@ class DetectSettings:
     tolerance: float = _setting(
         0.0, "smallest shift worth an alarm, in standard deviations of a bin score", least=0
     )
-    epoch_seconds: float = _setting(
+    window_seconds: float = _setting(
         0.05, "event time whose inferences are counted together and tested at once", least=0.001
     )
     lateness_seconds: float = _setting(
-        1.0, "time after an epoch before it is tested, in which its inferences should have arrived", least=0
+        1.0, "time after a window before it is tested, in which its inferences should have arrived", least=0
     )
     restate_seconds: float = _setting(
         60.0, "time for which a tested epoch is tested again when inferences come late", least=1

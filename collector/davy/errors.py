@@ -13,6 +13,8 @@
     ├── BlobError            a payload cannot be stored or found
     ├── ArchiveError         a file of the archive cannot be written
     ├── ReferenceInvalid     a reference cannot be fitted, found or applied
+    ├── PluginFailed         a plug-in gave what its contract does not allow
+    │   └── AggregateInvalid an aggregate is not what it says, or cannot be merged
     ├── LabelError           the labelling tool refused or answered nonsense
     ├── DatasetError         a dataset version cannot be built or read
     └── OutputError          what a command prints cannot be written
@@ -96,6 +98,14 @@ class ArchiveError(DavyError):
 
 class ReferenceInvalid(DavyError):
     """A reference cannot be fitted, found or applied."""
+
+
+class PluginFailed(DavyError):
+    """A plug-in gave what its contract does not allow."""
+
+
+class AggregateInvalid(PluginFailed):
+    """An aggregate is not what it says, or cannot be merged with another of its monitor."""
 
 
 class LabelError(DavyError):

@@ -56,10 +56,10 @@ INCOMPLETE = Metric(
 )  # fmt: skip
 LATE = Metric(
     "davy_late_inferences_total", "counter",
-    "Inferences that came after their epoch was tested; it was tested again.", ("model",),
+    "Inferences that came after their window was tested; it was tested again.", ("model",),
 )  # fmt: skip
 RESTATED = Metric(
-    "davy_restated_epochs_total", "counter", "Epochs tested again because inferences came late.", ("model",)
+    "davy_restated_windows_total", "counter", "Windows tested again because inferences came late.", ("model",)
 )
 LAST_INFERENCE = Metric(
     "davy_last_inference_timestamp_seconds", "gauge", "Event time of the newest inference read.", ("model",)
@@ -137,6 +137,18 @@ BATCH_SECONDS = Metric(
 )  # fmt: skip
 ROLE_ERRORS = Metric(
     "davy_role_errors_total", "counter", "Failures a role recovered from, by kind.", ("role", "error")
+)
+PLUGIN_FAILURES = Metric(
+    "davy_plugin_failures_total",
+    "counter",
+    "Calls of a monitor or scorer that raised, and were left out.",
+    ("kind", "plugin"),
+)
+PLUGIN_SUSPENDED = Metric(
+    "davy_plugin_suspended",
+    "gauge",
+    "1 for a monitor or scorer that failed three times in an hour: the model is blind for it.",
+    ("model", "kind", "plugin"),
 )
 LOG_REPLACED = Metric(
     "davy_log_replaced_total", "counter",

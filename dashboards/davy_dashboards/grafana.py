@@ -11,7 +11,7 @@ from davy.metrics import CATALOGUE, Metric
 from davy_dashboards import _panels as panels
 from davy_dashboards._panels import BLUE, GREEN, RED, YELLOW
 from davy_dashboards._promql import in_range, latest, mentions, per_second, quantile, select, share_below
-from davy_detectors.models import State
+from davy_detectors.models.known import State
 
 UID: Final = "davy"
 _COLOURS: Final[Mapping[State, str]] = {"healthy": GREEN, "unwatched": BLUE, "blind": YELLOW, "drifting": RED}

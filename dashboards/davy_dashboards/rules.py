@@ -73,6 +73,15 @@ RULES: Final[tuple[Rule, ...]] = (
         run="davy reference fit --model NAME:VERSION --from-log",
     ),
     Rule(
+        name="DavyPluginSuspended",
+        expression=f"max by (model, kind, plugin) ({metrics.PLUGIN_SUSPENDED.name}) == 1",
+        severity="ticket",
+        summary="{{ $labels.model }} is blind for {{ $labels.kind }} {{ $labels.plugin }}",
+        description="The {{ $labels.kind }} {{ $labels.plugin }} failed again and again on inferences of"
+        " {{ $labels.model }} and is left out. All else about the model is watched as before.",
+        run="davy doctor",
+    ),
+    Rule(
         name="DavyInferencesDropped",
         expression=grew(metrics.DROPPED, "10m", by=("model", "reason")),
         severity="ticket",

@@ -7,9 +7,9 @@ prove them with `davy_detectors.checks`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,43 @@ from numpy.typing import NDArray
 from davy.event import Evidence
 from davy_detectors.batch import Batch, Floats
 
-__all__ = ["Alarm", "Counts", "Floats", "Monitor", "Reading", "Scorer"]
+if TYPE_CHECKING:
+    from davy_detectors.reference import Reference
+    from davy_detectors.reference.scored import ScoredBatch
 
-Counts: TypeAlias = NDArray[np.int64]
+__all__ = ["Aggregate", "Alarm", "Attempt", "Floats", "Monitor", "Reading", "Scorer", "attempted"]
+
+T = TypeVar("T")
+
+
+class Aggregate(Protocol):
+    """What a monitor keeps of some inferences of a window: a value that merges with others of its window.
+
+    `merge` is associative and commutative to the bit, and equal aggregates give equal bytes;
+    `davy_detectors.aggregates` has ready-made ones. The engine keeps the bytes and knows nothing else of it.
+    """
+
+    def merge(self, other: Self) -> Self:
+        """Return what of all the inferences of both would have been made; changes neither."""
+
+    def to_bytes(self) -> bytes:
+        """Return it as bytes."""
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Make it again from what `to_bytes` gave."""
+
+
+class Attempt(Protocol):
+    """Calls a plug-in, known by its name; gives None where it failed and that is taken care of."""
+
+    def __call__(self, name: str, work: Callable[[], T], /) -> T | None:
+        """Return what `work` gives."""
+
+
+def attempted(name: str, work: Callable[[], T], /) -> T | None:  # noqa: ARG001 - the protocol's
+    """Call a plug-in and let it raise."""
+    return work()
 
 
 class Scorer(Protocol):
@@ -77,30 +111,34 @@ class Reading:
 class Monitor(Protocol):
     """Watches the inferences of one model against a reference, in two halves that may be far apart.
 
-    Counting looks at inferences, in any process and in any order, and gives counts that add up. Testing takes the sums
-    in order, a step at a time, and keeps state. A step may have any number of inferences; its bounds must not depend
-    on what these look like. State is a versioned value of bounded size. NaN, infinities, empty and constant columns
-    are ordinary inputs.
+    Aggregating looks at inferences, in any process and in any order. Testing takes the merged aggregates of windows in
+    order, and keeps state. A window may have any number of inferences; its bounds do not depend on what these look
+    like. State is a versioned value of bounded size. NaN, infinities, empty and constant columns are ordinary inputs.
+
+    `name` appears in alarms, metrics and settings, `aggregate_type` reads the aggregates again from their bytes,
+    `reference` is what it was made with.
     """
 
     name: str
+    aggregate_type: type[Aggregate]
+    reference: Reference
 
-    def count(self, batch: Batch, steps: NDArray[np.int64], total: int) -> Counts:
-        """Count inferences by step, shape ``(total, ...)``: inference `i` belongs to step ``steps[i] < total``.
+    def aggregate(self, scored: ScoredBatch, windows: NDArray[np.int64], total: int) -> Sequence[Aggregate]:
+        """Return the aggregates of `total` windows; inference `i` belongs to window ``windows[i] < total``.
 
-        Counts of two batches add up to the counts of both together. Changes no state.
+        Changes no state.
         """
 
-    def test(self, counts: Counts, sizes: Sequence[int]) -> list[Alarm]:
-        """Take in steps of `sizes` inferences each, shape ``(steps, ...)``; return the alarms raised, in order.
+    def test(self, aggregates: Sequence[Any], sizes: Sequence[int]) -> list[Alarm]:
+        """Take in windows in order, of `sizes` inferences each, none empty; return the alarms raised, in order.
 
-        At most one alarm a step, and its event is the last inference of that step.
+        At most one alarm a window, and its event is the last inference of that window.
         """
 
     def reading(self) -> Reading:
         """What to show now."""
 
-    def sample_scores(self, batch: Batch, alarm: Alarm) -> Floats:
+    def sample_scores(self, scored: ScoredBatch, alarm: Alarm) -> Floats:
         """How strongly each inference speaks for `alarm`, shape ``(n,)``: a log-likelihood ratio where there is one."""
 
     def to_bytes(self) -> bytes:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
@@ -25,7 +25,10 @@ from davy.errors import DecodeError
 from davy_detectors.base import Alarm, Floats, Monitor, Scorer
 from davy_detectors.batch import Batch
 from davy_detectors.nulls import MODEL, NULLS, null, null_reference
-from davy_detectors.reference import Reference, upper_tail
+from davy_detectors.plugins import MonitorFactory
+from davy_detectors.reference.reference import Reference, upper_tail
+from davy_detectors.stream.monitor_run import merged
+from davy_detectors.stream.partition_counter import aggregated
 
 _DIMENSIONS: Final = 16
 _CLASSES: Final = 3
@@ -33,17 +36,11 @@ _TOLERANCE: Final = 1e-9
 _SETTINGS: Final = DetectSettings(false_alarm_every=5_000)
 _STREAMS: Final = 20
 _STEP: Final = 20
+_TREES: Final = 5
 
 
 class CheckFailed(AssertionError):
     """A detector broke a promise of its contract; the message says which."""
-
-
-class MonitorFactory(Protocol):
-    """Makes a monitor: a monitor class, or anything called like one."""
-
-    def __call__(self, reference: Reference, settings: DetectSettings) -> Monitor:
-        """Make a fresh monitor."""
 
 
 def sample(rng: np.random.Generator, size: int, *, odd: bool = False) -> Batch:
@@ -122,7 +119,7 @@ def check_scorer(
 
 
 def watch(monitor: Monitor, batch: Batch, sizes: Sequence[int]) -> list[Alarm]:
-    """Let a monitor count inferences in steps of these sizes, the last one repeated, and test them; return the alarms.
+    """Let a monitor watch inferences in windows of these sizes, the last one repeated; return the alarms.
 
     Examples
     --------
@@ -137,7 +134,13 @@ def watch(monitor: Monitor, batch: Batch, sizes: Sequence[int]) -> list[Alarm]:
         ends.append(ends[-1] + sizes[-1])
     steps = np.searchsorted(ends, np.arange(len(batch)), side="right")
     found = np.bincount(steps)
-    return monitor.test(monitor.count(batch, steps, len(found)), found.tolist())
+    return _test(
+        monitor, aggregated(monitor, monitor.reference.scored(batch), steps, len(found)), found.tolist()
+    )
+
+
+def _test(monitor: Monitor, aggregates: Sequence[bytes], sizes: Sequence[int]) -> list[Alarm]:
+    return monitor.test([monitor.aggregate_type.from_bytes(data) for data in aggregates], sizes)
 
 
 def check_monitor(make: MonitorFactory, *, microseconds: float = 50.0, delay: int = 1_000) -> None:
@@ -163,12 +166,12 @@ def check_monitor(make: MonitorFactory, *, microseconds: float = 50.0, delay: in
     whole = _told(make(reference, _SETTINGS), changed)
     _require(len(whole.alarms) > 0, "raises an alarm on odd traffic")
     _same(whole, _told(make(reference, _SETTINGS), changed), "gives the same alarms for the same data")
-    _check_counts(make(reference, _SETTINGS), changed)
+    _check_aggregates(make(reference, _SETTINGS), changed)
     _check_calls(make(reference, _SETTINGS), changed, whole)
     _check_resume(make, reference, changed, whole)
     monitor = make(reference, _SETTINGS)
     _check_inputs_unharmed(lambda batch: watch(monitor, batch, [_STEP]), clean)
-    speaks = monitor.sample_scores(changed, whole.alarms[0])
+    speaks = monitor.sample_scores(reference.scored(changed), whole.alarms[0])
     _require(speaks.shape == (len(changed),), "gives one sample score an inference")
     _require(speaks[1_000:].mean() > speaks[:1_000].mean(), "finds the samples that speak for the alarm")
     _check_odd_traffic(make, reference)
@@ -204,24 +207,35 @@ def _same(one: _Told, other: _Told, promise: str) -> None:
     _require(bool(np.allclose(here, there, rtol=_TOLERANCE, atol=0)), f"{promise}: its statistics differ")
 
 
-def _check_counts(monitor: Monitor, batch: Batch) -> None:
+def _check_aggregates(monitor: Monitor, batch: Batch) -> None:
+    """Aggregate parts of a batch, in any order, and merge their bytes in random trees, as partitions and stores do."""
     rng, state = np.random.default_rng(8), monitor.to_bytes()
     steps = np.arange(len(batch)) // _STEP
     total = int(steps[-1]) + 1
-    whole = monitor.count(batch, steps, total)
-    _require(len(whole) == total, "gives counts of every step")
-    parts = np.array_split(rng.permutation(len(batch)), 4)
-    summed = sum(monitor.count(batch.take(part), steps[part], total) for part in parts)
-    _require(np.array_equal(summed, whole), "gives counts that add up, whatever the order and the partitions")
-    _require(monitor.to_bytes() == state, "keeps its state while it counts")
+    whole = aggregated(monitor, monitor.reference.scored(batch), steps, total)
+    for _ in range(_TREES):
+        parts = np.array_split(rng.permutation(len(batch)), int(rng.integers(2, 9)))
+        forest = [
+            aggregated(monitor, monitor.reference.scored(batch.take(part)), steps[part], total)
+            for part in parts
+        ]
+        while len(forest) > 1:
+            one, other = (forest.pop(int(rng.integers(len(forest)))) for _ in range(2))
+            forest.append([merged(monitor, *pair) for pair in zip(one, other, strict=True)])
+        _require(
+            forest[0] == whole,
+            "gives aggregates that merge to the same bytes, whatever the order and the partitions",
+        )
+    _require(monitor.to_bytes() == state, "keeps its state while it aggregates")
 
 
 def _check_calls(monitor: Monitor, batch: Batch, whole: _Told) -> None:
-    """One call with many steps is many calls with one."""
+    """One call with many windows is many calls with one."""
     alarms = []
     for part in _parts(batch, _STEP):
-        alarms += monitor.test(monitor.count(part, np.zeros(len(part), np.int64), 1), [len(part)])
-    _same(whole, _Told(monitor, alarms), "takes one step at a time as well")
+        scored = monitor.reference.scored(part)
+        alarms += _test(monitor, aggregated(monitor, scored, np.zeros(len(part), np.int64), 1), [len(part)])
+    _same(whole, _Told(monitor, alarms), "takes one window at a time as well")
 
 
 def _check_resume(make: MonitorFactory, reference: Reference, changed: Batch, whole: _Told) -> None:

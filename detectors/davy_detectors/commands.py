@@ -18,12 +18,11 @@ from davy.existing import require_model, unknown
 from davy.health.progress import read_through
 from davy.runner import open_runtime
 from davy.store import Store
-from davy_detectors import alerts
-from davy_detectors._references import COLLECTION as REFERENCES
-from davy_detectors._references import put as put_reference
-from davy_detectors._words import in_words
-from davy_detectors.alerts import Incident
-from davy_detectors.models import KnownModel, known_models
+from davy_detectors.incidents.incident import INCIDENTS, RESOLVED, Incident
+from davy_detectors.incidents.words import in_words
+from davy_detectors.models.known import KnownModel, known_models
+from davy_detectors.reference.active import COLLECTION as REFERENCES
+from davy_detectors.reference.active import put as put_reference
 
 Model = Annotated[str, typer.Option("--model", help="The model, as name:version.")]
 OnlyModel = Annotated[str, typer.Option("--model", help="Only this model, as name:version.")]
@@ -66,7 +65,7 @@ def _fit(
     What a field is follows from its values; --ignore, --categorical, --numeric, --text and --time say it instead, for
     names such as inputs.zip, zip or 'inputs.*_id'.
     """
-    from davy_detectors._fitting import fit_on_file, fit_on_log, read_examples, rules
+    from davy_detectors.reference.fitting import fit_on_file, fit_on_log, read_examples, rules
 
     if (file is None) == (not from_log):
         remedy = "give either --file or --from-log: learn from a file, or from what the log holds"
@@ -127,7 +126,7 @@ def _incidents(
     """List incidents, the newest first, and models nobody watches. Exit code 1 when --wait ran out of time."""
     if context.invoked_subcommand is not None:
         return 0
-    from davy_detectors._waiting import wait_until_tested
+    from davy_detectors.stream.waiting import wait_until_tested
 
     with open_runtime(make=False) as runtime:
         done = not wait or wait_until_tested(runtime.log, runtime.store, model, seconds=timeout)
@@ -138,7 +137,7 @@ def _incidents(
             runtime.store, runtime.settings.detect, read_through(runtime, "detect", (INFERENCES,))
         )
     if only_open:
-        found = [incident for incident in found if incident.state != alerts.RESOLVED]
+        found = [incident for incident in found if incident.state != RESOLVED]
     found.sort(key=lambda incident: incident.raised_at, reverse=True)
     _show_incidents(found, [one for one in known if model in {"", one.name}], as_json)
     if not done:
@@ -173,7 +172,7 @@ def _show_incident(
     """Show one incident: guilty features, since when, how large, and the samples that carry it."""
     with open_runtime(make=False) as runtime:
         found = [incident for incident in _stored(runtime.store) if id and incident.id.startswith(id)]
-        known = [key for key, _ in runtime.store.items(alerts.COLLECTION)]
+        known = [key for key, _ in runtime.store.items(INCIDENTS)]
     if not found:
         raise unknown("incident", id, known, what="incident", remedy="`davy incidents` lists them")
     if len(found) > 1:
@@ -200,7 +199,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Say what would have been raised over what the log still holds; nothing is changed."""
-    from davy_detectors.replay import replay as run
+    from davy_detectors.stream.replay import replay as run
 
     with open_runtime(make=False) as runtime:
         found = run(
@@ -231,7 +230,7 @@ def replay(
 
 
 def _stored(store: Store) -> list[Incident]:
-    return [load(Incident, data) for _, data in store.items(alerts.COLLECTION)]
+    return [load(Incident, data) for _, data in store.items(INCIDENTS)]
 
 
 def _reference_row(found: Any) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 from davy.codec import load_any
@@ -12,11 +13,12 @@ from davy.fields.losses import BY_THE_APP, INCOMPLETE, REMEDIES, read_loss
 from davy.health import Check
 from davy.retired import retirements
 from davy.runtime import Runtime
-from davy_detectors._roster import UNLISTED
-from davy_detectors._sources import Captured, captured_fields
-from davy_detectors._totals import Totals
-from davy_detectors.models import unlisted
+from davy_detectors.models.known import unlisted
+from davy_detectors.models.roster import UNLISTED
+from davy_detectors.plugins import suspensions
 from davy_detectors.reference import Reference
+from davy_detectors.reference.loading import Captured, captured_fields
+from davy_detectors.stream.totals import Totals
 
 _ADVISED: Final = 5_000
 _ENOUGH: Final = 200
@@ -35,7 +37,17 @@ def checks(runtime: Runtime) -> list[Check]:
     for model in sorted(seen):
         found += _of_model(model, references.get(model), captured.get(model, Captured()))
         found += _left_out(model, runtime.store.get("detect", model))
-    return found
+    return [*found, *_suspended(runtime, references)]
+
+
+def _suspended(runtime: Runtime, references: Mapping[str, bytes]) -> Iterator[Check]:
+    """Say for which plug-ins a model is blind."""
+    for one in suspensions(runtime.store):
+        if one.model in references:
+            when = datetime.fromtimestamp(one.since / 1e9, UTC).isoformat(timespec="seconds")
+            found = f"blind for this {one.kind} since {when}: {one.error}"
+            remedy = "mend and upgrade it, or uninstall it; another version of it, or another reference, is tried anew"
+            yield Check(f"{one.kind} {one.name} of {one.model}", "wrong", found, remedy)
 
 
 def _unlisted(runtime: Runtime) -> Iterator[Check]:

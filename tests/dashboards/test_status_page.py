@@ -30,8 +30,8 @@ from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_dashboards.web import router
-from davy_detectors._references import put as put_reference
-from davy_detectors.alerts import Incident
+from davy_detectors.incidents.incident import Incident
+from davy_detectors.reference.active import put as put_reference
 from davy_miner.candidates import Candidate
 from davy_miner.labels import Revisions
 from davy_miner.labelstudio.records import Trouble

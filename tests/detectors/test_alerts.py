@@ -6,9 +6,9 @@ import pytest
 
 from davy.codec import dump, load
 from davy.event import Evidence
-from davy_detectors.alerts import Incident, Incidents
 from davy_detectors.base import Alarm
-from davy_detectors.evidence import Carrier, Findings
+from davy_detectors.incidents.evidence import Carrier, Findings
+from davy_detectors.incidents.incident import Incident, Incidents
 
 pytestmark = pytest.mark.fast
 

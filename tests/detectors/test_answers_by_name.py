@@ -74,13 +74,13 @@ def test_an_answer_has_the_scorers_of_its_kind(answer: str) -> None:
     found = Reference.fit("m:1", given, settings=Settings().detect)
     assert set(found.scorers) == scorers
     assert ("outputs.confidence" in found.streams) == (scorers == OF_CLASSES)
-    for scores in Reference.from_bytes(found.to_bytes()).scores(given).values():
+    for scores in Reference.from_bytes(found.to_bytes()).scored(given).scores.values():
         assert np.isfinite(scores).all()
 
 
 def test_of_two_classes_the_likelier_is_how_sure_the_model_is() -> None:
     given = batch([_fraud(place / 200) for place in range(200)])
-    scores = Reference.fit("m:1", given, settings=Settings().detect).scores(given)["confidence"]
+    scores = Reference.fit("m:1", given, settings=Settings().detect).scored(given).scores["confidence"]
     assert (scores.argmax(), scores[0], scores[-1] < 0.01) == (100, 0.0, True)
 
 
@@ -118,7 +118,7 @@ def test_one_column_is_a_number_whatever_it_is_called(name: str, kind: str) -> N
     assert found.streams == ("inputs.x", f"outputs.{name}")
     assert not found.scorers
     other = batch([{name: ONE_NUMBER[kind](float(z) / 4)} for z in numbers])
-    assert np.mean(found.monitored(given)) > 1.2 * np.mean(found.monitored(other))
+    assert np.mean(found.scored(given).bins) > 1.2 * np.mean(found.scored(other).bins)
 
 
 @pytest.mark.parametrize(

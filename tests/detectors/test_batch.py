@@ -8,10 +8,10 @@ import pytest
 from davy.codec import Encoder, decode, pack
 from davy.config import DetectSettings
 from davy.errors import ReferenceInvalid
-from davy_detectors._schema import Schema
 from davy_detectors.batch import Batch
-from davy_detectors.features import features
 from davy_detectors.reference import Reference
+from davy_detectors.reference.features import features
+from davy_detectors.reference.schema import Schema
 
 pytestmark = pytest.mark.fast
 TOPICS = tuple(f"topic[{i}]" for i in range(4))
@@ -162,9 +162,9 @@ def test_numbers_of_single_precision_are_counted_like_those_of_one_inference_a_c
     assert together.fields["inputs", "x"].values.dtype == np.float32
     assert apart.fields["inputs", "x"].values.dtype == np.float64
     reference = Reference.fit("m:1", apart, settings=DetectSettings())
-    assert np.array_equal(reference.monitored(together), reference.monitored(apart))
+    assert np.array_equal(reference.scored(together).bins, reference.scored(apart).bins)
     assert Reference.fit("m:1", together, settings=DetectSettings()).version == reference.version
     mixed = Batch.concat([together, apart])
     assert np.array_equal(
-        reference.monitored(mixed), np.concatenate([reference.monitored(apart)] * 2, axis=1)
+        reference.scored(mixed).bins, np.concatenate([reference.scored(apart).bins] * 2, axis=1)
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import reduce
 
 import numpy as np
 import pytest
 
+from davy_detectors.aggregates import Counts
 from davy_detectors.base import Reading
 from davy_detectors.checks import CheckFailed, check_monitor, check_scorer
 from davy_detectors.drift import ScoreDictionaryDetector
-from davy_detectors.sketch import CategoryBins
+from davy_detectors.reference.binning import CategoryBins
 from davy_detectors.uncertainty import MahalanobisPlusPlus, MaximumSoftmaxProbability
 
 
@@ -68,17 +70,18 @@ def test_a_scorer_that_breaks_a_promise_is_told_which(cls, promise):
 class _ByCall(ScoreDictionaryDetector):
     """Tests whatever it was given as one step, so it matters how many it was given."""
 
-    def test(self, counts, sizes):
-        return super().test(counts.sum(axis=0, keepdims=True), [sum(sizes)]) if sizes else []
+    def test(self, aggregates, sizes):
+        return super().test([reduce(Counts.merge, aggregates)], [sum(sizes)]) if sizes else []
 
 
 class _Order(ScoreDictionaryDetector):
     """Counts the first inference it sees twice."""
 
-    def count(self, batch, steps, total):
-        counts = super().count(batch, steps, total)
-        if len(batch):
-            counts += super().count(batch.take(slice(0, 1)), steps[:1], total)
+    def aggregate(self, scored, windows, total):
+        counts = super().aggregate(scored, windows, total)
+        if len(scored):
+            again = super().aggregate(scored.take(slice(0, 1)), windows[:1], total)
+            counts = [one.merge(other) for one, other in zip(counts, again, strict=True)]
         return counts
 
 
@@ -90,8 +93,8 @@ class _Forgetful(ScoreDictionaryDetector):
 
 
 class _Deaf(ScoreDictionaryDetector):
-    def test(self, counts, sizes):
-        super().test(counts, sizes)
+    def test(self, aggregates, sizes):
+        super().test(aggregates, sizes)
         return []
 
 
@@ -106,9 +109,9 @@ class _Diary(ScoreDictionaryDetector):
         super().__init__(reference, settings)
         self._seen = b""
 
-    def test(self, counts, sizes):
-        self._seen += counts.tobytes()
-        return super().test(counts, sizes)
+    def test(self, aggregates, sizes):
+        self._seen += b"".join(one.to_bytes() for one in aggregates)
+        return super().test(aggregates, sizes)
 
     def to_bytes(self):
         state = super().to_bytes()
@@ -147,8 +150,8 @@ class _Credulous(ScoreDictionaryDetector):
     ("cls", "promise"),
     [
         (_Credulous, "clean (categories by Zipf|user agents)"),
-        (_ByCall, "one step at a time"),
-        (_Order, "add up"),
+        (_ByCall, "one window at a time"),
+        (_Order, "merge to the same bytes"),
         (_Forgetful, "state back|never stopped"),
         (_Deaf, "raises an alarm"),
         (_Nervous, "false alarms"),

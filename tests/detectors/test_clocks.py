@@ -15,10 +15,10 @@ from davy.event import INFERENCES
 from davy.log import Record
 from davy.store import Batch as Changes
 from davy.store import Store
-from davy_detectors._clocks import TOLERANCE, WATERMARKS, Clocks, Watermark, checks
-from davy_detectors._references import put
 from davy_detectors.batch import Batch
 from davy_detectors.reference import Reference
+from davy_detectors.reference.active import put
+from davy_detectors.stream.clocks import TOLERANCE, WATERMARKS, Clocks, Watermark, checks
 
 HOUR = 3600 * SECOND
 JUMPS = {"+1 h": HOUR, "-1 h": -HOUR, "+8 h": 8 * HOUR}
@@ -52,14 +52,14 @@ def play(cluster: Cluster, sent: list[Sent], rng: np.random.Generator | None = N
 
 
 def accounted(store: Store) -> int:
-    """Return how many inferences were tested for good, or lie in an epoch, each once."""
+    """Return how many inferences were tested for good, or lie in a window, each once."""
     snapshot = store.get("snapshots", MODEL)
     since, number = -1, 0
     if snapshot is not None:
         found = load_any(snapshot)
         since, number = found["since"], found["number"]
-    epochs = [load_any(data)[:2] for _, data in store.items(f"epochs/{MODEL}")]
-    return int(number + sum(size for start, size in epochs if start > since))
+    windows = [load_any(data)[:2] for _, data in store.items(f"windows/{MODEL}")]
+    return int(number + sum(size for start, size in windows if start > since))
 
 
 def check(cluster: Cluster) -> None:
@@ -174,7 +174,7 @@ def test_state_that_an_earlier_version_left_in_the_future_is_taken_back(stored: 
 @pytest.mark.fast
 def test_a_model_that_falls_silent_after_a_jump_is_blind_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("davy_detectors._reducer.time.monotonic", lambda: now)
+    monkeypatch.setattr("davy_detectors.stream.coordinator.time.monotonic", lambda: now)
     cluster = Cluster(1, SETTINGS)
     process = cluster.start()
     play(cluster, stretch(0, AWAY, HOUR))

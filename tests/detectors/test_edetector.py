@@ -17,10 +17,10 @@ from davy_detectors.checks import check_monitor, sample, watch
 from davy_detectors.drift import ScoreDictionaryDetector
 from davy_detectors.drift.band import clopper_pearson, empirical_bernstein
 from davy_detectors.drift.bets import Bets
-from davy_detectors.features import Feature
 from davy_detectors.nulls import NULLS, null, null_reference
 from davy_detectors.reference import Reference
-from davy_detectors.sketch import CategoryBins, NumberBins
+from davy_detectors.reference.binning import CategoryBins, NumberBins
+from davy_detectors.reference.features import Feature
 
 SETTINGS = DetectSettings()
 STEPS = [50]
@@ -184,7 +184,7 @@ def test_the_samples_that_carry_the_drift_score_highest():
     values[odd, 2] += 4.0
     batch = _batch(values)
     alarm = watch(detector, batch, STEPS)[0]
-    scores = detector.sample_scores(batch, alarm)
+    scores = detector.sample_scores(detector.reference.scored(batch), alarm)
     top = np.argsort(-scores)[: odd.sum()]
     assert alarm.features[0].feature == "inputs.x2"
     assert odd[top].mean() > 0.8
@@ -322,7 +322,7 @@ def test_a_step_of_very_many_inferences_sees_what_many_small_ones_see():
 @pytest.mark.fast
 def test_a_state_made_with_other_settings_is_refused():
     detector = _detector(np.random.default_rng(0).normal(size=500))
-    other = ScoreDictionaryDetector(detector._reference, replace(SETTINGS, tolerance=0.5))
+    other = ScoreDictionaryDetector(detector.reference, replace(SETTINGS, tolerance=0.5))
     with pytest.raises(DecodeError, match="settings"):
         other.restore(detector.to_bytes())
 
@@ -342,7 +342,7 @@ def test_samples_for_an_alarm_of_another_reference_are_refused_by_name():
     foreign = [found for found in alarms[0].features if found.feature == "inputs.x1"]
     alarm = Alarm("e-detector", 0, 0, 1.0, 1.0, foreign)
     with pytest.raises(ReferenceInvalid, match=r"inputs\.x1"):
-        detector.sample_scores(_batch(np.zeros(3)), alarm)
+        detector.sample_scores(detector.reference.scored(_batch(np.zeros(3))), alarm)
 
 
 @pytest.mark.fast

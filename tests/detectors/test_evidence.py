@@ -16,15 +16,15 @@ from davy.config import DetectSettings
 from davy.event import INFERENCES
 from davy.log import Log, Record
 from davy.runtime import Runtime
-from davy_detectors import evidence
-from davy_detectors._reread import Source
-from davy_detectors._seen import Seen
-from davy_detectors._trail import Trail
-from davy_detectors.base import Alarm
+from davy_detectors.base import Alarm, Floats
 from davy_detectors.batch import Batch
 from davy_detectors.checks import watch
 from davy_detectors.drift.edetector import ScoreDictionaryDetector
-from davy_detectors.evidence import Case, affected_share, gather
+from davy_detectors.history.partition_index import PartitionIndex
+from davy_detectors.history.scan import Source
+from davy_detectors.history.sparse_index import SparseIndex
+from davy_detectors.incidents import evidence
+from davy_detectors.incidents.evidence import Case, affected_share, gather
 
 pytestmark = pytest.mark.fast
 
@@ -63,7 +63,7 @@ class Scene:
             for values in columns.values():
                 values[guilty] = values[guilty[0]]
         send(self.runtime, list(envelopes(columns, [STEP])))
-        self.seen, numbers = Seen(), Trail()
+        self.seen, numbers = PartitionIndex(), SparseIndex()
         for index, record in enumerate(self.runtime.log.read(INFERENCES, 0, 0)):
             self.seen.pass_by(record.offset, decode(record.value).at, late=False)
             numbers.add(index * STEP, BEGIN + index * STEP * 1_000_000)
@@ -73,7 +73,11 @@ class Scene:
         self.source = Source(self.runtime.log, MODEL, numbers, {0: self.seen}, {}, HORIZON, LATENESS, stop)
 
     def case(self, *, calm_since: int = 0) -> Case:
-        return Case(self.monitor, self.alarm, self.reference, 0, calm_since, self.alarm.onset_event)
+        ranks = lambda batch: self.reference.scored(batch).ranks  # noqa: E731
+        return Case(self.alarm, self.scores, ranks, 0, calm_since, self.alarm.onset_event)
+
+    def scores(self, batch: Batch) -> Floats:
+        return self.monitor.sample_scores(self.reference.scored(batch), self.alarm)
 
 
 def test_carriers_are_the_planted_samples_best_first(tmp_path: Path) -> None:
@@ -95,7 +99,7 @@ def test_stretches_read_as_one_show_what_each_shows(tmp_path: Path, monkeypatch:
     scene = Scene(tmp_path)
     case = replace(scene.case(calm_since=500), change=scene.alarm.onset_event - 100)
     together = gather(scene.source, case)
-    # The calm stretch is farther away than one read is long.
+    # The calm slice is farther away than one read is long.
     monkeypatch.setattr(evidence, "_REREAD", scene.alarm.event - scene.alarm.onset_event)
     assert gather(scene.source, case) == together
     assert together.carriers
@@ -147,10 +151,10 @@ def test_what_retention_removed_is_missing_and_nothing_else(tmp_path: Path) -> N
 def test_later_samples_are_flagged_with_a_probability_that_bounds_their_number(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     found = gather(scene.source, scene.case())
-    clean = scene.monitor.sample_scores(Batch.from_columns(MODEL, rows(5_000, 11)), scene.alarm)
+    clean = scene.scores(Batch.from_columns(MODEL, rows(5_000, 11)))
     assert np.mean(clean >= found.level) < 0.03
     window = Batch.from_columns(MODEL, rows(1_000, 12, shifted=np.ones(1_000, bool)))
-    assert np.mean(scene.monitor.sample_scores(window, scene.alarm) >= found.level) > 0.95
+    assert np.mean(scene.scores(window) >= found.level) > 0.95
     assert found.probability <= 1.0
 
 
@@ -174,7 +178,7 @@ def test_the_affected_share_survives_scores_of_few_values() -> None:
 
 
 def test_a_trail_stays_small_and_reaches_back_with_coarser_steps() -> None:
-    trail, records, size = Trail(), 50_000, 200
+    trail, records, size = SparseIndex(), 50_000, 200
     for index in range(records):
         trail.add(index * size, 3 * index)
         assert len(trail) <= 1024
@@ -188,10 +192,10 @@ def test_a_trail_stays_small_and_reaches_back_with_coarser_steps() -> None:
 
 
 def test_a_trail_survives_a_restart_and_forgets_what_is_not_so_any_more() -> None:
-    trail = Trail()
+    trail = SparseIndex()
     for key in (0, 200, 300):
         trail.add(key, key // 10)
-    again = Trail.load(trail.dump())
+    again = SparseIndex.load(trail.dump())
     again.forget_after(20)
     again.add(250, 25)
     assert (again.before(249), again.before(999)) == ((200, 20), (250, 25))

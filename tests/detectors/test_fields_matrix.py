@@ -20,12 +20,12 @@ from pyarrow import parquet
 
 from davy.codec import Encoder, decode, pack
 from davy.config import DetectSettings
-from davy_detectors._sources import read_file
+from davy_detectors.aggregates import Counts
 from davy_detectors.base import Alarm
 from davy_detectors.batch import Batch
 from davy_detectors.drift import ScoreDictionaryDetector
-from davy_detectors.drift.counts import count
 from davy_detectors.reference import Reference
+from davy_detectors.reference.loading import read_file
 
 MODEL = "m:1"
 SETTINGS = (
@@ -255,9 +255,9 @@ def test_a_reference_through_one_source_is_quiet_on_another_and_names_the_field_
     kinds = KINDS.keys() - UNWRITTEN.get(source, set()) - UNWRITTEN.get(live, set())
     owners = [next((kind for kind in kinds if _is_of(stream, kind)), "") for stream in reference.streams]
     test = _tester(reference, owners)
-    bins = reference.monitored(_through(live, 2, FRESH, odd=False))
+    bins = reference.scored(_through(live, 2, FRESH, odd=False)).bins
     assert not [found for alarm in test(bins) for found in alarm.features]
-    changed = reference.monitored(_through(live, 3, 400, odd=True))
+    changed = reference.scored(_through(live, 3, 400, odd=True)).bins
     for kind in kinds:
         rows_of_kind = [owner == kind for owner in owners]
         mixed = bins[:, :400].copy()
@@ -283,6 +283,8 @@ def _tester(reference: Reference, owners: Sequence[str]) -> Callable[[Any], list
     def test(bins: Any) -> list[Alarm]:
         detector.restore(fresh)
         steps = bins.shape[1] // STEP
-        return detector.test(count(bins, np.arange(bins.shape[1]) // STEP, steps, width), [STEP] * steps)
+        return detector.test(
+            Counts.of_bins(bins, np.arange(bins.shape[1]) // STEP, steps, width), [STEP] * steps
+        )
 
     return test

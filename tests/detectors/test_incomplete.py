@@ -12,9 +12,9 @@ from davy.config import Settings
 from davy.fields.losses import BY_THE_APP, INCOMPLETE
 from davy.runner import open_runtime
 from davy.store import Batch
-from davy_detectors._tally import Tally
-from davy_detectors._totals import Totals
 from davy_detectors.doctor import checks
+from davy_detectors.stream.partial_aggregate import PartialAggregate
+from davy_detectors.stream.totals import Totals
 
 pytestmark = pytest.mark.fast
 
@@ -22,7 +22,9 @@ pytestmark = pytest.mark.fast
 def test_calls_recorded_in_part_are_no_dropped_inferences() -> None:
     totals = Totals()
     for _ in range(2):
-        totals.add(Tally(dropped=Counter(no_inputs=3, queue_full=2, **{"field:outputs.loss:length": 4})))
+        totals.add(
+            PartialAggregate(dropped=Counter(no_inputs=3, queue_full=2, **{"field:outputs.loss:length": 4}))
+        )
     assert (totals.incomplete, totals.dropped) == ({"no_inputs": 6}, {"queue_full": 4})
     assert totals.left_out == {"field:outputs.loss:length": 8}
     assert Totals.load(totals.dump()) == totals

@@ -16,7 +16,7 @@ from davy.config import DetectSettings
 from davy.event import INFERENCES
 from davy.health.progress import Progress
 from davy.runtime import Pulse
-from davy_detectors.worker import DetectTarget
+from davy_detectors.stream.role import DetectTarget
 
 pytestmark = pytest.mark.fast
 
@@ -97,9 +97,9 @@ def test_inferences_that_come_late_give_the_answer_they_would_have_given_in_time
     assert late > 200
     found, expected = answer(cluster.runtime.store), once(SENT, settings)
     shared = min(
-        len(found["epochs"]), len(expected["epochs"])
+        len(found["windows"]), len(expected["windows"])
     )  # when old ones are forgotten is a matter of timing
-    for name in ("epochs", "counts"):
+    for name in ("windows", "counts"):
         assert found.pop(name)[-shared:] == expected.pop(name)[-shared:]
     assert found == expected
 

@@ -33,8 +33,8 @@ from davy.event import INFERENCES
 from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy.store import Batch
-from davy_detectors.recount import Recounted, recount
-from davy_detectors.worker import DetectTarget
+from davy_detectors.stream.recount import Recounted, recount
+from davy_detectors.stream.role import DetectTarget
 
 pytestmark = pytest.mark.fast
 

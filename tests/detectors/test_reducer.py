@@ -13,8 +13,8 @@ from davy.codec import load_any
 from davy.config import DetectSettings
 from davy.runtime import Runtime
 from davy.store import Store
-from davy_detectors import _reducer
-from davy_detectors.worker import DetectTarget
+from davy_detectors.stream import coordinator
+from davy_detectors.stream.role import DetectTarget
 
 pytestmark = pytest.mark.fast
 
@@ -69,7 +69,7 @@ def test_what_detection_asks_of_the_store_when_nothing_comes_does_not_grow_with_
     assert asked_when_idle(tmp_path / "few", 2) == asked_when_idle(tmp_path / "many", 20) > 0
 
 
-def test_a_new_tally_is_taken_in_whatever_came_before(tmp_path: Path) -> None:
+def test_a_new_partial_aggregate_is_taken_in_whatever_came_before(tmp_path: Path) -> None:
     memory = make_runtime("memory", tmp_path, DetectSettings())
     target = DetectTarget(memory)
     for turn in range(4):
@@ -78,7 +78,7 @@ def test_a_new_tally_is_taken_in_whatever_came_before(tmp_path: Path) -> None:
         pass_time(memory, 20.0)
         target.testing.turn()
         assert counted_events(memory) == 100 * (turn + 1)
-        assert memory.store.count(f"tallies/{MODEL}") == 0
+        assert memory.store.count(f"partials/{MODEL}") == 0
     target.close()
 
 
@@ -90,7 +90,7 @@ def test_testing_takes_half_of_the_time_at_most(tmp_path: Path, monkeypatch: pyt
         turns.append(now[0])
         now[0] += patience + 1.0  # a look cannot be left half done
 
-    monkeypatch.setattr(_reducer.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(coordinator.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(target.testing, "turn", turn)
     while now[0] < 130.0:
         target.testing.step()

@@ -12,9 +12,9 @@ from davy.config import DetectSettings
 from davy.errors import DecodeError, ReferenceInvalid
 from davy_detectors.batch import Batch
 from davy_detectors.checks import sample
-from davy_detectors.features import Feature
 from davy_detectors.reference import Reference
-from davy_detectors.sketch import QUANTILES, CategoryBins, NumberBins
+from davy_detectors.reference.binning import QUANTILES, CategoryBins, NumberBins
+from davy_detectors.reference.features import Feature
 
 pytestmark = pytest.mark.fast
 SETTINGS = DetectSettings()
@@ -44,9 +44,9 @@ def test_a_reference_comes_back_from_its_bytes_with_the_same_version_and_answers
     reference, batch = _fit(sample(np.random.default_rng(0), 1_000)), sample(np.random.default_rng(1), 300)
     again = Reference.from_bytes(reference.to_bytes())
     assert again.version == reference.version
-    assert np.array_equal(again.monitored(batch), reference.monitored(batch))
-    for name, ranks in reference.ranks(batch).items():
-        assert np.array_equal(again.ranks(batch)[name], ranks)
+    assert np.array_equal(again.scored(batch).bins, reference.scored(batch).bins)
+    for name, ranks in reference.scored(batch).ranks.items():
+        assert np.array_equal(again.scored(batch).ranks[name], ranks)
 
 
 def test_the_version_follows_the_content():
@@ -76,19 +76,19 @@ def test_ranks_of_clean_traffic_are_uniform_although_a_scorer_learned_from_the_r
     rng = np.random.default_rng(0)
     reference = _fit(Batch.from_columns("m:1", {"embedding": rng.normal(size=(600, 64)) + 0.3}))
     fresh = Batch.from_columns("m:1", {"embedding": rng.normal(size=(4_000, 64)) + 0.3})
-    ranks = reference.ranks(fresh)["mahalanobis"]
+    ranks = reference.scored(fresh).ranks["mahalanobis"]
     for share in (0.05, 0.2, 0.5):
         error = 4 * np.sqrt(share * (1 - share) * (1 / 300 + 1 / 4_000))
         assert abs((ranks <= share).mean() - share) < error
-    assert (reference.monitored(fresh)[0] == 0).mean() < 0.02
+    assert (reference.scored(fresh).bins[0] == 0).mean() < 0.02
 
 
 def test_a_sample_without_embedding_has_no_geometry_rank_and_counts_as_missing():
     reference = _fit(sample(np.random.default_rng(0), 500))
     batch = Batch.from_columns("m:1", {"inputs.length": np.zeros(3)})
-    assert np.isnan(reference.ranks(batch)["mahalanobis"]).all()
+    assert np.isnan(reference.scored(batch).ranks["mahalanobis"]).all()
     row = reference.streams.index("embedding.typicality")
-    assert (reference.monitored(batch)[row] == reference.bins["embedding.typicality"].missing).all()
+    assert (reference.scored(batch).bins[row] == reference.bins["embedding.typicality"].missing).all()
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -114,7 +114,7 @@ def test_one_lookup_for_all_streams_agrees_with_each_stream_alone():
     columns["x4"] = [None if i % 7 == 0 else float(i) for i in range(500)]
     batch = Batch.from_columns("m:1", columns)
     reference = _fit(batch)
-    for row, (name, bins) in zip(reference.monitored(batch), reference.bins.items(), strict=True):
+    for row, (name, bins) in zip(reference.scored(batch).bins, reference.bins.items(), strict=True):
         column = batch.fields[tuple(name.split("."))]
         assert np.array_equal(row, bins.bin(Feature("numeric", column.values, column.missing)))
         assert np.array_equal(np.bincount(row, minlength=30), bins.counts)

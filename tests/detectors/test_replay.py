@@ -15,12 +15,11 @@ from davy.codec import load
 from davy.config import DetectSettings
 from davy.event import FLAGS, INFERENCES
 from davy.runtime import Runtime
-from davy_detectors import alerts
-from davy_detectors._fitting import fit_on_log
-from davy_detectors._references import put as put_reference
-from davy_detectors._window import Window
-from davy_detectors.alerts import Incident
-from davy_detectors.replay import replay
+from davy_detectors.history.log_view import LogView
+from davy_detectors.incidents.incident import INCIDENTS, Incident
+from davy_detectors.reference.active import put as put_reference
+from davy_detectors.reference.fitting import fit_on_log
+from davy_detectors.stream.replay import replay
 
 pytestmark = pytest.mark.fast
 SHIFTED = np.arange(8_000) >= 6_000
@@ -35,7 +34,7 @@ def runtime(request: Any, tmp_path: Path) -> Runtime:
 
 
 def incidents(runtime: Runtime) -> list[Incident]:
-    return [load(Incident, data) for _, data in runtime.store.items(alerts.COLLECTION)]
+    return [load(Incident, data) for _, data in runtime.store.items(INCIDENTS)]
 
 
 def test_a_replay_raises_what_detection_raises(runtime: Runtime) -> None:
@@ -89,7 +88,7 @@ def test_a_window_gives_exactly_the_records_of_its_time(runtime: Runtime) -> Non
     everything = list(runtime.log.read(INFERENCES, 0, 0))
     for since, until in ((None, None), (0, 3), (2, 2), (1, None), (None, 100)):
         low, high = (None if edge is None else BEGIN + edge * SECOND for edge in (since, until))
-        window = Window(runtime.log, INFERENCES, since=low, until=high)
+        window = LogView(runtime.log, INFERENCES, since=low, until=high)
         reader, found = window.consumer([INFERENCES], "any"), []
         while some := reader.poll(max_records=7):
             found += some

@@ -37,13 +37,13 @@ from davy.meter import Meter
 from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy.store import Batch
-from davy_detectors._expiry import Expiry
-from davy_detectors._roster import UNLISTED, Sketch
-from davy_detectors._tally import Tally
-from davy_detectors._totals import Totals
-from davy_detectors.alerts import Incident
 from davy_detectors.doctor import checks
-from davy_detectors.models import Unlisted, known_models, unlisted
+from davy_detectors.incidents.incident import Incident
+from davy_detectors.models.expiry import Expiry
+from davy_detectors.models.known import Unlisted, known_models, unlisted
+from davy_detectors.models.roster import UNLISTED, Sketch
+from davy_detectors.stream.partial_aggregate import PartialAggregate
+from davy_detectors.stream.totals import Totals
 
 pytestmark = pytest.mark.fast
 DAY = 86_400.0
@@ -85,11 +85,11 @@ def collections(runtime: Runtime, model: str) -> list[str]:
         "counting/0",
         "references",
         "reference_digests",
-        "pursuits",
+        "matchers",
         "retired",
     )
     found = [name for name in names if runtime.store.get(name, model) is not None]
-    return found + [name for name in (f"epochs/{model}", f"tallies/{model}") if runtime.store.count(name)]
+    return found + [name for name in (f"windows/{model}", f"partials/{model}") if runtime.store.count(name)]
 
 
 def test_models_beyond_the_bound_are_counted_together_and_said(
@@ -174,7 +174,7 @@ def test_a_retired_model_leaves_metrics_and_memory_and_keeps_its_data(
 
 
 def test_a_process_that_has_it_lets_go_of_a_model_that_is_retired_while_it_runs(runtime: Runtime) -> None:
-    from davy_detectors.worker import DetectTarget
+    from davy_detectors.stream.role import DetectTarget
 
     give_reference(runtime)
     send(runtime, list(envelopes(rows(400, 7), [200])))
@@ -203,7 +203,7 @@ def test_a_process_that_has_it_lets_go_of_a_model_that_is_retired_while_it_runs(
 def test_a_model_that_is_kept_is_back_at_once_and_its_incidents_are_as_if_it_had_never_been_gone(
     runtime: Runtime,
 ) -> None:
-    from davy_detectors.worker import DetectTarget
+    from davy_detectors.stream.role import DetectTarget
 
     give_reference(runtime)
     send(runtime, list(envelopes(rows(600, 7), [200])))
@@ -336,7 +336,9 @@ def test_a_sender_cannot_make_reasons_without_bound() -> None:
     totals = Totals()
     for number in range(1_000):
         totals.add(
-            Tally(dropped={f"reason {number}": 1, f"field:inputs.f{number}:why{number}": 1, "x" * 10**5: 1})
+            PartialAggregate(
+                dropped={f"reason {number}": 1, f"field:inputs.f{number}:why{number}": 1, "x" * 10**5: 1}
+            )
         )
     assert (len(totals.dropped), totals.dropped.total()) == (32, 2_000)
     assert (len(totals.left_out), totals.left_out.total()) == (257, 1_000)

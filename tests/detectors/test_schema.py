@@ -19,8 +19,8 @@ from davy.fields.reading import categories, clocks, numbers, texts, times, vecto
 from davy_detectors.batch import Batch
 from davy_detectors.checks import watch
 from davy_detectors.drift import ScoreDictionaryDetector
-from davy_detectors.features import features
 from davy_detectors.reference import Reference
+from davy_detectors.reference.features import features
 
 pytestmark = pytest.mark.fast
 SETTINGS = DetectSettings()
@@ -79,7 +79,7 @@ def test_whatever_a_live_column_holds_it_gives_the_streams_of_the_reference(
     )
     if reference is None:
         return
-    bins = reference.monitored(Batch.from_columns("m:1", {"x": live}))
+    bins = reference.scored(Batch.from_columns("m:1", {"x": live})).bins
     assert bins.shape == (len(reference.streams), len(live))
 
 
@@ -99,9 +99,8 @@ def test_a_moment_is_the_same_as_a_header_of_http_spells_it_and_as_iso_8601_does
 
 def test_infinity_and_what_is_no_number_are_not_finite_and_not_missing() -> None:
     reference = fit({"x": np.random.default_rng(0).normal(size=500)})
-    (bins,) = reference.monitored(
-        Batch.from_columns("m:1", {"x": [np.inf, -np.inf, "deep", [1.0, 2.0], None]})
-    )
+    odd = Batch.from_columns("m:1", {"x": [np.inf, -np.inf, "deep", [1.0, 2.0], None]})
+    (bins,) = reference.scored(odd).bins
     missing = reference.bins["inputs.x"].missing
     assert bins.tolist() == [missing + 1] * 4 + [missing]
 
@@ -322,7 +321,7 @@ def test_a_row_of_another_width_is_left_out_alone_and_said() -> None:
     assert "embedding.typicality" in reference.streams
     assert list(reference.unwatched) == ["embedding (1 of 600)"]
     live = Batch.from_columns("m:1", {"embedding": rows[299:302]})
-    assert np.isnan(reference.scores(live)["mahalanobis"]).tolist() == [False, True, False]
+    assert np.isnan(reference.scored(live).scores["mahalanobis"]).tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("value", [{"a": 1.0}, np.ones((3, 4)), "text"])

@@ -25,9 +25,9 @@ from davy.errors import ReferenceInvalid
 from davy.event import INFERENCES
 from davy.log import Message
 from davy.runner import open_runtime
-from davy_detectors._sources import read_file
 from davy_detectors.batch import Batch
 from davy_detectors.reference import Reference
+from davy_detectors.reference.loading import read_file
 
 pytestmark = pytest.mark.fast
 MODEL = "m:1"
@@ -151,7 +151,7 @@ def test_a_truth_value_from_an_app_is_what_a_file_spells_as_yes_and_no(
         place = reference.streams.index("inputs.x")
         assert bins.categories == ("true", "false")  # type: ignore[union-attr]
         for live in (spelt, meant):
-            assert np.bincount(reference.monitored(live)[place], minlength=5)[3:].tolist() == [
+            assert np.bincount(reference.scored(live).bins[place], minlength=5)[3:].tolist() == [
                 0,
                 cells.count(""),
             ]

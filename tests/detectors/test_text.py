@@ -17,7 +17,7 @@ from davy_detectors.batch import Batch
 from davy_detectors.checks import watch
 from davy_detectors.drift import ScoreDictionaryDetector
 from davy_detectors.reference import Reference
-from davy_detectors.text import TextModel
+from davy_detectors.reference.text import TextModel
 
 from .texts import WORDS, exchange, invented, language, questions, records, sentences
 

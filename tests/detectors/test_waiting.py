@@ -18,7 +18,7 @@ from davy.event import INFERENCES
 from davy.log import Message
 from davy.runner import open_runtime
 from davy.runtime import Runtime
-from davy_detectors.worker import DetectTarget
+from davy_detectors.stream.role import DetectTarget
 
 pytestmark = pytest.mark.fast
 

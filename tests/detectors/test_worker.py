@@ -44,17 +44,17 @@ from davy.meter import Meter
 from davy.runtime import Runtime
 from davy.store import Batch as Changes
 from davy.store import Lease
-from davy_detectors import _examination
-from davy_detectors._references import put as put_reference
-from davy_detectors.alerts import Incident
-from davy_detectors.worker import DetectTarget
+from davy_detectors.incidents.incident import Incident
+from davy_detectors.reference.active import put as put_reference
+from davy_detectors.stream import model_run
+from davy_detectors.stream.role import DetectTarget
 
 pytestmark = pytest.mark.fast
 
 COUNT = 9_000
 ONSET, END = 3_000, 5_000
 SETTINGS = DetectSettings(false_alarm_every=100_000, quiet_events=1_000)
-EPOCH = int(SETTINGS.epoch_seconds * SECOND)
+WINDOW = int(SETTINGS.window_seconds * SECOND)
 LEASES = ("role/detect", f"model/{MODEL}")
 
 
@@ -135,7 +135,7 @@ def test_the_longer_an_incident_lasts_the_rarer_the_log_is_read_again(
 ) -> None:
     """Looks at the evidence grow with the logarithm of its length, and each reads a partition three times at most."""
     give_reference(memory)
-    looks, reads, gather = [0], [0], _examination.gather
+    looks, reads, gather = [0], [0], model_run.gather
 
     class Watched:
         def read(self, *where: Any) -> Iterator[Record]:
@@ -146,7 +146,7 @@ def test_the_longer_an_incident_lasts_the_rarer_the_log_is_read_again(
         looks[0] += 1
         return gather(replace(source, log=Watched()), case)
 
-    monkeypatch.setattr(_examination, "gather", watched_gather)
+    monkeypatch.setattr(model_run, "gather", watched_gather)
     send(memory, envelopes(rows(30_000, 7, shifted=np.arange(30_000) >= ONSET), [200]))
     detect(memory)
     (incident,) = incidents(memory)
@@ -191,7 +191,7 @@ def test_one_incident_an_episode_with_one_alert_at_each_end(memory: Runtime) -> 
     ]  # fmt: skip
     assert first.last_event > first.raised_event  # raised again and again, yet one incident
     assert first.resolved_at is not None
-    assert 0 <= first.resolved_at - (BEGIN + (first.last_event + first.patience) * 1_000_000) < EPOCH
+    assert 0 <= first.resolved_at - (BEGIN + (first.last_event + first.patience) * 1_000_000) < WINDOW
     assert first.patience >= SETTINGS.quiet_events
     assert sample(memory, "davy_incident_open", model=MODEL, cause=first.cause) == 0
     assert sample(memory, "davy_incidents_total", model=MODEL, cause=first.cause) == 2
@@ -220,7 +220,7 @@ def test_splitting_into_envelopes_and_polls_changes_nothing(tmp_path: Path) -> N
             "alerts": alerts(runtime),
             "flags": {name: (flag.draws, flag.scores) for name, flag in flags.items()},
             "counts": [state(runtime)[key] for key in ("events", "flags", "incidents", "ratio", "tested")],
-            "epochs": list(runtime.store.items(f"epochs/{MODEL}")),
+            "windows": list(runtime.store.items(f"windows/{MODEL}")),
         }
 
     expected = outcome([200], 8)
@@ -278,7 +278,7 @@ def test_another_length_of_epochs_goes_on_where_the_old_one_ended(memory: Runtim
     send(memory, values[:14])
     detect(memory)
     assert incidents(memory) == []
-    longer = replace(SETTINGS, epoch_seconds=0.2)
+    longer = replace(SETTINGS, window_seconds=0.2)
     changed = replace(memory, settings=replace(memory.settings, detect=longer), meter=Meter())
     send(changed, values[14:])
     detect(changed)

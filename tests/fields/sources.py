@@ -25,9 +25,9 @@ from davy.fields import flatten, is_missing, plain
 from davy.gateway import make_app
 from davy.log import open_log
 from davy.runner import open_runtime
-from davy_detectors._sources import read_file, read_log
 from davy_detectors.base import Alarm, Monitor
 from davy_detectors.batch import Batch
+from davy_detectors.reference.loading import read_file, read_log
 
 from .kinds import AUTO, NOW, Kind
 
@@ -143,7 +143,7 @@ class Sources:
         return [Batch.of(envelope) for envelope in envelopes]
 
     def _from_log(self, model: str, sample: Sample) -> list[Batch]:
-        """Capture half of the inferences one by one, the others in batches, and read the log as one stretch."""
+        """Capture half of the inferences one by one, the others in batches, and read the log as one slice."""
         half = len(sample.values) // 2
         self._one_by_one(model, Sample(sample.kind, sample.values[:half], sample.steady[:half]))
         rest = Sample(sample.kind, sample.values[half:], sample.steady[half:])
@@ -171,7 +171,7 @@ def at_of(place: int) -> int:
 
 
 def alarms(detector: Monitor, batches: Sequence[Batch]) -> list[Alarm]:
-    """Return what a monitor says about batches: counted one by one, summed by epoch of event time, then tested."""
+    """Return what a monitor says about batches: counted one by one, summed by window of event time, then tested."""
     times = [
         batch.at if batch.at.any() else at_of(0) + np.arange(len(batch)) * 1_000_000 for batch in batches
     ]

@@ -75,9 +75,9 @@ def fitted(rows: Sequence[dict[str, Any]]) -> Reference:
     batch = read(rows)
     made = Reference.fit("m:1", batch, settings=DETECT)
     reference = Reference.from_bytes(made.to_bytes())
-    bins = reference.monitored(batch)
+    bins = reference.scored(batch).bins
     assert bins.shape == (len(reference.streams), len(rows))
-    for scores in reference.scores(batch).values():
+    for scores in reference.scored(batch).scores.values():
         assert len(scores) == len(rows)
     return reference
 
@@ -96,7 +96,7 @@ def test_a_list_of_lists_is_measured_over_all_of_its_numbers() -> None:
     usual = [{"polygons": SHAPES["polygons"](place)} for place in range(_COUNT)]
     found = fitted(usual)
     more = [{"polygons": [[5.0] * 6] * 3 + [[0.0]]}] * _COUNT
-    bins = found.monitored(read([*usual, *more]))
+    bins = found.scored(read([*usual, *more])).bins
     for name in ("count", "length", "mean", "sd", "norm"):
         stream = bins[found.streams.index(f"outputs.polygons.{name}")]
         assert set(stream[:_COUNT]).isdisjoint(stream[_COUNT:]), name

@@ -22,11 +22,11 @@ from davy.codec import decode
 from davy.config import DetectSettings
 from davy.event import INFERENCES, BlobRef
 from davy.log import open_log
-from davy_detectors._sources import read_file, read_log
 from davy_detectors.batch import Batch
 from davy_detectors.drift import ScoreDictionaryDetector
-from davy_detectors.features import features
 from davy_detectors.reference import Reference
+from davy_detectors.reference.features import features
+from davy_detectors.reference.loading import read_file, read_log
 from davy_detectors.uncertainty import Margin, MaximumSoftmaxProbability, PredictiveEntropy
 
 from .sources import alarms, at_of

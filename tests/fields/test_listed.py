@@ -16,10 +16,10 @@ from davy.config import DetectSettings
 from davy.event import INFERENCES
 from davy.log import open_log
 from davy.outputs import read
-from davy_detectors._sources import read_log
 from davy_detectors.batch import Batch
 from davy_detectors.drift import ScoreDictionaryDetector
 from davy_detectors.reference import Reference
+from davy_detectors.reference.loading import read_log
 from davy_detectors.uncertainty.stated import StatedConfidence
 
 from .sources import alarms, at_of

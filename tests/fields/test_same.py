@@ -18,7 +18,7 @@ from scipy import sparse
 from davy.codec import Encoder, decode, pack
 from davy.fields import is_missing, plain, record
 from davy.sdk.fields import input_columns, output_columns
-from davy_detectors._sources import read_file
+from davy_detectors.reference.loading import read_file
 
 pytestmark = pytest.mark.fast
 

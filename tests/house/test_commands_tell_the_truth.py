@@ -151,7 +151,7 @@ def test_a_command_is_documented_with_all_its_options_and_those_that_take_second
 def test_a_command_whose_extra_is_missing_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "davy_detectors.recount", None)
+    monkeypatch.setitem(sys.modules, "davy_detectors.stream.recount", None)
     assert run_app(["recount"]) == 2
     assert "'recount': needs what cannot be imported: pip install 'davy[server]'" in capsys.readouterr().err
     assert run_app(["recont"]) == 2

@@ -28,9 +28,9 @@ from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy.sdk.client import _MODEL
 from davy.store import Batch
-from davy_detectors._roster import Sketch, put_sketch
 from davy_detectors.doctor import checks as detectors_checks
-from davy_detectors.models import unlisted
+from davy_detectors.models.known import unlisted
+from davy_detectors.models.roster import Sketch, put_sketch
 from davy_miner.candidates import Candidate
 from davy_miner.doctor import checks as miner_checks
 

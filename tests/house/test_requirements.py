@@ -148,8 +148,8 @@ def test_a_base_install_tells_its_version() -> None:
 
 
 def test_a_role_that_is_broken_in_another_way_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "davy_detectors.worker", None)
-    with pytest.raises(requirements.SettingError, match=r"'detect': needs davy_detectors\.worker"):
+    monkeypatch.setitem(sys.modules, "davy_detectors.stream.role", None)
+    with pytest.raises(requirements.SettingError, match=r"'detect': needs davy_detectors\.stream\.role"):
         require_roles(["detect"])
 
 

@@ -17,8 +17,8 @@ from davy.event import BlobRef, Summary
 from davy.fields.payloads import as_array
 from davy.log import open_log
 from davy.sdk import payload, shaping
-from davy_detectors._sources import read_log
 from davy_detectors.reference import Reference
+from davy_detectors.reference.loading import read_log
 
 pytestmark = pytest.mark.fast
 RNG = np.random.default_rng(0)

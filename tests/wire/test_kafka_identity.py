@@ -19,7 +19,7 @@ from davy.event import INFERENCES
 from davy.log._kafka.log import ClusterLog
 from davy.meter import Meter
 from davy.runtime import Runtime
-from davy_detectors.worker import DetectTarget
+from davy_detectors.stream.role import DetectTarget
 
 pytestmark = needs_brokers()
 

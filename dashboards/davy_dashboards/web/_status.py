@@ -20,7 +20,7 @@ from davy.health.status import RoleStatus, read_status
 from davy.runtime import Runtime
 from davy_dashboards.web._format import finite
 from davy_dashboards.web._queue import Queue, QueueReader
-from davy_detectors.models import STATES, KnownModel, State, Unlisted, known_models, unlisted
+from davy_detectors.models.known import STATES, KnownModel, State, Unlisted, known_models, unlisted
 
 _SECOND: Final = 1_000_000_000
 _FRESH_SECONDS: Final = 1.0

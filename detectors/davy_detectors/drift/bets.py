@@ -13,7 +13,7 @@ from davy.config import DetectSettings
 from davy_detectors.base import Floats
 from davy_detectors.drift.band import clopper_pearson, empirical_bernstein
 from davy_detectors.drift.scores import Score, dictionary
-from davy_detectors.sketch import Bins
+from davy_detectors.reference.binning import Bins
 
 STAKES: Final = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
 """Stakes of the bets on one score, in units of one over the score's standard deviation."""

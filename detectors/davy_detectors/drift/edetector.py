@@ -14,13 +14,13 @@ from davy import event
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings
 from davy.errors import DecodeError, ReferenceInvalid
-from davy_detectors.base import Alarm, Counts, Floats, Reading
-from davy_detectors.batch import Batch
+from davy_detectors.aggregates import Counts
+from davy_detectors.base import Alarm, Floats, Reading
 from davy_detectors.drift.bets import Bets
-from davy_detectors.drift.counts import count
 from davy_detectors.drift.evidence import BLOCK, Evidence, Singles
 from davy_detectors.reference import Reference
-from davy_detectors.sketch import NumberBins
+from davy_detectors.reference.binning import NumberBins
+from davy_detectors.reference.scored import ScoredBatch
 
 _CAUSE: Final = "drift"
 _VERSION: Final = 4
@@ -55,20 +55,22 @@ class ScoreDictionaryDetector:
     Examples
     --------
     >>> rng = np.random.default_rng(0)
+    >>> from davy_detectors.batch import Batch
     >>> normal = Batch.from_columns("m:1", {"x": rng.normal(size=10_000)})
     >>> settings = DetectSettings()
     >>> detector = ScoreDictionaryDetector(Reference.fit("m:1", normal, settings=settings), settings)
     >>> changed = Batch.from_columns("m:1", {"x": rng.normal(1.0, size=1_000)})
-    >>> counts = detector.count(changed, np.arange(1_000) // 50, total=20)
-    >>> alarm = detector.test(counts, [50] * 20)[0]
+    >>> scored = detector.reference.scored(changed)
+    >>> alarm = detector.test(detector.aggregate(scored, np.arange(1_000) // 50, 20), [50] * 20)[0]
     >>> alarm.features[0].feature, alarm.features[0].change
     ('inputs.x', 'larger')
     """
 
     name: Final = "e-detector"
+    aggregate_type: Final = Counts
 
     def __init__(self, reference: Reference, settings: DetectSettings) -> None:
-        self._reference = reference
+        self.reference = reference
         self._threshold = settings.false_alarm_every
         self._settled = [settings.tolerance, settings.reference_error]
         self._settings = settings
@@ -80,25 +82,27 @@ class ScoreDictionaryDetector:
     @cached_property
     def _bets(self) -> dict[str, Bets]:
         """The bets on each stream; made when first needed, for those who count need none."""
-        bins = self._reference.bins
+        bins = self.reference.bins
         return {name: Bets.of(each, self._settings, len(bins)) for name, each in bins.items()}
 
     @cached_property
     def _groups(self) -> list[tuple[slice, Evidence]]:
-        numbers = sum(isinstance(bins, NumberBins) for bins in self._reference.bins.values())
+        numbers = sum(isinstance(bins, NumberBins) for bins in self.reference.bins.values())
         bets = list(self._bets.values())
         parts = [slice(0, numbers), slice(numbers, len(bets))]
         return [(part, Evidence(bets[part], self._width)) for part in parts if bets[part]]
 
-    def count(self, batch: Batch, steps: NDArray[np.int64], total: int) -> Counts:
-        """Count inferences by step and bin, shape ``(total, streams, bins)``; counts add up."""
-        return count(self._reference.monitored(batch), steps, total, self._width)
+    def aggregate(self, scored: ScoredBatch, windows: NDArray[np.int64], total: int) -> list[Counts]:
+        """Count inferences by window and bin, each of shape ``(streams, bins)``; what a failed scorer gives is none."""
+        bins, rows = scored.bins, scored.watched
+        counts = Counts.of_bins(bins, windows, total, self._width)
+        return counts if rows.all() else [Counts(one.values * rows[:, None]) for one in counts]
 
-    def test(self, counts: Counts, sizes: Sequence[int]) -> list[Alarm]:
-        """Take in steps of `sizes` inferences, counts of shape ``(steps, streams, bins)``; return alarms in order."""
+    def test(self, aggregates: Sequence[Counts], sizes: Sequence[int]) -> list[Alarm]:
+        """Take in windows of `sizes` inferences; return alarms in order."""
         alarms = []
         for start in range(0, len(sizes), BLOCK):
-            block = counts[start : start + BLOCK]
+            block = np.stack([one.values for one in aggregates[start : start + BLOCK]])
             prepared = [group.prepare(block[:, part]) for part, group in self._groups]
             self._silence_unseen(block, prepared)
             for size, *step in zip(sizes[start : start + BLOCK], *prepared, strict=True):
@@ -115,7 +119,7 @@ class ScoreDictionaryDetector:
         by_name = zip(self._bets, ratios.tolist(), strict=True)
         return Reading(ratio=float(ratios.mean()), features=dict(by_name))
 
-    def sample_scores(self, batch: Batch, alarm: Alarm) -> Floats:
+    def sample_scores(self, scored: ScoredBatch, alarm: Alarm) -> Floats:
         """Return what each inference pays the winning bets of the guilty features, shape ``(n,)``.
 
         A log-likelihood ratio of "after the change" against "like the reference". Needs nothing but the alarm, so it
@@ -126,11 +130,11 @@ class ScoreDictionaryDetector:
         ReferenceInvalid
             The alarm names a feature or a change that this reference does not have.
         """
-        scores = np.zeros(len(batch))
-        if not len(batch):
+        scores = np.zeros(len(scored))
+        if not len(scored):
             return scores
-        bins = self._reference.monitored(batch)
-        streams = self._reference.streams
+        bins = scored.bins
+        streams = self.reference.streams
         for found in alarm.features:
             bets = self._bets.get(found.feature)
             score = bets.score_named(found.change, found.current) if bets else None
@@ -148,7 +152,7 @@ class ScoreDictionaryDetector:
             {
                 "v": _VERSION,
                 "detector": self.name,
-                "reference": self._reference.version,
+                "reference": self.reference.version,
                 "settings": self._settled,
                 "done": self._done,
                 "seen": self._live.copy(),
@@ -180,26 +184,29 @@ class ScoreDictionaryDetector:
         expected = {
             "v": _VERSION,
             "detector": self.name,
-            "reference": self._reference.version,
+            "reference": self.reference.version,
             "settings": self._settled,
         }
         for key, value in expected.items():
             if state[key] != value:
                 raise DecodeError(f"detector state, {key}", state[key], f"is not of {value!r}; start anew")
 
-    def _silence_unseen(self, block: Counts, prepared: Sequence[Sequence[tuple[Singles, Singles]]]) -> None:
-        """Let streams that never had a live value hold no evidence: they are in the reference only.
+    def _silence_unseen(
+        self, block: NDArray[np.int64], prepared: Sequence[Sequence[tuple[Singles, Singles]]]
+    ) -> None:
+        """Let streams hold no evidence that never had a live value, or that nobody could look at in a window.
 
-        A payoff of zero is less than any bet pays, so the promise stands. From its first value on a stream is tested
-        as any other, and what vanishes then is missing.
+        A payoff of zero is less than any bet pays, so the promise stands. From its first value on a stream that only
+        the reference had is tested as any other, and what vanishes then is missing.
         """
-        if self._live.all():
+        looked = block.any(axis=2)
+        if self._live.all() and looked.all():
             return
         present = block.sum(axis=2) > block[:, np.arange(len(self._missing)), self._missing]
         seen = np.logical_or.accumulate(np.concatenate([self._live[None], present]), axis=0)
         self._live = seen[-1]
         for (part, _), steps in zip(self._groups, prepared, strict=True):
-            for (payoffs, _), known in zip(steps, seen[1:, part], strict=True):
+            for (payoffs, _), known in zip(steps, (seen[1:] & looked)[:, part], strict=True):
                 payoffs[~known] = 0.0
 
     def _step(self, size: int, prepared: Sequence[tuple[Singles, Singles]]) -> float:
@@ -228,7 +235,7 @@ class ScoreDictionaryDetector:
 
     def _accuse(self, row: int, statistic: float) -> tuple[event.Evidence, float]:
         """Say what changed in a stream and how many inferences ago."""
-        name = self._reference.streams[row]
+        name = self.reference.streams[row]
         part, group = next(found for found in self._groups if row < found[0].stop)
         bets = self._bets[name]
         score, age, total = bets.clearest(group.winners(row - part.start))

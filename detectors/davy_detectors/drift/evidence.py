@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from davy_detectors.base import Counts, Floats
+from davy_detectors.base import Floats
 from davy_detectors.drift.bets import STAKES, Bets
 
 Singles = NDArray[np.float32]
@@ -61,7 +61,7 @@ class Evidence:
         self._parts = tuple(self._sums)
         self._logs: Floats = np.empty((BLOCK, len(bets), self._payoffs.shape[2]))
 
-    def prepare(self, counts: Counts) -> list[tuple[Singles, Singles]]:
+    def prepare(self, counts: NDArray[np.int64]) -> list[tuple[Singles, Singles]]:
         """Give, for each step, payoffs ``(streams, stakes, scores)`` and score sums ``(streams, 1, scores)``.
 
         At most 32 steps at a time.

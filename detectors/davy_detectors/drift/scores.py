@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from davy_detectors.base import Floats
-from davy_detectors.sketch import QUANTILES, Bins, CategoryBins, NumberBins
+from davy_detectors.reference.binning import QUANTILES, Bins, CategoryBins, NumberBins
 
 _GRID: Final = 2.0**20
 _HALF: Final = 0.5

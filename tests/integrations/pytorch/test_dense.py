@@ -13,10 +13,10 @@ import davy
 from davy.config import DetectSettings
 from davy.event import BlobRef
 from davy.log import open_log
-from davy_detectors._sources import read_log
 from davy_detectors.batch import Batch
-from davy_detectors.features import features
 from davy_detectors.reference import Reference
+from davy_detectors.reference.features import features
+from davy_detectors.reference.loading import read_log
 
 torch.set_num_threads(1)
 SETTINGS = DetectSettings(false_alarm_every=1_000_000)

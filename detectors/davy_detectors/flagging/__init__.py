@@ -1,0 +1,1 @@
+"""Which inferences are flagged for the miner: one arm a file, each with the probability of its choice."""
