@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ from davy.runner import open_runtime
 from davy_detectors.base import Alarm, Monitor
 from davy_detectors.batch import Batch
 from davy_detectors.reference.loading import read_file, read_log
+from davy_detectors.stream.monitor_run import merged
+from davy_detectors.stream.partition_counter import aggregated
 
 from .kinds import AUTO, NOW, Kind
 
@@ -35,7 +38,7 @@ SOURCES: Final = ("app, one by one", "app, in batches", "HTTP", "CSV", "Parquet"
 STEADY: Final = "steady"
 AT: Final = NOW * 1_000_000_000
 _ROWS: Final = 500
-_EPOCH: Final = 50_000_000
+_WINDOW: Final = 50_000_000
 
 
 def holds(kind: Kind, source: str) -> bool:
@@ -175,14 +178,16 @@ def alarms(detector: Monitor, batches: Sequence[Batch]) -> list[Alarm]:
     times = [
         batch.at if batch.at.any() else at_of(0) + np.arange(len(batch)) * 1_000_000 for batch in batches
     ]
-    total = max(int(at.max() - AT) for at in times) // _EPOCH + 1
-    counts = sum(
-        detector.count(_at(batch, at), (at - AT) // _EPOCH, total)
+    total = max(int(at.max() - AT) for at in times) // _WINDOW + 1
+    parts = [
+        aggregated(detector, detector.reference.scored(_at(batch, at)), (at - AT) // _WINDOW, total)
         for batch, at in zip(batches, times, strict=True)
-    )
-    sizes = np.bincount(np.concatenate(times) // _EPOCH - AT // _EPOCH, minlength=total)
+    ]
+    sizes = np.bincount(np.concatenate(times) // _WINDOW - AT // _WINDOW, minlength=total)
+    whole = [reduce(partial(merged, detector), window) for window in zip(*parts, strict=True)]
     filled = np.flatnonzero(sizes)
-    return detector.test(np.asarray(counts)[filled], sizes[filled].tolist())
+    aggregates = [detector.aggregate_type.from_bytes(whole[window]) for window in filled]
+    return detector.test(aggregates, sizes[filled].tolist())
 
 
 def _at(batch: Batch, at: Any) -> Batch:

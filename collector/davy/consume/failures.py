@@ -35,7 +35,7 @@ class Failures:
         """
         self._runtime.failed(self.role, error)
         level = logging.INFO if isinstance(error, LeaseLost | LogReplaced) else logging.ERROR
-        if level == logging.ERROR:
+        if not isinstance(error, LeaseLost):
             self._runtime.pulse.stumble(self.role)
         trace = None if isinstance(error, DavyError) else error
         _logger.log(level, "%s: %s: %s: %s", self.role, what, type(error).__name__, error, exc_info=trace)
