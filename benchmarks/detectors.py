@@ -44,7 +44,7 @@ def run() -> dict[str, Any]:
             for features in (20, 100)
             for size in (5, 50, BATCH)
         },
-        "partial_bytes_per_epoch": {
+        "partial_aggregate_bytes_per_window": {
             f"{features} features": partial_bytes(features) for features in (30, 100)
         },
         "delay_events": {f"steps of {size}": delays(size) for size in (5, 20, 50, 65)},

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -228,9 +229,18 @@ class Database:
         """
         target.touch(mode=0o600, exist_ok=False)
         with self.reading() as connection, closing(sqlite3.connect(target)) as copy:
-            connection.backup(copy)
-            copy.execute("PRAGMA synchronous = FULL")
-            found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+            try:
+                connection.backup(copy)
+                copy.execute("PRAGMA synchronous = FULL")
+                found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+            except sqlite3.Error as error:
+                # A disk that is full shows as either, and the second may be of the file that is read.
+                code, room = error.sqlite_errorcode & 0xFF, shutil.disk_usage(target.parent).free
+                if code != sqlite3.SQLITE_FULL and (
+                    code != sqlite3.SQLITE_IOERR or room > self.path.stat().st_size
+                ):
+                    raise
+                raise self._error("file", str(target), "no room is left: free space on its disk") from error
         if found != "ok":
             raise self._error("file", str(self.path), f"is damaged ({found}): {self._if_damaged}")
 

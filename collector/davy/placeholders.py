@@ -6,9 +6,8 @@ from typing import Final
 
 from davy.config import Settings, describe
 from davy.errors import SettingError
-from davy.secret import Secret
+from davy.secret import HOLDS_PLACEHOLDER, PLACEHOLDER, Secret
 
-PLACEHOLDER: Final = "change-me"
 REMEDY: Final = f"is still the example's {PLACEHOLDER!r}: make one of your own, with `openssl rand -hex 20`"
 
 
@@ -22,11 +21,13 @@ def placeholders(settings: Settings) -> dict[str, str]:
     >>> placeholders(Settings(store_url="redis://davy:change-me@redis"))
     {'store_url': 'DAVY_STORE_URL'}
     """
-    key = Secret(path=settings.gateway.api_key_file).current()
+    key = Secret(path=settings.gateway.api_key_file)
+    key.current()
     return {
         one.key: one.variable
         for one in describe(settings)
-        if PLACEHOLDER in str(one.value) or (one.key == "gateway.api_key_file" and key == PLACEHOLDER)
+        if PLACEHOLDER in str(one.value).casefold()
+        or (one.key == "gateway.api_key_file" and key.trouble == HOLDS_PLACEHOLDER)
     }
 
 

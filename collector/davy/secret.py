@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Final
 
+PLACEHOLDER: Final = "change-me"
+HOLDS_PLACEHOLDER: Final = f"still holds the example's {PLACEHOLDER!r}"
 _MOST: Final = 64 * 1024
 _LACKS: Final = {
     FileNotFoundError: "is not there",
@@ -58,9 +61,14 @@ class Secret:
     def _read(self, path: Path) -> None:
         found = path.stat()
         seen = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-        if seen != self._seen:
+        if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for whoever writes to it
+            self._seen, self.trouble = (), _LACKS[IsADirectoryError] if path.is_dir() else "is no file"
+        elif seen != self._seen:
             with path.open(encoding="utf-8-sig") as file:
                 line = file.readline(_MOST).strip()
             self._seen = seen
+            if line.casefold() == PLACEHOLDER:
+                self.trouble = HOLDS_PLACEHOLDER
+                return
             self._value = line or self._value  # a file that is being written anew is empty for a moment
             self.trouble = "" if line else "has no key in its first line"

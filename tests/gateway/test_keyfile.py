@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -35,7 +36,9 @@ LACKING: Final[dict[str, Callable[[Path], object]]] = {
     "has no key in its first line": lambda path: path.write_bytes(b"\xef\xbb\xbf\r\n" + KEY.encode()),
     "is not text": lambda path: path.write_bytes(b"\xff\xfe"),
     "cannot be read (": a_circle,
+    "is no file": os.mkfifo,
 }
+EXAMPLE: Final = "still holds the example's 'change-me'"  # with which no gateway starts
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
@@ -70,6 +73,23 @@ def test_marks_and_ends_of_lines_are_no_part_of_a_key(content: bytes, tmp_path: 
     (tmp_path / "key").write_bytes(content % KEY.encode())
     secret = Secret("", str(tmp_path / "key"))
     assert (secret.current(), secret.trouble) == (KEY, "")
+
+
+@pytest.mark.parametrize("lack", [*LACKING, EXAMPLE])
+def test_what_takes_the_place_of_a_key_file_and_holds_no_key_changes_no_key(
+    lack: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "key"
+    path.write_text(KEY)
+    secret = Secret("", str(path))
+    assert secret.current() == KEY
+    path.unlink()
+    if lack == EXAMPLE:
+        path.write_text("Change-Me\n")
+    else:
+        LACKING[lack](path)
+    assert secret.current() == KEY
+    assert secret.trouble.startswith(lack)
 
 
 def test_a_file_that_is_emptied_or_goes_keeps_its_key_and_each_change_is_one_line(

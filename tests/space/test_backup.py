@@ -185,6 +185,25 @@ def test_a_damaged_backup_is_refused_before_anything_is_made(
     assert not (tmp_path / "goal").exists()
 
 
+def test_a_backup_for_which_there_is_no_room_names_its_own_disk_and_leaves_nothing(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "davy-test", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a disk of its own cannot be mounted here")
+    try:
+        code, _, said = command(capsys, "backup", str(small / "backup"))
+        assert code == 2
+        assert str(small) in said
+        assert str(home) not in said
+        assert "free space" in said
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+
 @pytest.mark.fast
 @pytest.mark.parametrize("target", ["full", "file", "file.tar"])
 def test_a_backup_overwrites_nothing(
