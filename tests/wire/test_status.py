@@ -53,6 +53,7 @@ def status(env: Mapping[str, str], **other: str) -> tuple[int, dict[str, Any], d
     return done.returncode, told, next(one for one in told["roles"] if one["role"] == "detect")
 
 
+@pytest.mark.alone  # what is asked answers within seconds, or is told not to
 def test_who_has_what_is_told_and_what_is_known_when_kafka_or_redis_is_away(
     kafka_broker: Cluster, tmp_path: Path
 ) -> None:
