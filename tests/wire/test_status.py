@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kafka_server import Cluster, fresh_prefix, needs_brokers
 from redis_server import LOCAL, RedisServer
 
