@@ -68,8 +68,15 @@ class Suspension:
 
 
 def suspensions(store: Store) -> list[Suspension]:
-    """Return what is suspended, of whatever version."""
+    """Return what is suspended."""
     return [Suspension(**load_any(data)) for _, data in store.items(SUSPENDED)]
+
+
+def end_suspensions(model: str, store: Store, changes: Batch) -> None:
+    """Let nothing be suspended for `model` any more."""
+    for one in suspensions(store):
+        if one.model == model:
+            changes.delete(SUSPENDED, _key(one.kind, one.name, model))
 
 
 class Plugins:
@@ -95,6 +102,7 @@ class Plugins:
 
     def fresh(self, reference: Reference) -> dict[str, Monitor]:
         """Return monitors that have tested nothing yet, by name, without those that are suspended."""
+        self._take_back(reference)
         settings = self._runtime.settings.detect
         names = [name for kind, name in self._points if kind == "monitor"]
         found = {}
@@ -121,7 +129,7 @@ class Plugins:
     def _attempt(
         self, kind: str, reference: Reference, name: str, work: Callable[[], T], tries: int = _TRIES
     ) -> T | None:
-        key = f"{kind}/{name}/{reference.model}"
+        key = _key(kind, name, reference.model)
         if self._is_suspended(key, kind, name, reference):
             return None
         try:
@@ -158,6 +166,14 @@ class Plugins:
             and found.reference == reference.version
         )
 
+    def _take_back(self, reference: Reference) -> None:
+        """Forget suspensions of the model by another reference or version: these are tried anew."""
+        self._look()
+        for key, one in list(self._suspended.items()):
+            if one.model == reference.model and not self._is_suspended(key, one.kind, one.name, reference):
+                self._runtime.store.apply(Batch().delete(SUSPENDED, key))
+                del self._suspended[key]
+
     def _look(self) -> None:
         now = self._runtime.clock()
         if self._looked is None or not 0 <= now - self._looked < _LOOK_EVERY_NS:
@@ -178,11 +194,15 @@ class Plugins:
             return
         version = _version(self._points.get((kind, name)))
         found = Suspension(kind, name, model, reference.version, now, version, said[:500])
-        key = f"{kind}/{name}/{model}"
+        key = _key(kind, name, model)
         self._runtime.store.apply(Batch().put(SUSPENDED, key, dump_any(asdict(found))))
         self._suspended[key] = found
         del self._failures[kind, name, model]
         _logger.error("%s %s is suspended for %s: %s", kind, name, model, said)
+
+
+def _key(kind: str, name: str, model: str) -> str:
+    return f"{kind}/{name}/{model}"
 
 
 def _version(point: EntryPoint | None) -> str:

@@ -250,6 +250,8 @@ def test_another_version_of_a_suspended_plugin_is_tried_again(install: Install, 
     assert RaisesInTest.name not in Plugins(runtime).fresh(now)
     install(RaisesInTest, version="2")
     assert RaisesInTest.name in Plugins(runtime).fresh(now)
+    assert suspensions(runtime.store) == []
+    assert [check for check in checks(runtime) if RaisesInTest.name in check.what] == []
 
 
 def test_a_monitor_of_real_numbers_keeps_the_contract_and_opens_an_incident(

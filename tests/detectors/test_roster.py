@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from streams import (
 
 from davy import retired
 from davy.cli import run_app
-from davy.codec import load
+from davy.codec import dump_any, load
 from davy.config import DetectSettings, Settings
 from davy.consume import Outbox
 from davy.event import ALERTS, Alert
@@ -42,6 +42,7 @@ from davy_detectors.incidents.incident import Incident
 from davy_detectors.models.expiry import Expiry
 from davy_detectors.models.known import Unlisted, known_models, unlisted
 from davy_detectors.models.roster import UNLISTED, Sketch
+from davy_detectors.plugins import SUSPENDED, Suspension, suspensions
 from davy_detectors.stream.partial_aggregate import PartialAggregate
 from davy_detectors.stream.totals import Totals
 
@@ -89,6 +90,8 @@ def collections(runtime: Runtime, model: str) -> list[str]:
         "retired",
     )
     found = [name for name in names if runtime.store.get(name, model) is not None]
+    if any(one.model == model for one in suspensions(runtime.store)):
+        found.append("suspended")
     return found + [name for name in (f"windows/{model}", f"partials/{model}") if runtime.store.count(name)]
 
 
@@ -310,7 +313,9 @@ def test_a_retired_model_is_forgotten_in_the_end(runtime: Runtime) -> None:
         "retired",
     ]
     expire(runtime, 59)
-    assert "detect" in collections(runtime, MODEL)
+    plug_in = Suspension("monitor", "mine", MODEL, "r", 0, "1", "KeyError: 'x'")
+    runtime.store.apply(Batch().put(SUSPENDED, f"monitor/mine/{MODEL}", dump_any(asdict(plug_in))))
+    assert {"detect", "suspended"} <= {*collections(runtime, MODEL)}
     expire(runtime, 2)
     assert collections(runtime, MODEL) == []
 

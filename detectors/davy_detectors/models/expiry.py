@@ -18,6 +18,7 @@ from davy_detectors.incidents import matcher
 from davy_detectors.incidents.incident import INCIDENTS, RESOLVED, Incident
 from davy_detectors.models.known import COLLECTION
 from davy_detectors.models.roster import UNLISTED
+from davy_detectors.plugins import end_suspensions
 from davy_detectors.reference import active
 from davy_detectors.stream import model_run, windows
 from davy_detectors.stream.totals import Totals
@@ -99,6 +100,7 @@ class Expiry:
                 changes.delete(windows.collection(model), key)
             changes.delete(OUTBOX, f"model/{model}")
             matcher.end(model, changes)
+            end_suspensions(model, self._runtime.store, changes)
             active.remove(model, changes)
             retired.keep([model], changes)
         return over
