@@ -170,10 +170,16 @@ class Database:
 
     def checkpoint(self, timeout: float = _CHECKPOINT_SECONDS) -> bool:
         """Move the write-ahead file into the database and cut it to nothing; False when others were in the way."""
+        deadline = time.monotonic() + timeout
         with self.reading() as connection:
-            _wait_for_locks(connection, timeout)
-            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return not busy
+            while True:
+                left = deadline - time.monotonic()
+                _wait_for_locks(connection, max(0.0, left))
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy or left <= 0:
+                    return not busy
+                # While another connection checkpoints, SQLite answers at once and does not wait for its lock.
+                time.sleep(_LONGEST_WAIT)
 
     def compact(self) -> None:
         """Write the database anew, in time proportional to its size: nothing but what it holds is in it then.

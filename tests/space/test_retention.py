@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,29 @@ def test_writers_and_readers_go_on_while_a_file_shrinks(runtime: Runtime) -> Non
     assert [len(value) for value in values[:20]] == [64 * 1024] * 20
     assert set(values[20:]) == {b"new"}
     assert runtime.log.damage(30) == ""
+
+
+def test_a_checkpoint_waits_while_another_connection_makes_one(runtime: Runtime, tmp_path: Path) -> None:
+    path, stop, waited = tmp_path / "davy" / "store.db", threading.Event(), []
+
+    def checkpoint() -> None:
+        with closing(sqlite3.connect(path)) as other:
+            while not stop.is_set():
+                other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    others = [threading.Thread(target=checkpoint) for _ in range(2)]
+    for other in others:
+        other.start()
+    try:
+        for number in range(20):
+            runtime.store.apply(Batch().put("c", str(number), os.urandom(256 * 1024)))
+            runtime.store.scrub()  # raises when the write-ahead file could not be cut
+            waited.append(disk(tmp_path / "davy", "store.db-wal"))
+    finally:
+        stop.set()
+        for other in others:
+            other.join()
+    assert waited == [0] * 20
 
 
 def test_a_small_file_of_an_older_version_is_written_anew_and_shrinks(
