@@ -184,7 +184,7 @@ soak: $(STAMP) ## Half an hour under half the load this machine can take, with a
 generate: $(STAMP) ## Write the dashboards, alert rules and the tables of docs/fields.md and docs/integrations.md again
 	$(BIN)/python -m davy_dashboards
 	PYTHONPATH=tests $(BIN)/python -m fields.page
-	PYTHONPATH=tests $(BIN)/python -m integration_page
+	PYTHONPATH=tests $(BIN)/python -m support.integration_page
 
 lock: $(UV) ## Pin every dependency again
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-header --upgrade --all-extras pyproject.toml requirements/build.in -o requirements/dev.txt

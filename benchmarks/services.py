@@ -21,8 +21,8 @@ TESTS = Path(__file__).parents[1] / "tests"
 def kafka_and_redis(folder: Path, brokers: int = 1) -> Iterator[tuple[str, str]]:
     """Start them with their data in `folder`; return the addresses of the brokers and the URL of Redis."""
     sys.path.insert(0, str(TESTS))
-    from kafka_server import Cluster
-    from redis_server import RedisServer
+    from support.kafka_server import Cluster
+    from support.redis_server import RedisServer
 
     with (
         Cluster(brokers, folder / "kafka") as cluster,
@@ -37,7 +37,7 @@ def services(brokers: int = 1) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         servers, redis = stack.enter_context(kafka_and_redis(folder, brokers))
-        from s3_server import S3Server
+        from support.s3_server import S3Server
 
         s3 = stack.enter_context(S3Server(folder))
         yield {

@@ -106,11 +106,11 @@ def run() -> dict[str, Any]:
     """Find out the most the deployment takes, then run it at half of that and break something every minute."""
     sys.path.insert(0, str(TESTS))
     os.environ["PYTHONPATH"] = str(TESTS)
-    from breaking import FAULTS
-    from deployment import Deployment
-    from fake_labelstudio import VICES, FakeLabelStudio
-    from kafka_server import Cluster
-    from labelling_tools import FakeTool
+    from support.breaking import FAULTS
+    from support.deployment import Deployment
+    from support.fake_labelstudio import VICES, FakeLabelStudio
+    from support.kafka_server import Cluster
+    from support.labelling_tools import FakeTool
 
     rng, minutes, rests = random.Random(_SEED), [], []
     with tempfile.TemporaryDirectory() as name, FakeLabelStudio() as fake:
@@ -168,7 +168,7 @@ def _most(world: Any) -> float:
 
     What is offered doubles until the SDK thins, which it does before its queue is full.
     """
-    from deployment import counted
+    from support.deployment import counted
 
     world.capture(2_000, 2.0)  # so that connections and topics are there
     account = world.app.account()

@@ -10,11 +10,17 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from prometheus_server import PrometheusServer
+from support.prometheus_server import PrometheusServer
 
 from davy.logs import Sparing
 
-pytest_plugins = ["kafka_server", "labelstudio_server", "parallel", "redis_server", "s3_server"]
+pytest_plugins = [
+    "support.kafka_server",
+    "support.labelstudio_server",
+    "support.parallel",
+    "support.redis_server",
+    "support.s3_server",
+]
 # How long an example takes is the machine's matter. In CI the examples are the same every time; people look for others.
 settings.register_profile("davy", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("davy")

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inference_strategies import intact, names, values
 from pyarrow import parquet
-from streams import BEGIN, id_of
+from support.inference_strategies import intact, names, values
+from support.streams import BEGIN, id_of
 
 from davy.archive.columns import field_columns
 from davy.archive.tables import by_day, folder_of, inference_table, once, to_parquet

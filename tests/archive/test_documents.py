@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from archive_days import accuracy, amounts, days, ten_days
-from archived import drain, loop_of, runtime_of, send
 from pyarrow import parquet
-from services import service_or_skip
-from streams import Clock
+from support.archive_days import accuracy, amounts, days, ten_days
+from support.archived import drain, loop_of, runtime_of, send
+from support.services import service_or_skip
+from support.streams import Clock
 
 from davy.codec import Encoder, pack
 

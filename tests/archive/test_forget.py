@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archived import DAY, MortalPlace, drain, envelope, files, ids, loop_of, numbered, runtime_of, send
-from dying import Fuse, Killed, mortal
 from pyarrow import parquet
-from streams import SECOND, Clock, bury, id_of
+from support.archived import (
+    DAY,
+    MortalPlace,
+    drain,
+    envelope,
+    files,
+    ids,
+    loop_of,
+    numbered,
+    runtime_of,
+    send,
+)
+from support.dying import Fuse, Killed, mortal
+from support.streams import SECOND, Clock, bury, id_of
 
 from davy.archive.keeper import ArchiveKeeper
 from davy.archive.places import Place, open_place

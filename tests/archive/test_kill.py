@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from archive_processes import archiving
-from archived import envelope, ids, numbered, send
+from support.archive_processes import archiving
+from support.archived import envelope, ids, numbered, send
 
 from davy.config import Settings
 from davy.demo.processes import wait_until

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from archived import fraud_archive, numbered
 from pyarrow import dataset
+from support.archived import fraud_archive, numbered
 
 pytestmark = pytest.mark.fast
 

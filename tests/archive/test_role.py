@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from archived import (
+from pyarrow import parquet
+from support.archived import (
     DAY,
     MortalPlace,
     drain,
@@ -20,10 +21,9 @@ from archived import (
     runtime_of,
     send,
 )
-from dying import Fuse, Killed, mortal
-from partitioned import PartitionedLog
-from pyarrow import parquet
-from streams import ADAPTERS, SECOND, Clock, bury, id_of, read, sample
+from support.dying import Fuse, Killed, mortal
+from support.partitioned import PartitionedLog
+from support.streams import ADAPTERS, SECOND, Clock, bury, id_of, read, sample
 
 from davy.archive.places import Place, open_place
 from davy.codec import dump

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import s3_server
-from archived import drain, envelope, loop_of, numbered, runtime_of, send
 from pyarrow import fs, parquet
-from s3_server import S3Server
-from streams import id_of
+from support import s3_server
+from support.archived import drain, envelope, loop_of, numbered, runtime_of, send
+from support.s3_server import S3Server
+from support.streams import id_of
 
 from davy.archive.keeper import ArchiveKeeper
 from davy.archive.places import open_place

@@ -13,8 +13,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from archive_days import archived, by_day, days, ten_days
-from archived import (
+from pyarrow import dataset, parquet
+from support.archive_days import archived, by_day, days, ten_days
+from support.archived import (
     DAY,
     MortalPlace,
     drain,
@@ -27,9 +28,8 @@ from archived import (
     runtime_of,
     send,
 )
-from dying import Fuse, Killed, mortal
-from pyarrow import dataset, parquet
-from streams import BEGIN, Clock, bury, id_of
+from support.dying import Fuse, Killed, mortal
+from support.streams import BEGIN, Clock, bury, id_of
 
 from davy.archive.places import open_place
 from davy.archive.schemas import Schema, Schemas

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from archived import envelope, ids, numbered, send
-from gateway_rig import LocalClient, opened
+from support.archived import envelope, ids, numbered, send
+from support.gateway_rig import LocalClient, opened
 
 from davy.archive import checks
 from davy.archive.places import open_place

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from inference_strategies import OIP_DTYPES, intact, names, travelled, values
+from support.inference_strategies import OIP_DTYPES, intact, names, travelled, values
 
 from davy.codec import Encoder, decode, pack, select, split
 from davy.errors import InvalidInference

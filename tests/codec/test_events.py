@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inference_strategies import containers, intact, names
+from support.inference_strategies import containers, intact, names
 
 from davy.codec import dump, dump_any, load, load_any
 from davy.errors import DecodeError, InvalidInference

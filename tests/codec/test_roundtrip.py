@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from inference_strategies import anything_textual, containers, intact, names, tensors, travelled, values
+from support.inference_strategies import (
+    anything_textual,
+    containers,
+    intact,
+    names,
+    tensors,
+    travelled,
+    values,
+)
 
 from davy.codec import Chunk, Encoder, decode, pack, select, split
 from davy.errors import InvalidInference

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from inference_strategies import OIP_DTYPES
+from support.inference_strategies import OIP_DTYPES
 
 from davy.codec import Encoder, Recipe, Snapshot, decode, pack
 from davy.event import Array

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kafka_server import KAFKA, fresh_prefix
-from logs import Remembering
+from support.kafka_server import KAFKA, fresh_prefix
+from support.logs import Remembering
 
 from davy.log import Log
 

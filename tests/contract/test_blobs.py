@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-import s3_server
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import s3_server
 
 from davy.blobs import Blobs, open_blobs, reference
 from davy.blobs.file import FileBlobs

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from logs import (
+from support.logs import (
     MILLISECOND,
     OTHER,
     TOPIC,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from logs import OTHER, TOPIC, append, append_apart, offsets, place, records, take, values
+from support.logs import OTHER, TOPIC, append, append_apart, offsets, place, records, take, values
 
 from davy.log import Log, Message
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from descriptors import no_more_files
+from support.descriptors import no_more_files
 
 from davy._connections import Connections
 from davy._directory import filesystem_type

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis_server
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import redis_server
 
 from davy.errors import LeaseLost
 from davy.store import Batch, Lease, Store, open_store

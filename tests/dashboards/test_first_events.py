@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import get_args
 
-import mining
 import pytest
-from streams import MODEL, detect, envelopes, give_reference, make_runtime, rows, send
+from support import mining
+from support.streams import MODEL, detect, envelopes, give_reference, make_runtime, rows, send
 
 from davy.config import DetectSettings
 from davy.fields.losses import INCOMPLETE

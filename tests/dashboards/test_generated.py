@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_server import PROMTOOL
-from services import service_or_skip
+from support.prometheus_server import PROMTOOL
+from support.services import service_or_skip
 
 from davy.cli import app
 from davy.metrics import CATALOGUE, Metric

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from prometheus_server import BINARY, PrometheusServer
-from services import service_or_skip
+from support.prometheus_server import BINARY, PrometheusServer
+from support.services import service_or_skip
 
 from davy import metrics
 from davy.meter import Meter

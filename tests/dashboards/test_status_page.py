@@ -14,8 +14,8 @@ import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
-from gateway_rig import LocalClient
-from mining import make_candidate, make_flag
+from support.gateway_rig import LocalClient
+from support.mining import make_candidate, make_flag
 
 from davy.codec import Encoder, dump, dump_any, pack
 from davy.config import DetectSettings, LabelStudioSettings, Settings

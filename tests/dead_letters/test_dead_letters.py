@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dying import Fuse, Killed, mortal
-from partitioned import PartitionedLog
-from streams import BEGIN, SECOND, Clock, make_runtime
+from support.dying import Fuse, Killed, mortal
+from support.partitioned import PartitionedLog
+from support.streams import BEGIN, SECOND, Clock, make_runtime
 
 from davy.config import DetectSettings
 from davy.consume import Loop

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from dying import Fuse, Killed, mortal
-from streams import ADAPTERS, Clock, bury, make_runtime, read, sample
+from support.dying import Fuse, Killed, mortal
+from support.streams import ADAPTERS, Clock, bury, make_runtime, read, sample
 
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings

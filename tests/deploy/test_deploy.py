@@ -16,8 +16,8 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from prometheus_server import PROMTOOL
-from services import service_or_skip
+from support.prometheus_server import PROMTOOL
+from support.services import service_or_skip
 
 from davy.config import Settings, describe, load
 from davy.errors import SettingError

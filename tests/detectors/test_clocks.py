@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from partitions import Cluster, Sent, answer, traffic
-from streams import BEGIN, MODEL, SECOND, bury, give_reference, pass_time, rows
+from support.partitions import Cluster, Sent, answer, traffic
+from support.streams import BEGIN, MODEL, SECOND, bury, give_reference, pass_time, rows
 
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings

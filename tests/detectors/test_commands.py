@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
-from streams import MODEL, Clock, detect, envelopes, rows, send
+from support.streams import MODEL, Clock, detect, envelopes, rows, send
 
 from davy.cli import run_app
 from davy.log.sqlite import SqliteLog

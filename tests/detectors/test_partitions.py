@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from partitions import Cluster, Sent, answer, traffic
-from streams import BEGIN, MODEL, SECOND, bury, give_reference, pass_time, rows, sample
+from support.partitions import Cluster, Sent, answer, traffic
+from support.streams import BEGIN, MODEL, SECOND, bury, give_reference, pass_time, rows, sample
 
 from davy.codec import load_any
 from davy.config import DetectSettings

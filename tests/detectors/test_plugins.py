@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streams import MODEL, detect, envelopes, give_reference, make_runtime, rows, send
+from support.streams import MODEL, detect, envelopes, give_reference, make_runtime, rows, send
 
 from davy import metrics
 from davy.codec import load, load_any

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dying import Fuse, Killed, mortal
-from partitions import Cluster, answer, traffic
-from streams import (
+from support.dying import Fuse, Killed, mortal
+from support.partitions import Cluster, answer, traffic
+from support.streams import (
     BEGIN,
     MODEL,
     SECOND,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streams import MODEL, envelopes, give_reference, make_runtime, pass_time, rows, send
+from support.streams import MODEL, envelopes, give_reference, make_runtime, pass_time, rows, send
 
 from davy.codec import load_any
 from davy.config import DetectSettings

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streams import BEGIN, MODEL, SECOND, detect, envelopes, give_reference, make_runtime, rows, send
+from support.streams import BEGIN, MODEL, SECOND, detect, envelopes, give_reference, make_runtime, rows, send
 
 from davy.codec import load
 from davy.config import DetectSettings

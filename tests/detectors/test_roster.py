@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streams import (
+from support.streams import (
     BEGIN,
     MODEL,
     SECOND,

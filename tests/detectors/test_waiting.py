@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streams import MODEL, envelopes, give_reference, rows
+from support.streams import MODEL, envelopes, give_reference, rows
 
 from davy.cli import run_app
 from davy.event import INFERENCES

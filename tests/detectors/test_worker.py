@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dying import Fuse, Killed, mortal
-from streams import (
+from support.dying import Fuse, Killed, mortal
+from support.streams import (
     ADAPTERS,
     BEGIN,
     MODEL,

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from embedded import MODEL, Embedded, some_seconds
-from kafka_server import Cluster, needs_brokers
-from on_services import OnServices
-from redis_server import LOCAL, RedisServer
-from rounds import ROUNDS, write_down
+from support.embedded import MODEL, Embedded, some_seconds
+from support.kafka_server import Cluster, needs_brokers
+from support.on_services import OnServices
+from support.redis_server import LOCAL, RedisServer
+from support.rounds import ROUNDS, write_down
 
 from davy.demo.processes import wait_until
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from breaking import FAULTS
-from deployment import Deployment
-from fake_labelstudio import VICES, FakeLabelStudio
-from kafka_server import Cluster, needs_brokers
-from labelling_tools import FakeTool, RealTool
-from labelstudio_server import needs_label_studio
-from redis_server import LOCAL
-from rounds import ROUNDS, write_down
-from streams import MODEL
+from support.breaking import FAULTS
+from support.deployment import Deployment
+from support.fake_labelstudio import VICES, FakeLabelStudio
+from support.kafka_server import Cluster, needs_brokers
+from support.labelling_tools import FakeTool, RealTool
+from support.labelstudio_server import needs_label_studio
+from support.redis_server import LOCAL
+from support.rounds import ROUNDS, write_down
+from support.streams import MODEL
 
 from davy_miner.labelstudio import LocalLabelStudio
 

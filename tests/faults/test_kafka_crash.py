@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from itertools import count
 
 import pytest
-from kafka_server import Cluster, fresh_prefix, needs_brokers
+from support.kafka_server import Cluster, fresh_prefix, needs_brokers
 
 from davy.demo.processes import wait_until
 from davy.errors import LogError

@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from fake_labelstudio import FakeLabelStudio
-from labelling_tools import FakeTool, RealTool
-from labelstudio_server import needs_label_studio
+from support.fake_labelstudio import FakeLabelStudio
+from support.labelling_tools import FakeTool, RealTool
+from support.labelstudio_server import needs_label_studio
 
 from davy.codec import decode, load, load_any
 from davy.config import load as load_settings

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from log_processes import TOPIC, process
+from support.log_processes import TOPIC, process
 
 from davy.log import Record, open_log
 from davy.log.sqlite import SqliteLog

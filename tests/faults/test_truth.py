@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import damage_structure
-from embedded import Embedded
-from fake_labelstudio import FakeLabelStudio
-from kafka_server import Cluster, needs_brokers
-from on_services import OnServices
-from redis_server import LOCAL, RedisServer
-from rounds import ROUNDS, write_down
-from services import freeze
-from truth import Fault, Mend, struck
+from support.damage import damage_structure
+from support.embedded import Embedded
+from support.fake_labelstudio import FakeLabelStudio
+from support.kafka_server import Cluster, needs_brokers
+from support.on_services import OnServices
+from support.redis_server import LOCAL, RedisServer
+from support.rounds import ROUNDS, write_down
+from support.services import freeze
+from support.truth import Fault, Mend, struck
 
 from davy.demo.processes import wait_until
 
-UP_WEDGED = {"up": ("wedging", "{wedge}", "davy", "up")}
+UP_WEDGED = {"up": ("support.wedging", "{wedge}", "davy", "up")}
 APART = {name: ("davy", "run", name) for name in ("gateway", "detect", "mine", "retain")}
 TEN_MINUTES = 600.0
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from gateway_rig import JSON, LocalClient
 from pyarrow import parquet
+from support.gateway_rig import JSON, LocalClient
 
 import davy
 from davy.codec import decode

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sdk_rig import Store, start
+from support.sdk_rig import Store, start
 
 import davy
 from davy.fields import plain, record

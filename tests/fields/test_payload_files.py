@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from inference_strategies import OIP_DTYPES
 from PIL import Image
+from support.inference_strategies import OIP_DTYPES
 
 from davy.fields.measures import of_arrays, of_one, of_pictures
 from davy.fields.media import PACKED

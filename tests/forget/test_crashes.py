@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dying import Fuse, Killed
-from fake_labelstudio import LEGACY_KEY, VICES, FakeLabelStudio
-from forget_world import MODEL, ForgetWorld, Subject
+from support.dying import Fuse, Killed
+from support.fake_labelstudio import LEGACY_KEY, VICES, FakeLabelStudio
+from support.forget_world import MODEL, ForgetWorld, Subject
 
 from davy.forgetting import Forgetting, Names
 from davy_miner import dataset, rounds

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_labelstudio import FakeLabelStudio
-from forget_world import MODEL, ForgetWorld, Subject
+from support.fake_labelstudio import FakeLabelStudio
+from support.forget_world import MODEL, ForgetWorld, Subject
 
 from davy.codec import decode, dump_any, load, load_any, select
 from davy.event import FLAGS, INFERENCES, Alert

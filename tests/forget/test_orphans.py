@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_labelstudio import FakeLabelStudio
-from forget_world import ForgetWorld, Subject
-from streams import sample
+from support.fake_labelstudio import FakeLabelStudio
+from support.forget_world import ForgetWorld, Subject
+from support.streams import sample
 
 from davy.blobs import reference
 from davy.codec import dump_any

@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
-from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
-from forget_world import ForgetWorld, Subject
+from support.fake_labelstudio import LEGACY_KEY, FakeLabelStudio
+from support.forget_world import ForgetWorld, Subject
 
 from davy.backup import back_up, put_back
 from davy.consume import Loop

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from descriptors import allowed_no_more, no_more_files
-from gateway_server import GatewayServer
+from support.descriptors import allowed_no_more, no_more_files
+from support.gateway_server import GatewayServer
 
 from davy.config import Settings
 from davy.demo.processes import wait_until

@@ -11,9 +11,9 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from gateway_rig import LocalClient, opened
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.gateway_rig import LocalClient, opened
 
 from davy.errors import InvalidInference
 from davy.gateway import make_app

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gateway_rig import JSON, LocalClient, joined, opened, records, stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.gateway_rig import JSON, LocalClient, joined, opened, records, stored
 
 from davy.codec import load
 from davy.errors import InvalidInference

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gateway_rig import LocalClient, opened, stored
+from support.gateway_rig import LocalClient, opened, stored
 
 from davy.gateway import make_app
 from davy.gateway.halves import Half

@@ -12,8 +12,8 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
-from gateway_rig import opened
-from gateway_server import GatewayServer
+from support.gateway_rig import opened
+from support.gateway_server import GatewayServer
 
 from davy.errors import SettingError
 from davy.gateway import GatewayTarget

@@ -6,9 +6,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from gateway_rig import opened, records, stored
-from gateway_server import GatewayServer
-from services import service_or_skip
+from support.gateway_rig import opened, records, stored
+from support.gateway_server import GatewayServer
+from support.services import service_or_skip
 
 from davy.codec import load
 from davy.event import FEEDBACK, Feedback

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gateway_rig import PACKED, LocalClient, records
+from support.gateway_rig import PACKED, LocalClient, records
 
 from davy.codec import Encoder, decode, dump, load, pack
 from davy.config import Settings

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gateway_rig import LocalClient, opened
+from support.gateway_rig import LocalClient, opened
 
 from davy.config import HealthSettings
 from davy.errors import BlobError, SettingError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from gateway_rig import LocalClient, opened
+from support.gateway_rig import LocalClient, opened
 
 from davy.cli import run_app
 from davy.gateway import GatewayTarget

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_rig import LocalClient, opened
+from support.gateway_rig import LocalClient, opened
 
 from davy.cli import run_app
 from davy.errors import SettingError, StoreError

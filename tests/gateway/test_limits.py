@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gateway_rig import PACKED, LocalClient, opened, records, stored
+from support.gateway_rig import PACKED, LocalClient, opened, records, stored
 
 from davy.codec import Encoder, pack
 from davy.event import INFERENCES, dead_letters

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gateway_rig import LocalClient, joined, opened, records, stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.gateway_rig import LocalClient, joined, opened, records, stored
 
 from davy.codec import decode
 from davy.errors import InvalidInference

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gateway_rig import LocalClient, joined, opened, stored
+from support.gateway_rig import LocalClient, joined, opened, stored
 
 from davy.errors import InvalidInference
 from davy.gateway import make_app

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import schemathesis
-from gateway_rig import JSON, PACKED, LocalClient, opened, records, stored
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode, checks
+from support.gateway_rig import JSON, PACKED, LocalClient, opened, records, stored
 
 from davy.codec import Encoder, pack
 from davy.event import INFERENCES

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gateway_rig import LocalClient, opened, stored
-from gateway_server import GatewayServer
+from support.gateway_rig import LocalClient, opened, stored
+from support.gateway_server import GatewayServer
 
 import davy
 from davy.blobs import open_blobs, reference

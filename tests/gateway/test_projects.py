@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from gateway_rig import PACKED, LocalClient, opened, records, stored
+from support.gateway_rig import PACKED, LocalClient, opened, records, stored
 
 from davy.cli import run_app
 from davy.codec import Encoder, decode, dump, dump_any, load, load_any, pack

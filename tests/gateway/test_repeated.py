@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from gateway_rig import PACKED, LocalClient, opened, records, stored
+from support.gateway_rig import PACKED, LocalClient, opened, records, stored
 
 from davy.codec import Encoder, decode, pack
 from davy.event import INFERENCES

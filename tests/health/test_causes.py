@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from gateway_rig import LocalClient, opened
+from support.gateway_rig import LocalClient, opened
 
 from davy.errors import LogError, StoreError
 from davy.gateway.app import make_health_app

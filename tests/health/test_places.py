@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from damage import damage_structure
-from gateway_rig import opened
+from support.damage import damage_structure
+from support.gateway_rig import opened
 
 from davy.config import Settings
 from davy.doctor import examine

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gateway_rig import LocalClient, opened
-from reading_role import Reading
-from streams import SECOND, Clock
+from support.gateway_rig import LocalClient, opened
+from support.reading_role import Reading
+from support.streams import SECOND, Clock
 
 from davy.config import ArchiveSettings, Settings
 from davy.consume import Loop

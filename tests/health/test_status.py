@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_rig import LocalClient, opened
-from reading_role import Reading
-from streams import SECOND, Clock
+from support.gateway_rig import LocalClient, opened
+from support.reading_role import Reading
+from support.streams import SECOND, Clock
 
 import davy.status
 from davy import console

@@ -14,7 +14,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from streams import BEGIN, envelopes, id_of, rows
+from support.streams import BEGIN, envelopes, id_of, rows
 
 from davy import console
 from davy.cli import app, run_app

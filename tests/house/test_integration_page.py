@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from integration_page import PAGE, filled
+from support.integration_page import PAGE, filled
 
 pytestmark = pytest.mark.fast
 

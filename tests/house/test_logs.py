@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from gateway_rig import opened
-from reading_role import Reading
+from support.gateway_rig import opened
+from support.reading_role import Reading
 
 from davy import logs
 from davy.consume import Loop

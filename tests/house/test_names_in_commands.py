@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from gateway_rig import LocalClient
 from pydantic import Field, TypeAdapter, ValidationError
-from streams import BEGIN, id_of
+from support.gateway_rig import LocalClient
+from support.streams import BEGIN, id_of
 
 from davy import console
 from davy.cli import run_app

@@ -289,7 +289,7 @@ def demo(place: Place) -> Result:
 
 def evidently(place: Place) -> Result:
     """Compare two days of an archive, as docs/archive.md says."""
-    from archive_days import ten_days
+    from support.archive_days import ten_days
 
     text = (ROOT / "docs" / "archive.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python archive evidently\n(.*?)^```", text, re.DOTALL | re.MULTILINE)

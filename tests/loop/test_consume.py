@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from dying import Fuse, Killed, mortal
-from streams import ADAPTERS, SECOND, Clock, bury, make_runtime, read, sample
+from support.dying import Fuse, Killed, mortal
+from support.streams import ADAPTERS, SECOND, Clock, bury, make_runtime, read, sample
 
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis_server
-import s3_server
-from kafka_server import Cluster, needs_brokers
-from s3_server import S3Server
-from services import needs
+from support import redis_server, s3_server
+from support.kafka_server import Cluster, needs_brokers
+from support.s3_server import S3Server
+from support.services import needs
 
 ROOT = Path(__file__).parents[2]
 LABEL_STUDIO = ROOT / ".labelstudio/.installed"

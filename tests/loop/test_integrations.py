@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
-from integration_gateway import FRUITS
-from integration_journey import GATEWAY, GROUPS, Asked, Journey, Trip, installed, rows_of
-from labelstudio_server import needs_label_studio
-from services import service_or_skip
+from support.integration_gateway import FRUITS
+from support.integration_journey import GATEWAY, GROUPS, Asked, Journey, Trip, installed, rows_of
+from support.labelstudio_server import needs_label_studio
+from support.services import service_or_skip
 
 from davy.outputs import CLASS_NAMES
 from davy_miner.labels import quality

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from reading_role import Reading
+from support.reading_role import Reading
 
 from davy.config import Settings
 from davy.consume import Loop

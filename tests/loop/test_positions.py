@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from streams import make_runtime, sample
+from support.streams import make_runtime, sample
 
 from davy.codec import dump_any
 from davy.config import DetectSettings

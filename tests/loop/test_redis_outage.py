@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import redis_server
-from redis_server import RedisServer
-from streams import make_runtime, read, sample
+from support import redis_server
+from support.redis_server import RedisServer
+from support.streams import make_runtime, read, sample
 
 from davy.config import DetectSettings
 from davy.consume import Loop

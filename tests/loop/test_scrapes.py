@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from redis_server import LOCAL, RedisServer
+from support.redis_server import LOCAL, RedisServer
 
 from davy.demo.processes import free_port, wait_until
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from gateway_rig import opened
+from support.gateway_rig import opened
 
 from davy import runner
 from davy._signals import SignalSafeEvent

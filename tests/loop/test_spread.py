@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from partitioned import PartitionedLog
-from streams import Clock, bury, make_runtime
+from support.partitioned import PartitionedLog
+from support.streams import Clock, bury, make_runtime
 
 from davy.blobs.memory import MemoryBlobs
 from davy.codec import dump_any, load_any

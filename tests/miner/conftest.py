@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fake_labelstudio import FakeLabelStudio
-from labelstudio_world import World
+from support.fake_labelstudio import FakeLabelStudio
+from support.labelstudio_world import World
 
 
 @pytest.fixture

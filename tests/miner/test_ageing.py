@@ -5,7 +5,17 @@ from __future__ import annotations
 import logging
 
 import pytest
-from mining import MODEL, in_state, make_candidate, make_flag, make_label, make_runtime, mine_once, run, send
+from support.mining import (
+    MODEL,
+    in_state,
+    make_candidate,
+    make_flag,
+    make_label,
+    make_runtime,
+    mine_once,
+    run,
+    send,
+)
 
 from davy import retired
 from davy.codec import dump

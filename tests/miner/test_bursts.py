@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mining import make_candidate, make_flag
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from support.mining import make_candidate, make_flag
 
 from davy_miner.choice import GREEDY, RANDOM, choose
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mining import MODEL, make_flag, send
+from support.mining import MODEL, make_flag, send
 from typer import Typer
 from typer.testing import CliRunner
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mining import MODEL, make_candidate, make_flag, make_label, make_runtime, run, send
+from support.mining import MODEL, make_candidate, make_flag, make_label, make_runtime, run, send
 
 from davy.errors import DatasetError
 from davy.event import BlobRef

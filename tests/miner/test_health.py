@@ -10,9 +10,9 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
-from gateway_rig import LocalClient, opened
-from streams import SECOND, Clock
+from support.fake_labelstudio import LEGACY_KEY, FakeLabelStudio
+from support.gateway_rig import LocalClient, opened
+from support.streams import SECOND, Clock
 
 from davy.config import LabelStudioSettings
 from davy.errors import DavyError

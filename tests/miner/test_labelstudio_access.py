@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 import pytest
-from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
-from labelstudio_world import SETTLE, World
+from support.fake_labelstudio import LEGACY_KEY, FakeLabelStudio
+from support.labelstudio_world import SETTLE, World
 
 from davy.errors import LabelError, SettingError
 from davy_miner.labelstudio import LabelStudio, client

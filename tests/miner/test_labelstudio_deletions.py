@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fake_labelstudio import FakeLabelStudio
-from labelstudio_world import MODEL, World
-from streams import sample
+from support.fake_labelstudio import FakeLabelStudio
+from support.labelstudio_world import MODEL, World
+from support.streams import sample
 
 from davy.consume import Loop
 from davy.errors import LabelError

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from fake_labelstudio import VICES, FakeLabelStudio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from labelstudio_world import MODEL, SETTLE, Crash, Fuse, World
+from support.fake_labelstudio import VICES, FakeLabelStudio
+from support.labelstudio_world import MODEL, SETTLE, Crash, Fuse, World
 
 from davy.errors import DavyError
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from fake_labelstudio import FakeLabelStudio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from inference_strategies import names, values
-from labelstudio_world import BEGIN, MODEL, World
+from support.fake_labelstudio import FakeLabelStudio
+from support.inference_strategies import names, values
+from support.labelstudio_world import BEGIN, MODEL, World
 
 from davy.codec import Encoder, decode, dump, pack
 from davy.errors import InvalidInference

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from fake_labelstudio import FakeLabelStudio
-from labelstudio_world import MODEL, World
+from support.fake_labelstudio import FakeLabelStudio
+from support.labelstudio_world import MODEL, World
 
 from davy.event import Label
 from davy.store import Batch

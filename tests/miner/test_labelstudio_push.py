@@ -11,8 +11,8 @@ from xml.etree.ElementTree import fromstring
 import httpx
 import numpy as np
 import pytest
-from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
-from labelstudio_world import BEGIN, MODEL, SECOND, SETTLE, Crash, Fuse, World
+from support.fake_labelstudio import LEGACY_KEY, FakeLabelStudio
+from support.labelstudio_world import BEGIN, MODEL, SECOND, SETTLE, Crash, Fuse, World
 
 from davy import metrics
 from davy.codec import dump

@@ -9,8 +9,8 @@ from xml.etree.ElementTree import fromstring
 import httpx
 import numpy as np
 import pytest
-from labelstudio_server import needs_label_studio
-from labelstudio_world import SETTLE, Crash, Fuse, World
+from support.labelstudio_server import needs_label_studio
+from support.labelstudio_world import SETTLE, Crash, Fuse, World
 
 from davy.errors import LabelError
 from davy.forgetting import Forgetting

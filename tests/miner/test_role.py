@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mining import (
+from support.mining import (
     MODEL,
     everything,
     in_state,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mining import make_candidate, make_flag
+from support.mining import make_candidate, make_flag
 
 from davy.codec import decode
 from davy_miner.candidates import Candidate

@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mining import MODEL, in_state, make_candidate, make_flag, make_label, make_runtime, run, send, stored
+from support.mining import (
+    MODEL,
+    in_state,
+    make_candidate,
+    make_flag,
+    make_label,
+    make_runtime,
+    run,
+    send,
+    stored,
+)
 
 from davy.codec import dump, load
 from davy.config import load as load_settings

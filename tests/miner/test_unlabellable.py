@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mining import MODEL, in_state, make_flag, make_runtime, mine_once, run, send, stored
+from support.mining import MODEL, in_state, make_flag, make_runtime, mine_once, run, send, stored
 
 from davy.codec import dump
 from davy.consume import Loop

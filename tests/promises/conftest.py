@@ -1,3 +1,3 @@
-from sdk_rig import nothing_is_swallowed, own_client
+from support.sdk_rig import nothing_is_swallowed, own_client
 
 __all__ = ["nothing_is_swallowed", "own_client"]

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trustme
-from bad_sinks import BAD, Sink, encrypted, plain, refused, reset, unread, untrusted
-from gateway_server import GatewayServer
-from sdk_rig import balanced
-from services import freeze
+from support.bad_sinks import BAD, Sink, encrypted, plain, refused, reset, unread, untrusted
+from support.gateway_server import GatewayServer
+from support.sdk_rig import balanced
+from support.services import freeze
 
 import davy
 from davy.demo.processes import wait_until

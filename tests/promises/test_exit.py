@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bad_sinks import BAD, Sink, good, refused, unread
+from support.bad_sinks import BAD, Sink, good, refused, unread
 
 from davy.codec import decode
 from davy.event import FEEDBACK, INFERENCES

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sdk_rig import Store, balanced, capture_in_process, start
+from support.sdk_rig import Store, balanced, capture_in_process, start
 
 import davy
 from davy.codec import decode

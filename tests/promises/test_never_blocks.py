@@ -9,7 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from sdk_rig import ALWAYS_IN, Store, balanced, http_server, refuse, start, stuck
+from support.sdk_rig import ALWAYS_IN, Store, balanced, http_server, refuse, start, stuck
 
 import davy
 from davy.sdk.http_sink import HttpSink

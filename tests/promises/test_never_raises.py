@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from inference_strategies import containers, names, values
-from sdk_rig import Store, balanced, start
-from sdk_rig import settings as settings_of
+from support.inference_strategies import containers, names, values
+from support.sdk_rig import Store, balanced, start
+from support.sdk_rig import settings as settings_of
 
 import davy
 from davy.sdk.client import Client

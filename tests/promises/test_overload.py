@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sdk_rig import ALWAYS_IN, balanced, start, stuck
-from sdk_rig import settings as settings_of
+from support.sdk_rig import ALWAYS_IN, balanced, start, stuck
+from support.sdk_rig import settings as settings_of
 
 import davy
 from davy.event import Inference

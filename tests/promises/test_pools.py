@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pooled import Model, renamed
-from sdk_rig import inferences_in
+from support.pooled import Model, renamed
+from support.sdk_rig import inferences_in
 
 import davy
 

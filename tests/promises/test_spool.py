@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sdk_rig import ALWAYS_IN, Store, balanced, inferences_in, refuse, start, stuck
+from support.sdk_rig import ALWAYS_IN, Store, balanced, inferences_in, refuse, start, stuck
 
 import davy
 from davy.event import INFERENCES

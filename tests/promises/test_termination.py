@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from bad_sinks import BAD, Sink, refused
+from support.bad_sinks import BAD, Sink, refused
 
 from davy.codec import decode
 from davy.event import INFERENCES

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from sdk_rig import inferences_in
 from sklearn.linear_model import LinearRegression
+from support.sdk_rig import inferences_in
 
 import davy
 from davy.sdk.calls.choosing import choose, choose_leaves

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sdk_rig import balanced, inferences_in
+from support.sdk_rig import balanced, inferences_in
 
 import davy
 from davy.sdk import home

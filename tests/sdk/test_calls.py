@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 from davy.event import Inference

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sdk_rig import Store, balanced, envelopes_in, inferences_in, start
+from support.sdk_rig import Store, balanced, envelopes_in, inferences_in, start
 
 import davy
 from davy.codec import load

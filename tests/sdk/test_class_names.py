@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sdk_rig import Store, envelopes_in, inferences_in, start
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from support.sdk_rig import Store, envelopes_in, inferences_in, start
 
 import davy
 

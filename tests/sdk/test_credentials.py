@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sdk_rig import envelopes_in, inferences_in
 from starlette.background import BackgroundTasks
 from starlette.requests import Request
 from starlette.websockets import WebSocket
+from support.sdk_rig import envelopes_in, inferences_in
 from werkzeug.test import EnvironBuilder
 
 import davy

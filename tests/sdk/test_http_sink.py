@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from sdk_rig import balanced, http_server, inferences_in
+from support.sdk_rig import balanced, http_server, inferences_in
 
 import davy
 from davy.codec import load

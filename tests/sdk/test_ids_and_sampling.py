@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sdk_rig import Store, balanced, inferences_in, start
+from support.sdk_rig import Store, balanced, inferences_in, start
 
 import davy
 from davy.sdk.ids import Ids, join, join_many, parse

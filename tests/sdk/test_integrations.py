@@ -7,7 +7,7 @@ import sys
 from types import ModuleType
 
 import pytest
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 from davy.sdk.integrations import TABLE

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 from davy.event import Inference

@@ -16,8 +16,8 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
-from sdk_rig import inferences_in
 from sklearn.linear_model import LinearRegression
+from support.sdk_rig import inferences_in
 
 import davy
 from davy.sdk.home import HOME

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 from davy.sdk.calls.batches import repeated

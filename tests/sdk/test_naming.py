@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 from davy.sdk.naming import Naming, surely_probabilities, surely_probabilities_in

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
-from inference_strategies import OIP_DTYPES
-from sdk_rig import Store, inferences_in, start
+from support.inference_strategies import OIP_DTYPES
+from support.sdk_rig import Store, inferences_in, start
 
 import davy
 from davy.blobs import open_blobs

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sdk_rig import Store, inferences_in, start
+from support.sdk_rig import Store, inferences_in, start
 
 import davy
 from davy.blobs import open_blobs, reference

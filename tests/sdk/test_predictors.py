@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from sdk_rig import inferences_in
 from sklearn.linear_model import LogisticRegression
+from support.sdk_rig import inferences_in
 
 import davy
 

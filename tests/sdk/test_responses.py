@@ -12,7 +12,7 @@ import pytest
 import requests
 import starlette.requests
 import starlette.responses
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sdk_rig import Store, inferences_in, start
+from support.sdk_rig import Store, inferences_in, start
 
 import davy
 from davy.config import load

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sdk_rig import ALWAYS_IN, Store, balanced, refuse, start
+from support.sdk_rig import ALWAYS_IN, Store, balanced, refuse, start
 
 import davy
 from davy.errors import LogError, Refused

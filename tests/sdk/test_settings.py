@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sdk_rig import Store, balanced, inferences_in, start
+from support.sdk_rig import Store, balanced, inferences_in, start
 
 import davy
 from davy.event import INFERENCES

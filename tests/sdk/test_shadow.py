@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sdk_rig import Store, inferences_in, start
+from support.sdk_rig import Store, inferences_in, start
 
 import davy
 from davy.sdk.leaving import stop_upstream

@@ -16,7 +16,7 @@ import pydantic
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from sdk_rig import Store, start
+from support.sdk_rig import Store, start
 
 import davy
 from davy.codec import decode

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sdk_rig import Store, inferences_in, start
+from support.sdk_rig import Store, inferences_in, start
 
 import davy
 from davy.sdk.client import Client

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from sdk_rig import Store, inferences_in, start
+from support.sdk_rig import Store, inferences_in, start
 
 import davy
 from davy.event import Inference

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from sdk_rig import Store, inferences_in, start
+from support.sdk_rig import Store, inferences_in, start
 
 import davy
 from davy.event import Inference

@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import pytest
-from sdk_rig import Store, inferences_in, start
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from support.sdk_rig import Store, inferences_in, start
 
 import davy
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from sdk_rig import inferences_in
 from sklearn.linear_model import LinearRegression
+from support.sdk_rig import inferences_in
 
 import davy
 

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import chromium
 import pytest
-from chromium import Chromium, Page
-from gateway_server import GatewayServer
+from support import chromium
+from support.chromium import Chromium, Page
+from support.gateway_server import GatewayServer
 
 pytestmark = [*chromium.NEEDED, pytest.mark.xdist_group("chromium")]
 ONE = json.dumps({"model": "evil:1", "inputs": {"x": 1}})

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
-from gateway_rig import LocalClient, opened, stored
+from support.gateway_rig import LocalClient, opened, stored
 
 from davy.gateway import make_app, media_url
 from davy.runtime import Runtime

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from embedded import Embedded
+from support.embedded import Embedded
 
 from davy.cli import run_app
 from davy.codec import Encoder, pack

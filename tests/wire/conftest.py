@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import pytest
-from kafka_rig import SCHEMES, Open, settings
-from kafka_server import Cluster, fresh_prefix
+from support.kafka_rig import SCHEMES, Open, settings
+from support.kafka_server import Cluster, fresh_prefix
 
 from davy.log import open_log
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import confluent_kafka
 import pytest
-from kafka_rig import LATE_SECONDS, SCHEMES, Open, append, lasting, message, read, values
-from kafka_server import Cluster, fresh_prefix, needs_brokers
-from streams import make_runtime
+from support.kafka_rig import LATE_SECONDS, SCHEMES, Open, append, lasting, message, read, values
+from support.kafka_server import Cluster, fresh_prefix, needs_brokers
+from support.streams import make_runtime
 
 from davy.codec import decode
 from davy.config import DetectSettings

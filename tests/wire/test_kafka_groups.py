@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from itertools import count
 
 import pytest
-from kafka_rig import Open, append, message
-from kafka_server import needs_brokers
+from support.kafka_rig import Open, append, message
+from support.kafka_server import needs_brokers
 
 from davy.errors import LogError
 from davy.event import INFERENCES

@@ -8,9 +8,9 @@ from pathlib import Path
 from time import time_ns
 
 import pytest
-from kafka_rig import Open, append, read
-from kafka_server import needs_brokers
-from streams import MODEL, envelopes, make_runtime, rows, sample
+from support.kafka_rig import Open, append, read
+from support.kafka_server import needs_brokers
+from support.streams import MODEL, envelopes, make_runtime, rows, sample
 
 from davy.config import DetectSettings
 from davy.demo.processes import wait_until

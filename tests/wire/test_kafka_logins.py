@@ -6,8 +6,8 @@ from contextlib import closing
 from urllib.parse import quote
 
 import pytest
-from kafka_rig import Open, append, values
-from kafka_server import PASSWORD, USER, Cluster, fresh_prefix, needs_brokers
+from support.kafka_rig import Open, append, values
+from support.kafka_server import PASSWORD, USER, Cluster, fresh_prefix, needs_brokers
 
 from davy.errors import LogError, SettingError
 from davy.event import INFERENCES

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 import pytest
-from bad_sinks import Sink, endless_handshake, plain, refused, reset, unanswered, unread, untrusted
-from kafka_rig import append, lasting
+from support.bad_sinks import Sink, endless_handshake, plain, refused, reset, unanswered, unread, untrusted
+from support.kafka_rig import append, lasting
 
 from davy.errors import LogError
 from davy.log import open_log

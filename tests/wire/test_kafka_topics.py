@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kafka_rig import Open, append, read
-from kafka_server import needs_brokers
+from support.kafka_rig import Open, append, read
+from support.kafka_server import needs_brokers
 
 from davy.demo.processes import wait_until
 from davy.errors import LogError

@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import redis_server
 import trustme
-from redis_server import RedisServer
-from streams import make_runtime
+from support import redis_server
+from support.redis_server import RedisServer
+from support.streams import make_runtime
 
 from davy.config import DetectSettings
 from davy.errors import LeaseLost, SettingError, StoreError

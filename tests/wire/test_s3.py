@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import s3_server
-from s3_server import S3Server
+from support import s3_server
+from support.s3_server import S3Server
 
 from davy.blobs import objects, open_blobs, reference
 from davy.blobs.objects import ObjectBlobs

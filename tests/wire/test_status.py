@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka_server import Cluster, fresh_prefix, needs_brokers
-from redis_server import LOCAL, RedisServer
+from support.kafka_server import Cluster, fresh_prefix, needs_brokers
+from support.redis_server import LOCAL, RedisServer
 
 from davy.demo.processes import free_port, wait_until
 from davy.event import INFERENCES

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from kafka_server import PASSWORD, USER, Cluster, fresh_prefix, needs_brokers
+from support.kafka_server import PASSWORD, USER, Cluster, fresh_prefix, needs_brokers
 
 from davy.demo.processes import free_port, wait_until
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from integration_keras import X, keras_answers  # sets the backend before Keras is imported
-from integration_loop import captures, main
+from support.integration_keras import X, keras_answers  # sets the backend before Keras is imported
+from support.integration_loop import captures, main
 
 import keras  # isort: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from integration_keras import (
+from support.integration_keras import (
     X,
     model,
     test_a_model_under_watch_trains_and_pickles_and_builds_others,

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from integration_keras import keras_answers  # sets the backend before Keras is imported
-from integration_loop import captures, main
+from support.integration_keras import keras_answers  # sets the backend before Keras is imported
+from support.integration_loop import captures, main
 from torch import nn
 from transformers import (
     BertConfig,

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from integration_rows import Answer, way_in
 from rows_transformers import FACE, GROUP, pictures
+from support.integration_rows import Answer, way_in
 from transformers import (
     SegformerConfig,
     SegformerForSemanticSegmentation,

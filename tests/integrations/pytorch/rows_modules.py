@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from integration_rows import Answer, way_in
 from rows_transformers import GROUP, config, generator, texts, tokens
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling
 from stand_ins import BaseDetector, ultralytics
+from support.integration_rows import Answer, way_in
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator

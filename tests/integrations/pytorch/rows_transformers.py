@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from integration_rows import Answer, way_in
 from PIL import Image
+from support.integration_rows import Answer, way_in
 from transformers import (
     BertConfig,
     BertForMaskedLM,

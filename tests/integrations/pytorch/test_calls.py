@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 from torch import nn
 
 import davy

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sdk_rig import inferences_in
 from stand_ins import NAMES, BaseDetector, Model, inference_detector, mmdet, ultralytics
+from support.sdk_rig import inferences_in
 
 import davy
 from davy.outputs import Detection, read

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 from davy.sdk.home import HOME

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 from torch import nn
 from transformers import BertTokenizer, GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 

@@ -1,6 +1,6 @@
 """Keras 3 on PyTorch."""
 
-from integration_keras import (
+from support.integration_keras import (
     model,
     test_a_model_under_watch_trains_and_pickles_and_builds_others,
     test_predictions_and_calls_are_captured_once,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 from transformers import BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification, Pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sdk_rig import Store, inferences_in, start
+from support.sdk_rig import Store, inferences_in, start
 from torch import nn
 
 import davy

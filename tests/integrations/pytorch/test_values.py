@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fields.kinds import Kind
-from integration_values import kinds_of, require_kept
+from support.integration_values import kinds_of, require_kept
 
 
 @pytest.mark.parametrize("kind", kinds_of("torch"))

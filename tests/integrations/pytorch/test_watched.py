@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from sdk_rig import envelopes_in
+from support.sdk_rig import envelopes_in
 from torch import nn
 
 import davy

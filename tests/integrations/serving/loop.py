@@ -10,9 +10,9 @@ import litserve
 import ray
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from integration_loop import captures, main, model_of
 from litserve.utils import wrap_litserve_start
 from ray import serve
+from support.integration_loop import captures, main, model_of
 
 import davy
 from davy.integrations.fastapi import DavyMiddleware as ForFastAPI

@@ -10,10 +10,10 @@ import bentoml
 import litserve
 import numpy as np
 import triton_stand_in as pb
-from integration_rows import USUAL, Answer, way_in
 from litserve.utils import wrap_litserve_start
 from ray import serve
 from starlette.testclient import TestClient
+from support.integration_rows import USUAL, Answer, way_in
 
 import davy
 from davy.integrations import triton

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.struct_pb2 import Struct
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from integration_rows import ROWS, Row, become_of, require_same
+from support.integration_rows import ROWS, Row, become_of, require_same
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -13,13 +13,13 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import xgboost
-from integration_loop import captures, main
 from onnx import TensorProto, helper
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from support.integration_loop import captures, main
 
 import davy
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from sdk_rig import inferences_in
 from sklearn.datasets import load_breast_cancer, load_iris
+from support.sdk_rig import inferences_in
 
 import davy
 

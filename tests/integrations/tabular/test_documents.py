@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from integration_documents import ROOT, captured_by, snippets
+from support.integration_documents import ROOT, captured_by, snippets
 
 
 @pytest.mark.parametrize("snippet", snippets("tabular"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mlflow.pyfunc
 import pandas as pd
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 

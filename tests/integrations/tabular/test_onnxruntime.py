@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 

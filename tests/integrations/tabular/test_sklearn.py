@@ -6,7 +6,6 @@ import pickle
 
 import numpy as np
 import pandas as pd
-from sdk_rig import inferences_in
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
@@ -15,6 +14,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from support.sdk_rig import inferences_in
 
 import davy
 

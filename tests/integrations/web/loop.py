@@ -13,11 +13,11 @@ from django.urls import path
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from flask import Flask, request
-from integration_loop import captures, main
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from support.integration_loop import captures, main
 
 import davy
 

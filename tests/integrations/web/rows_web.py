@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
-from integration_rows import Answer, way_in
+from support.integration_rows import Answer, way_in
 
 import davy
 from davy.integrations.fastapi import DavyMiddleware

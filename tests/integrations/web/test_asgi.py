@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
-from sdk_rig import inferences_in
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
+from support.sdk_rig import inferences_in
 
 import davy
 from davy.integrations.fastapi import DavyMiddleware

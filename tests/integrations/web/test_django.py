@@ -12,7 +12,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import flask
 import pytest
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 from davy.integrations.flask import DavyMiddleware

@@ -13,7 +13,7 @@ from django.http import HttpRequest, JsonResponse
 from django.test import RequestFactory
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
-from sdk_rig import inferences_in
+from support.sdk_rig import inferences_in
 
 import davy
 

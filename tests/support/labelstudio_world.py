@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
 
 from davy.blobs.memory import MemoryBlobs
 from davy.codec import Encoder, dump, load, pack
@@ -21,6 +20,7 @@ from davy.store.memory import MemoryStore
 from davy_miner.candidates import COLLECTION, Candidate, candidate_id
 from davy_miner.labelstudio import LabelStudio
 from davy_miner.labelstudio.client import SdkTool
+from support.fake_labelstudio import LEGACY_KEY, FakeLabelStudio
 
 MODEL = "digits:1"
 SECOND = 10**9

@@ -16,8 +16,6 @@ from typing import Any, Final, Self
 
 import httpx
 import numpy as np
-from fake_labelstudio import FakeLabelStudio
-from jumping import jump
 
 from davy.codec import decode, load, load_any
 from davy.config import load as load_settings
@@ -26,12 +24,14 @@ from davy.event import INFERENCES
 from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy_detectors.incidents.incident import Incident
+from support.fake_labelstudio import FakeLabelStudio
+from support.jumping import jump
 
 MODEL: Final = "embedded:1"
 UP: Final[Mapping[str, Sequence[str]]] = {"up": ("davy", "up")}
 RIGHT_SECONDS: Final = 30.0
 """Within this time of a fault, and of its repair, what Davy says of itself is right."""
-_TESTS: Final = Path(__file__).parent
+_TESTS: Final = Path(__file__).parents[1]
 _APP: Final = f"""
 import json, pathlib, random, sys, time
 import davy
@@ -264,7 +264,7 @@ class Embedded:
 
     def _run(self, name: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("a") as output:
-            command = [sys.executable, "-m", "jumping", str(self._clock), *arguments]
+            command = [sys.executable, "-m", "support.jumping", str(self._clock), *arguments]
             self.processes[name] = subprocess.Popen(command, env=self.env, stdout=output, stderr=output)
 
     def _account(self, name: str) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import sys
 import time
 
 import numpy as np
-from streams import MODEL, rows
 
 import davy
+from support.streams import MODEL, rows
 
 BURSTS_A_SECOND = 100
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from services import service_or_skip
 
 from davy_miner.labelstudio import LocalLabelStudio
+from support.services import service_or_skip
 
-_ENVIRONMENT = Path(__file__).parents[1] / ".labelstudio"
+_ENVIRONMENT = Path(__file__).parents[2] / ".labelstudio"
 
 
 def needs_label_studio() -> Any:

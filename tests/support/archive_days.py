@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from archived import DAY, drain, loop_of, runtime_of, send
-from streams import Clock, id_of
 
 from davy.codec import Encoder, dump, pack
 from davy.event import ALERTS, FEEDBACK, FLAGS, LABELS, Alert, Draw, Evidence, Feedback, Flag, Label
 from davy.runtime import Runtime
+from support.archived import DAY, drain, loop_of, runtime_of, send
+from support.streams import Clock, id_of
 
 FIRST = 20_000
 DAYS = 10

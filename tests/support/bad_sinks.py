@@ -15,9 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import Final, TypeAlias
 
 import trustme
-from gateway_server import GatewayServer
-from sdk_rig import http_server
-from services import freeze
+
+from support.gateway_server import GatewayServer
+from support.sdk_rig import http_server
+from support.services import freeze
 
 Sink: TypeAlias = Callable[[], AbstractContextManager[str]]
 _HALF: Final = b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nhalf of it"

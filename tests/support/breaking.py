@@ -10,12 +10,11 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Final, TypeAlias
 
-from deployment import Deployment
-from kafka_server import Broker
-
 from davy.demo.processes import free_port, wait_until
 from davy.event import INFERENCES
 from davy.log import Message
+from support.deployment import Deployment
+from support.kafka_server import Broker
 
 Fault: TypeAlias = Callable[[Deployment, random.Random], None]
 

@@ -15,13 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import pytest
-from jumping import jump
-from kafka_server import Cluster, fresh_prefix
-from network import Proxy
-from partitions import Cluster as Simulated
-from partitions import answer
-from redis_server import RedisServer
-from streams import MODEL, give_reference
 
 from davy.codec import decode, load, load_any
 from davy.config import Settings
@@ -36,8 +29,15 @@ from davy.runtime import Runtime
 from davy.store import Store
 from davy_miner.candidates import COLLECTION as CANDIDATES
 from davy_miner.candidates import Candidate
+from support.jumping import jump
+from support.kafka_server import Cluster, fresh_prefix
+from support.network import Proxy
+from support.partitions import Cluster as Simulated
+from support.partitions import answer
+from support.redis_server import RedisServer
+from support.streams import MODEL, give_reference
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 SETTLES = 120.0
 """Seconds a deployment may take to come back to rest after the worst."""
 
@@ -71,7 +71,7 @@ class Process:
             return
         with self._output.open("a") as output:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "jumping", str(self._clock), *self._command],
+                [sys.executable, "-m", "support.jumping", str(self._clock), *self._command],
                 env=self._env,
                 stdin=self._pipe,
                 stdout=self._pipe or output,
@@ -164,7 +164,7 @@ class Deployment:
         }
         self.health = {name: free_port() for name in ("detect-1", "detect-2", "mine")}
         self.roles = {name: self.role(name, port) for name, port in self.health.items()}
-        self.app = App("app", folder, self.env, "run", str(TESTS / "serving_app.py"), pipe=True)
+        self.app = App("app", folder, self.env, "run", str(TESTS / "support" / "serving_app.py"), pipe=True)
         self.asked = 0
         self.poisoned = 0
         self._stack = ExitStack()

@@ -12,9 +12,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow" if find_spec("tensorflow") else "torc
 import keras
 import numpy as np
 import pytest
-from sdk_rig import inferences_in
 
 import davy
+from support.sdk_rig import inferences_in
 
 X = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 

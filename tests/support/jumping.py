@@ -1,4 +1,4 @@
-"""Run a Python program whose wall clock can be made to jump: ``python -m jumping FILE -m davy run detect``.
+"""Run a Python program whose wall clock can be made to jump: ``python -m support.jumping FILE -m davy run detect``.
 
 The program's clock is the system's plus the double that FILE holds, in seconds.
 """

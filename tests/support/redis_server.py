@@ -17,9 +17,9 @@ from typing import Self
 
 import pytest
 import redis
-from services import freeze, service_or_skip
 
 from davy.store.redis import RedisStore
+from support.services import freeze, service_or_skip
 
 BINARY = shutil.which("redis-server")
 GIVEN = os.environ.get("DAVY_TEST_REDIS", "")

@@ -7,12 +7,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from embedded import UP, Embedded
-from kafka_server import Cluster, fresh_prefix
-from redis_server import RedisServer
-
 from davy.demo.processes import wait_until
 from davy.event import TOPICS
+from support.embedded import UP, Embedded
+from support.kafka_server import Cluster, fresh_prefix
+from support.redis_server import RedisServer
 
 
 class OnServices(Embedded):

@@ -14,7 +14,8 @@ from select import select
 from typing import Any
 
 import pytest
-from services import service_or_skip
+
+from support.services import service_or_skip
 
 _BINARY = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NEEDED = [

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import httpx
-from fake_labelstudio import FakeLabelStudio
 
 from davy_miner.labelstudio import LocalLabelStudio
+from support.fake_labelstudio import FakeLabelStudio
 
 
 class FakeTool:

@@ -10,13 +10,12 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from sdk_rig import Inference
-
 from davy.codec import decode
 from davy.event import INFERENCES
 from davy.log import open_log
+from support.sdk_rig import Inference
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "integrations.md"
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from network import Proxy
-from services import Service, freeze, service_or_skip
 
-ROOT = Path(__file__).parents[1]
+from support.network import Proxy
+from support.services import Service, freeze, service_or_skip
+
+ROOT = Path(__file__).parents[2]
 USER, PASSWORD = "davy", "p@ss/word"
 _JARS = ROOT / ".kafka" / "jars"
 _MISSING = "" if shutil.which("java") and shutil.which("mvn") else "install a Java 17 runtime and maven"

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from streams import bury
-
 from davy.archive.places import Place, open_place
 from davy.archive.role import Archive
 from davy.config import ArchiveSettings, Settings
 from davy.consume import Loop
 from davy.runner import open_runtime
+from support.streams import bury
 
 
 @contextmanager

@@ -16,8 +16,6 @@ from typing import Any, Final
 from xml.etree.ElementTree import fromstring
 
 import httpx
-from integration_gateway import Protocols
-from integration_loop import model_of
 
 from davy.codec import decode, load
 from davy.config import load as load_settings
@@ -29,8 +27,10 @@ from davy_miner import dataset, rounds
 from davy_miner.candidates import COLLECTION, Candidate
 from davy_miner.labelstudio import LocalLabelStudio
 from davy_miner.labelstudio.templates import chosen
+from support.integration_gateway import Protocols
+from support.integration_loop import model_of
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 GROUPS: Final = ("tabular", "pytorch", "keras_tensorflow", "web", "serving")
 GATEWAY: Final = "gateway"
 _BUDGET: Final = 3

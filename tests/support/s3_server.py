@@ -20,7 +20,8 @@ from typing import Self
 import obstore
 import pytest
 from obstore.store import S3Store
-from services import freeze, service_or_skip
+
+from support.services import freeze, service_or_skip
 
 GIVEN = os.environ.get("DAVY_TEST_S3", "")
 _MOTO = find_spec("moto") is not None

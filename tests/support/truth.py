@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from embedded import UP, Embedded, some_seconds
+from support.embedded import UP, Embedded, some_seconds
 
 Mend: TypeAlias = Callable[[], object]
 

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dying import Fuse
 from pyarrow import parquet
-from streams import Clock, id_of, make_runtime
 
 from davy.archive.places import Place, open_place
 from davy.archive.role import Archive
@@ -22,6 +20,8 @@ from davy.consume import Loop
 from davy.event import FEEDBACK, FLAGS, INFERENCES, Draw, Feedback, Flag
 from davy.log import Message
 from davy.runtime import Runtime
+from support.dying import Fuse
+from support.streams import Clock, id_of, make_runtime
 
 DAY = 86_400 * 10**9
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from fake_labelstudio import LEGACY_KEY, FakeLabelStudio
 from pyarrow import parquet
 
 from davy.archive.places import open_place
@@ -41,6 +40,7 @@ from davy_miner import dataset, rounds
 from davy_miner.candidates import candidate_id
 from davy_miner.labelstudio import LabelStudio
 from davy_miner.worker import Mine
+from support.fake_labelstudio import LEGACY_KEY, FakeLabelStudio
 
 MODEL = "digits:1"
 SECOND = 10**9

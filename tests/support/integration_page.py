@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-FILE: Final = Path(__file__).parent / "integrations" / "rows.json"
-PAGE: Final = Path(__file__).parents[1] / "docs" / "integrations.md"
+FILE: Final = Path(__file__).parents[1] / "integrations" / "rows.json"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "integrations.md"
 _BEGIN, _END = "<!-- ways in: written by `make generate` -->", "<!-- end -->"
 _OF_ALL: Final = {
     "a text": {"length", "letters", "digits", "topic[…]"},

@@ -9,9 +9,6 @@ from math import inf
 from typing import Any, TypeAlias
 
 import numpy as np
-from dying import Fuse, Killed, mortal
-from partitioned import PartitionedLog
-from streams import BEGIN, MODEL, Clock, bury, id_of, pass_time, sample
 
 from davy.blobs.memory import MemoryBlobs
 from davy.codec import Encoder, load, load_any, pack
@@ -24,6 +21,9 @@ from davy.store import Store
 from davy.store.memory import MemoryStore
 from davy_detectors.incidents.incident import Incident
 from davy_detectors.stream.role import DetectTarget
+from support.dying import Fuse, Killed, mortal
+from support.partitioned import PartitionedLog
+from support.streams import BEGIN, MODEL, Clock, bury, id_of, pass_time, sample
 
 Sent: TypeAlias = tuple[int, str, bytes]
 """Append time, key and envelope."""

@@ -1,4 +1,4 @@
-"""Run a module with a plug-in that does not return while a file is there: ``python -m wedging FILE MODULE …``."""
+"""Run a module with a plug-in that does not return while a file is there: ``-m support.wedging FILE MODULE …``."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from davy_detectors.reference.active import put as put_reference
 from davy_detectors.reference.fitting import fit_on_log
 from davy_detectors.stream.replay import replay
 
-FILE: Final = Path(__file__).parent / "integrations" / "rows.json"
+FILE: Final = Path(__file__).parents[1] / "integrations" / "rows.json"
 USUAL, SHIFTED = 240, 240
 """Inferences a reference is fitted on, and that are shifted afterwards."""
 _NEAR: Final = 0.25
