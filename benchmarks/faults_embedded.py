@@ -1,6 +1,6 @@
 """Davy and an app, on files or on Kafka and Redis, broken: what was counted, and how soon what Davy says was right.
 
-It runs tests/faults/test_clocks_and_logs.py and tests/faults/test_truth.py, five deployments beside each other. A
+It runs tests/faults/test_clocks_and_logs.py and tests/faults/test_truth.py, two deployments beside each other. A
 fault of the second strikes a deployment five times, and what was captured is counted after the last.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 from benchmarks._rounds import ROUNDS, kept, struck
 
 NAME: Final = "faults-embedded"
-PROCESSES: Final = 5
+PROCESSES: Final = 2
 _SUMS: Final = ("captured", "counted", "dropped", "told_to_be_gone")
 _TIMES: Final = (
     "seconds_to_incident",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,24 @@ def fill_disk(world: Embedded, rng: random.Random) -> Mend:
 
 
 def damage_store(world: Embedded, rng: random.Random) -> Mend:
-    """Flip 60 bytes of the store."""
-    return damage_structure(world.directory / "store.db", seed=rng.randrange(1000))
+    """Flip 60 bytes of the store; then follow the remedy that Davy names: stop it and put a backup in the place.
+
+    Writing the old bytes back would mend nothing: until Davy finds the damage it may write by what it read there.
+    """
+    store, backup = world.directory / "store.db", world.folder / "backup.db"
+    backup.unlink(missing_ok=True)
+    with closing(sqlite3.connect(store, timeout=30)) as source, closing(sqlite3.connect(backup)) as copy:
+        source.backup(copy)
+    damage_structure(store, seed=rng.randrange(1000))
+
+    def mend() -> None:
+        world.down()
+        for path in world.directory.glob("store.db*"):
+            path.unlink()
+        shutil.copyfile(backup, store)
+        world.start()
+
+    return mend
 
 
 def lock_store(world: Embedded, rng: random.Random) -> Mend:

@@ -20,6 +20,7 @@ import numpy as np
 from davy.codec import decode, load, load_any
 from davy.config import load as load_settings
 from davy.demo.processes import free_port, wait_until
+from davy.errors import DavyError
 from davy.event import INFERENCES
 from davy.runner import open_runtime
 from davy.runtime import Runtime
@@ -109,6 +110,7 @@ class Embedded:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         # Made once: that takes longer than a request. No connection outlives its request, as processes come and go.
         self._http = httpx.Client(verify=False, headers={"Connection": "close"})
+        self._told: list[Any] = []
 
     def __enter__(self) -> Self:
         return self
@@ -233,8 +235,10 @@ class Embedded:
         try:
             answer = self._http.get(f"http://127.0.0.1:{self._ports[name]}/readyz", timeout=5)
         except httpx.TransportError:
+            self._told = ["no answer"]
             return 0, {}
-        return answer.status_code, {one["what"]: one["state"] for one in answer.json()["findings"]}
+        self._told = answer.json()["findings"]
+        return answer.status_code, {one["what"]: one["state"] for one in self._told}
 
     def metric(self, name: str, series: str) -> float:
         """Return the value of a series, NaN where it is not shown."""
@@ -259,7 +263,11 @@ class Embedded:
     def right_within(self, says: Callable[[], bool], what: str) -> float:
         """Wait until what is said is right; return the seconds it took, at most `RIGHT_SECONDS`."""
         begun = time.monotonic()
-        wait_until(says, what, seconds=RIGHT_SECONDS)
+        try:
+            wait_until(says, what, seconds=RIGHT_SECONDS)
+        except DavyError as error:
+            error.add_note(f"/readyz said at last: {self._told}")
+            raise
         return round(time.monotonic() - begun, 1)
 
     def _run(self, name: str, *arguments: str) -> None:
