@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -189,3 +191,25 @@ def test_a_body_that_takes_too_long_is_answered_408() -> None:
 
     asyncio.run(serve())
     assert sent[0]["status"] == 408
+
+
+def test_the_keys_are_read_before_the_first_request() -> None:
+    """A store that fails after the start shuts nobody out: metrics and pages are asked for just then."""
+    from davy.errors import StoreError
+    from davy.gateway.keys import Guard, KeyRing
+
+    class Breaking(KeyRing):
+        read, broken = threading.Event(), False
+
+        def made(self) -> Any:
+            if self.broken:
+                raise StoreError("store", "memory://", "is damaged")
+            self.read.set()
+            return super().made()
+
+    with opened() as runtime:
+        ring = Breaking(runtime.store)
+        guard = Guard(ring, None, must=False)
+        assert ring.read.wait(10)
+        ring.broken = True
+        assert asyncio.run(guard.caller("", "127.0.0.1")).name == "127.0.0.1"

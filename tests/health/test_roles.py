@@ -306,6 +306,20 @@ def test_lag_and_unread_rise_while_the_store_is_locked(world: World) -> None:
         world.pass_time(60)
 
 
+def test_what_was_never_read_is_no_zero_while_the_store_is_locked(world: World) -> None:
+    world.append(3)
+    locked = Progress(replace(world.runtime, store=Locked()), "detect", (INFERENCES,))  # type: ignore[arg-type]
+    for minutes in range(3):
+        with pytest.raises(StoreError):
+            locked.look()
+        assert locked.lag_seconds() == locked.stands()[INFERENCES, 0] == 60 * minutes
+        world.pass_time(60)
+    answering = Progress(world.runtime, "detect", (INFERENCES,))
+    world.step()
+    answering.look()
+    assert (answering.lag_seconds(), answering.stands()) == (0.0, {(INFERENCES, 0): 0.0})
+
+
 def test_nothing_is_taken_for_read_when_nobody_has_looked_for_long(world: World) -> None:
     world.append(3)
     world.step()

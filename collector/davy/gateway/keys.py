@@ -276,9 +276,10 @@ class Guard:
         self._answered_at: float | None = None
         self._refused: DavyError = StoreError("store", "keys", "has not said yet which there are: ask again")
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="davy-keys")
-        self._reading: Future[None] | None = None
-        self._begun_at = 0.0
         self._read_at = -_FRESH_SECONDS
+        self._begun_at = time.monotonic()
+        # At once, and not at the first request: a store that fails in between would shut out who has to see that.
+        self._reading: Future[None] = self._reader.submit(self._read)
 
     async def needed(self) -> bool:
         """Whether a key is needed: one was ever made, or everybody could knock.
@@ -319,7 +320,7 @@ class Guard:
 
     async def _refresh(self) -> None:
         """Have the keys read again when it is time, and wait for that, but not for long."""
-        if self._reading is None or self._reading.done():
+        if self._reading.done():
             if time.monotonic() - self._read_at < _FRESH_SECONDS:
                 return
             self._begun_at = time.monotonic()

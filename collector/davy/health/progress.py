@@ -15,6 +15,7 @@ from davy.runtime import Runtime
 STUCK_SECONDS: Final = 20.0
 """A role whose position stands still so long while there is something to read does not get on: twice its lease."""
 _OLD_SECONDS: Final = 15.0
+_NOWHERE: Final = -1
 _SECOND: Final = 10**9
 
 
@@ -59,13 +60,15 @@ class Progress:
         self._positions: dict[Partition, int] = {}
         self._places: dict[Partition, _Still | None] = {}
         self._looked: float | None = None
+        self._unknown_since: float | None = None
         self.waiting = Waiting()
         """What was unread at the last look."""
 
     def look(self) -> None:
         """Compare the stored position with the ends of the log.
 
-        A position that cannot be read is taken for the one that was read last.
+        A position that cannot be read is taken for the one that was read last. One that this process never read counts
+        as one that stands still since the first look.
 
         Raises
         ------
@@ -74,7 +77,7 @@ class Progress:
         StoreError
             The store does not, and everything else was looked at.
         """
-        log, refused = self._runtime.log, None
+        log, refused, now = self._runtime.log, None, self._runtime.pulse.clock()
         starts = {place: at for topic in self.topics for place, at in log.start(topic).items()}
         ends = {place: at for topic in self.topics for place, at in log.end(topic).items()}
         names = {topic: log.identity(topic) for topic in self.topics}
@@ -86,11 +89,18 @@ class Progress:
         except StoreError as error:
             refused = error
         known = ends.keys() & self._positions.keys()
+        if known == ends.keys():
+            self._unknown_since = None
+        elif self._unknown_since is None:
+            self._unknown_since = now
         found = {place: max(starts.get(place, 0), self._positions[place]) for place in known}
         unread = {place: offset for place, offset in found.items() if ends[place] > offset}
         self.waiting = log.waiting(unread) if unread else Waiting()
-        now = self._runtime.pulse.clock()
-        self._places = {place: self._stands(place, unread.get(place), now) for place in known}
+        unknown = _Still(_NOWHERE, now if self._unknown_since is None else self._unknown_since)
+        self._places = {
+            place: self._stands(place, unread.get(place), now) if place in known else unknown
+            for place in ends
+        }
         self._looked = now
         if refused is not None:
             raise refused
@@ -114,9 +124,10 @@ class Progress:
     def lag_seconds(self) -> float:
         """Return for how long the oldest unread record has waited, in seconds."""
         waiting, age = self.waiting, self.age()
+        unknown = 0.0 if self._unknown_since is None else self._runtime.pulse.clock() - self._unknown_since
         if waiting.since is None:
-            return age if age > _OLD_SECONDS else 0.0
-        return max(0.0, (self._runtime.clock() - waiting.since) / _SECOND)
+            return max(unknown, age if age > _OLD_SECONDS else 0.0)
+        return max(unknown, (self._runtime.clock() - waiting.since) / _SECOND)
 
     def show(self) -> None:
         """Set the metrics of the role, as they are at this moment; there are none of one that reads nothing."""
