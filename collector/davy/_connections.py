@@ -188,7 +188,7 @@ class Connections:
                 del self._open[thread]
 
     def resume_in_parent(self) -> None:
-        """Let connections be made again."""
+        """Allow connections to be made again."""
         if self._held:
             self._held = False
             self._lock.release()

@@ -62,7 +62,7 @@ def command(*words: str, names: Sequence[str] = ()) -> str:
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Let what is printed inside, by anybody, arrive at the end at the latest.
+    """Print at the end at the latest what anybody prints inside.
 
     Raises
     ------

@@ -53,7 +53,7 @@ class _Told:
 
 
 class Sparing(logging.Filter):
-    """Lets a reason through once, and again after a minute at the earliest, with the number of those in between.
+    """Passes a reason once, and again after a minute at the earliest, with the number of those in between.
 
     The reason is the attribute `reason` of a record (``extra={"reason": …}``), where it has one; else its text. Of a
     warning or an error that is the text without the numbers in it, and the names of models that it was given. Only what

@@ -96,7 +96,7 @@ class Pulse:
 
     @contextmanager
     def busy(self, role: str, seconds: float) -> Iterator[None]:
-        """Let what a role does in this block take so long before it counts as silent."""
+        """Count a role as silent only after so many seconds while it is in this block."""
         self._busy[role] = self.clock() + seconds
         try:
             yield

@@ -57,7 +57,7 @@ def attempted(name: str, work: Callable[[], T], /) -> T | None:  # noqa: ARG001 
 
 
 class Scorer(Protocol):
-    """Gives every inference a number: higher is more suspicious.
+    """Scores every inference with a number: higher is more suspicious.
 
     `name` appears in flags, metrics and settings. `fit` learns from reference inferences and returns a new scorer;
     `score` gives an array of shape ``(n,)``, NaN where an inference has not what the scorer needs.

@@ -119,7 +119,7 @@ def check_scorer(
 
 
 def watch(monitor: Monitor, batch: Batch, sizes: Sequence[int]) -> list[Alarm]:
-    """Let a monitor watch inferences in windows of these sizes, the last one repeated; return the alarms.
+    """Run a monitor over inferences in windows of these sizes, the last one repeated; return the alarms.
 
     Examples
     --------

@@ -74,7 +74,7 @@ def calibrate(control: Matrix, last: Calibration | None = None) -> Calibration |
 def nearest(
     rows: Matrix, keys: Sequence[bytes], others: Matrix, other_keys: Sequence[bytes], threshold: float
 ) -> Indices:
-    """Give, for every row, the index of the other it duplicates most, -1 where there is none; shape ``(n,)``."""
+    """Return, for every row, the index of the other it duplicates most, -1 where there is none; shape ``(n,)``."""
     found = np.full(len(rows), -1, dtype=np.intp)
     if not len(others):
         return found

@@ -132,7 +132,7 @@ class Exchange:
         self.pull.start(every=self._poll_seconds)
 
     def close(self) -> None:
-        """Let what runs finish and start nothing more."""
+        """Wait for what runs and start nothing more."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 

@@ -47,7 +47,13 @@ assert davy.flush(60)
 def fill_disk(world: Embedded, rng: random.Random) -> Mend:
     """Take every byte of the data directory's own disk."""
     filler = world.directory / "filler"
-    with filler.open("wb") as file:
+    taken = {path.name: path.stat().st_size for path in world.directory.rglob("*") if path.is_file()}
+    try:
+        file = filler.open("wb")
+    except OSError as error:
+        error.add_note(f"taken before: {taken}")
+        raise
+    with file:
         try:
             while True:
                 file.write(rng.randbytes(2**16))

@@ -212,7 +212,7 @@ def _with_tensors(values: Array) -> Array:
 def _settle_empty(
     pieces: defaultdict[str, list[tuple[Rows, Any]]], total: int, home: Home | None, days: Array
 ) -> None:
-    """Give empty lists the kind whose column takes them, from the day on that it has, or whose day's file has it.
+    """Assign empty lists to the kind whose column takes them, from the day on that it has, or whose day's file has it.
 
     The others stay as they are, so that no day's file depends on rows of a later one.
     """

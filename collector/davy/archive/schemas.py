@@ -129,7 +129,7 @@ class Schema:
         return schema
 
     def _own(self, name: str, path: Path, kind: str, day: int = _ALWAYS) -> None:
-        """Give a column to a field; without a path, to none yet."""
+        """Assign a column to a field; without a path, to none yet."""
         self._columns[name] = path, kind
         self._taken[name.casefold()] = name
         if path:

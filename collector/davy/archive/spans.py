@@ -36,7 +36,7 @@ class Ledger:
     sealed: list[Span] = field(default_factory=list)
 
     def take_in(self, offset: int, *, rows: int, size: int, now: int, log: str) -> Span:
-        """Let the growing span reach to a record; return the span."""
+        """Extend the growing span to a record; return the span."""
         span = self.growing or Span(offset, offset, now, log=log)
         self.growing = replace(span, last=offset, rows=span.rows + rows, size=span.size + size)
         return self.growing
@@ -50,7 +50,7 @@ class Ledger:
         return gone
 
     def seal(self) -> None:
-        """Let the span that grew grow no more."""
+        """Close the span that grew."""
         if self.growing is not None:
             self.sealed.append(self.growing)
             self.growing = None

@@ -58,4 +58,4 @@ class Blobs(Protocol):
         """List the payloads, in no order; one that is put or removed meanwhile may come or not."""
 
     def close(self) -> None:
-        """Let go of everything; calling it twice is harmless."""
+        """Release everything; calling it twice is harmless."""

@@ -84,13 +84,13 @@ class Leases:
             raise LeaseLost("lease", lease.name, "another process had it meanwhile; nothing was written")
 
     def release(self, name: str) -> None:
-        """Give a right back; harmless when it is not held."""
+        """Release a right; harmless when it is not held."""
         held = self._held.pop(name, None)
         if held is not None:
             self._store.release(held.lease)
 
     def close(self) -> None:
-        """Give everything back; what the store does not take back runs out by itself."""
+        """Release every right; what the store does not take back runs out by itself."""
         for name in list(self._held):
             with suppress(StoreError):
                 self.release(name)

@@ -336,7 +336,7 @@ def _of_texts(present: list[Any]) -> FieldKind:
 
 
 def _words(column: Column) -> FieldKind:
-    """Tell categories from free text: the 30 most frequent of categories are half of all."""
+    """Return the kind of texts, categories or free text: the 30 most frequent of categories are half of all."""
     often = Counter(categories(column).tolist())
     few = sum(count for _, count in often.most_common(OFTEN)) * 2 >= often.total()
     return FieldKind("category" if few else "text")

@@ -43,7 +43,7 @@ def flatten(fields: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 class Varying:
-    """Tells when the names of the fields of a model vary: then those that seldom come are one mapping.
+    """Finds out when the names of the fields of a model vary: then those that seldom come are one mapping.
 
     An answer or an argument that is a mapping from ids to values has other names every time. Once it has given 256 more
     than the widest inference has, they vary; a table of 1,000 columns has never more than these. What half of the sets

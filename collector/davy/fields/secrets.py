@@ -22,7 +22,7 @@ Denied = Callable[[str], bool]
 
 
 class SecretNames:
-    """Tells names that end in a word of a list, however they are spelt.
+    """Finds names that end in a word of a list, however they are spelt.
 
     Examples
     --------

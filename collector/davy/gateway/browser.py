@@ -65,7 +65,7 @@ class Browser:
         self._known = self._own | {host.lower()}
 
     def check(self, method: str, headers: Headers, *, keyed: bool) -> None:
-        """Let a request pass that no page of another site can have sent.
+        """Refuse a request that a page of another site can have sent.
 
         Where keys are needed (`keyed`), a name that is not listed is refused only if the settings list any: a browser
         remembers a password by the name it was given to, so a stranger's name opens nothing.

@@ -74,7 +74,7 @@ def media_type_of(request: Request) -> str:
 
 
 def describe(app: FastAPI) -> None:
-    """Let `app` describe itself, with the two ways to send a key."""
+    """Describe `app` in its schema, with the two ways to send a key."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

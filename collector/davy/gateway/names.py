@@ -154,7 +154,7 @@ class Names:
             raise
 
     def _find_room(self, key: str, new: Sequence[str], now: int, batch: Batch) -> str:
-        """Let idle models go if need be; return the bound that is reached all the same."""
+        """Forget idle models if need be; return the bound that is reached all the same."""
         if self._reached(key, new):
             idle = [model for model, place in self._places.items() if now - place.at > _IDLE_NS]
             self._give_up(idle)

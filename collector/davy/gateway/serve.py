@@ -74,7 +74,7 @@ class HttpRole(Target):
         return [f"waits for requests on {self.address}"]
 
     def close(self) -> None:
-        """Let go of the address without serving; calling it twice is harmless."""
+        """Close the address without serving; calling it twice is harmless."""
         self._socket.close()
 
     async def _beat(self) -> None:

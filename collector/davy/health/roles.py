@@ -62,7 +62,7 @@ def heartbeats(store: Store) -> list[Heartbeat]:
 
 
 class Heart:
-    """Tells of the roles of this process in the store.
+    """Writes what the roles of this process do to the store.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Heart:
         self._process = f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
 
     def beat(self, followed: Mapping[str, Progress], troubles: Sequence[Check] = ()) -> None:
-        """Tell of every role and of what the process lacks; drop what those that are gone told an hour ago.
+        """Write what every role does and of what the process lacks; drop what those that are gone told an hour ago.
 
         Raises
         ------

@@ -53,7 +53,7 @@ class Exchange:
         self._started = time.perf_counter()
 
     async def follow(self, app: _App, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        """Let the application answer, and capture the call when it has, or when the client has gone."""
+        """Have the application answer, and capture the call when it has, or when the client has gone."""
 
         async def receive_kept() -> Any:
             message = await receive()

@@ -12,7 +12,7 @@ __all__ = ["DavyMiddleware"]
 
 
 class DavyMiddleware:
-    """Gives every request an id and tags its inferences with the route; reads no body.
+    """Middleware that gives every request an id and tags its inferences with the route; reads no body.
 
     The id is the caller's ``X-Davy-Id``, or a new one; the response says it in the same header. The first inference
     made while the request is answered has this id. Works under WSGI and ASGI.

@@ -55,7 +55,7 @@ class LogProducer:
             self._records.append(messages, timeout)
 
     def close(self, *, timeout: float = 5.0) -> None:
-        """Let go of everything; calling it twice is harmless."""
+        """Release everything; calling it twice is harmless."""
         del timeout
         self._closed = True
 
@@ -102,7 +102,7 @@ class GroupConsumer:
                 self._offsets[topic] = offset if kept else start
 
     def commit(self, position: Position) -> None:
-        """Tell the log how far the group is."""
+        """Commit to the log how far the group is."""
         self._refuse_when_closed()
         self._records.commit(self._group, position)
 

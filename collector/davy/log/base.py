@@ -109,7 +109,7 @@ class Producer(Protocol):
         """
 
     def close(self, *, timeout: float = 5.0) -> None:
-        """Let go of everything; calling it twice is harmless."""
+        """Release everything; calling it twice is harmless."""
 
 
 class Consumer(Protocol):
@@ -135,7 +135,7 @@ class Consumer(Protocol):
         """
 
     def commit(self, position: Position) -> None:
-        """Tell the log how far the group is: a hint for a group that lost its stored position."""
+        """Commit to the log how far the group is: a hint for a group that lost its stored position."""
 
     def lag(self) -> int:
         """How many records stand between the position and the end, over all partitions held, as of the last poll."""
@@ -188,7 +188,7 @@ class Log(Protocol):
         """Return the records with ``start <= offset < stop``, outside any group, in order."""
 
     def waiting(self, position: Position) -> Waiting:
-        """Tell what stands from `position` on, over its partitions, outside any group."""
+        """Return what stands from `position` on, over its partitions, outside any group."""
 
     def probe(self, timeout: float) -> str:
         """Make sure that the log answers, within about `timeout` seconds; return what that proves.
@@ -246,4 +246,4 @@ class Log(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of everything; calling it twice is harmless."""
+        """Release everything; calling it twice is harmless."""

@@ -134,7 +134,7 @@ class MemoryLog:
             start = page[-1].offset + 1
 
     def waiting(self, position: Position) -> Waiting:
-        """Tell what stands from `position` on."""
+        """Return what stands from `position` on."""
         with self._grown:
             found = [
                 record.at for (topic, _), offset in position.items() for record in self._tail(topic, offset)

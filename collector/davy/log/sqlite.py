@@ -201,7 +201,7 @@ class SqliteLog:
             start = page[-1].offset + 1
 
     def waiting(self, position: Position) -> Waiting:
-        """Tell what stands from `position` on."""
+        """Return what stands from `position` on."""
         query = "SELECT at FROM records WHERE topic = ? AND offset >= ? ORDER BY offset LIMIT 1"
         with self._database.reading() as connection:
             found = [_scalar(connection, query, topic, offset) for (topic, _), offset in position.items()]
@@ -264,7 +264,7 @@ class SqliteLog:
         self._database.scrub()
 
     def close(self) -> None:
-        """Let go of everything; calling it twice is harmless."""
+        """Release everything; calling it twice is harmless."""
         self._database.close()
 
     def _next(self, offsets: Mapping[str, int], max_records: int) -> list[Record]:

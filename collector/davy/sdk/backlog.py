@@ -100,7 +100,7 @@ class Backlog(ForkSafe):
                 self._end(entry, reason)
 
     def close(self) -> None:
-        """Let go of the files; what is in them waits for the next process."""
+        """Close the files; what is in them waits for the next process."""
         if self._spool is not None:
             self._spool.close()
 

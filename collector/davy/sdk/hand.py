@@ -11,7 +11,7 @@ from davy.sdk.parcels import Parcel
 
 
 class Hand(ForkSafe):
-    """Gives parcels to the sender in order; once it lets go, whatever the sender still does to them changes nothing.
+    """Passes parcels to the sender in order; once it lets go, whatever the sender still does to them changes nothing.
 
     `lock` may be held over several calls: the thread that sends and the one that stops it both reach in.
     """
@@ -31,7 +31,7 @@ class Hand(ForkSafe):
         return bool(self._waiting)
 
     def add(self, parcels: Iterable[Parcel], *, first: bool = False) -> None:
-        """Let parcels wait behind all others or, as they are, before them."""
+        """Queue parcels behind all others or, as they are, before them."""
         with self.lock:
             if first:
                 self._waiting.extendleft(reversed(list(parcels)))

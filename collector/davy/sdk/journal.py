@@ -133,7 +133,7 @@ class Journal:
         _locked.clear()
 
     def close(self) -> None:
-        """Let go of the lock; what is left waits for another process."""
+        """Release the lock; what is left waits for another process."""
         self._end_segment()
         if not self._entries:
             self._head.unlink(missing_ok=True)

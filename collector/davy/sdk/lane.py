@@ -212,7 +212,7 @@ class Lane(ForkSafe):
             self._spooled += count
 
     def hold(self, seconds: float) -> int:
-        """Let `put` wait until the lane is closed or let go of, so long at most; return a mark for `wait_settled`.
+        """Make `put` wait until the lane is closed or let go of, so long at most; return a mark for `wait_settled`.
 
         For the moment before a signal ends the process: the threads of the app are still there, and whatever they are
         answered with has been captured and is then lost.

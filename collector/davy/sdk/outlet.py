@@ -84,7 +84,7 @@ class Outlet(ForkSafe):
         return ""
 
     def close(self, timeout: float) -> None:
-        """Let go of the sink."""
+        """Close the sink."""
         if self._sink is not None:
             self._sink.close(timeout=timeout)
             self._sink = None

@@ -102,13 +102,13 @@ class Sender(ForkSafe):
         self._lingers = 0
 
     def wake(self) -> None:
-        """Tell the thread that something waits, or send it where the process ends."""
+        """Wake the thread: something waits, or send it where the process ends."""
         self._awake.set()
         if self._lingers == threading.get_ident() and not sys.is_finalizing():
             self._send_late()
 
     def owe(self, model: str, counts: Mapping[str, int]) -> None:
-        """Tell counts with the next envelope of a model."""
+        """Send counts with the next envelope of a model."""
         for reason, count in counts.items():
             self._report.owe(model, reason, count)
 

@@ -97,7 +97,7 @@ class Shadow(ForkSafe):
             return self._stopping or len(self._jobs) >= _WAITING or self._size >= _WAITING_BYTES
 
     def _queue(self, job: _Job) -> bool:
-        """Let a job wait; false when there is no room any more: copying its arguments took time."""
+        """Queue a job; return False when there is no room any more: copying its arguments took time."""
         with self._changed:
             if self._is_full() or self._size + job.size > _WAITING_BYTES:
                 return False

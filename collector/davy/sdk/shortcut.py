@@ -151,7 +151,7 @@ class Shortcut:
     def copy_only(
         self, recipe_of: Callable[[Layout], Recipe | None], given: list[Any], copies: list[Copy]
     ) -> None:
-        """Let `copies` take all there is of calls whose values have the dtypes and shapes of those `given`."""
+        """Serve with `copies` all there is of calls whose values have the dtypes and shapes of those `given`."""
         self._recipe_of, self._copies, self._kinds = recipe_of, copies, [*map(_KIND, given)]
         self.arrays = True
 

@@ -42,7 +42,7 @@ class Sink(Protocol):
         """Store messages in order; on return they are durable."""
 
     def close(self, *, timeout: float = 5.0) -> None:
-        """Let go of everything."""
+        """Release everything."""
 
 
 class Later(LogError):

@@ -114,7 +114,7 @@ class Spool(ForkSafe):
         return entries, torn
 
     def close(self) -> None:
-        """Let go of the files; what is in them waits for the next process."""
+        """Close the files; what is in them waits for the next process."""
         with self._lock:
             self._closed = True
             for journal in self._journals:

@@ -90,7 +90,7 @@ class Store(Protocol):
         """
 
     def release(self, lease: Lease) -> None:
-        """Give a right back; harmless when it is lost already."""
+        """Release a right; harmless when it is lost already."""
 
     def probe(self, timeout: float) -> str:
         """Write something small, within about `timeout` seconds; return what that proves.
@@ -111,10 +111,10 @@ class Store(Protocol):
         """
 
     def scrub(self) -> None:
-        """Let nothing that was deleted or replaced stay on the medium; raises StoreError when some does."""
+        """Make sure that nothing that was deleted or replaced stays on the medium; raises StoreError when some does."""
 
     def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
         """Hand room of the files that is free back to the disk, as a log does; return how many bytes it got."""
 
     def close(self) -> None:
-        """Let go of everything; calling it twice is harmless."""
+        """Release everything; calling it twice is harmless."""

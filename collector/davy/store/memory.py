@@ -111,7 +111,7 @@ class MemoryStore:
         return lease
 
     def release(self, lease: Lease) -> None:
-        """Give a right back; harmless when it is lost already."""
+        """Release a right; harmless when it is lost already."""
         with self._lock:
             held = self._leases.get(lease.name)
             if held is not None and held.lease == lease:

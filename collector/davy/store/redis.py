@@ -186,7 +186,7 @@ class RedisStore:
         return Lease(name, owner, fence) if fence else None
 
     def release(self, lease: Lease) -> None:
-        """Give a right back; harmless when it is lost already."""
+        """Release a right; harmless when it is lost already."""
         self._call(_RELEASE, [self._lease(lease.name)], [lease.owner, lease.fence])
         self._batches.pop(lease, None)
 
@@ -213,7 +213,7 @@ class RedisStore:
         return 0
 
     def scrub(self) -> None:
-        """Let nothing that was deleted or replaced stay in the append-only file or the snapshot.
+        """Make sure that nothing that was deleted or replaced stays in the append-only file or the snapshot.
 
         The server writes them anew, which takes as long as a start of it does.
 
@@ -230,7 +230,7 @@ class RedisStore:
         self._wait_for_files()
 
     def close(self) -> None:
-        """Let go of everything; calling it twice is harmless."""
+        """Release everything; calling it twice is harmless."""
         self._client.close()
 
     def _server(self) -> Redis:

@@ -150,7 +150,7 @@ class SqliteStore:
         return Lease(name, owner, fence)
 
     def release(self, lease: Lease) -> None:
-        """Give a right back; harmless when it is lost already."""
+        """Release a right; harmless when it is lost already."""
         statement = "UPDATE leases SET until = 0 WHERE name = ? AND owner = ? AND fence = ?"
         with self._writing() as connection:
             connection.execute(statement, (lease.name, lease.owner, lease.fence))
@@ -166,7 +166,7 @@ class SqliteStore:
         return self._database.damage(seconds)
 
     def scrub(self) -> None:
-        """Let nothing that was deleted or replaced stay in the files."""
+        """Make sure that nothing that was deleted or replaced stays in the files."""
         self._database.compact()
 
     def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
@@ -179,7 +179,7 @@ class SqliteStore:
         self._database.back_up(target)
 
     def close(self) -> None:
-        """Let go of everything; calling it twice is harmless."""
+        """Release everything; calling it twice is harmless."""
         self._database.close()
 
     @contextmanager

@@ -194,7 +194,7 @@ class ScoreDictionaryDetector:
     def _silence_unseen(
         self, block: NDArray[np.int64], prepared: Sequence[Sequence[tuple[Singles, Singles]]]
     ) -> None:
-        """Let streams hold no evidence that never had a live value, or that nobody could look at in a window.
+        """Clear the evidence of streams that never had a live value, or that nobody could look at in a window.
 
         A payoff of zero is less than any bet pays, so the promise stands. From its first value on a stream that only
         the reference had is tested as any other, and what vanishes then is missing.

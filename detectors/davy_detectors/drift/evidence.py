@@ -62,7 +62,7 @@ class Evidence:
         self._logs: Floats = np.empty((BLOCK, len(bets), self._payoffs.shape[2]))
 
     def prepare(self, counts: NDArray[np.int64]) -> list[tuple[Singles, Singles]]:
-        """Give, for each step, payoffs ``(streams, stakes, scores)`` and score sums ``(streams, 1, scores)``.
+        """Return, for each step, payoffs ``(streams, stakes, scores)`` and score sums ``(streams, 1, scores)``.
 
         At most 32 steps at a time.
         """

@@ -69,7 +69,7 @@ class LogView:
         )
 
     def waiting(self, position: Position) -> Waiting:
-        """Tell what stands from `position` on, of the slice and behind it."""
+        """Return what stands from `position` on, of the slice and behind it."""
         return self._log.waiting(position)
 
     def probe(self, timeout: float) -> str:
@@ -101,11 +101,11 @@ class LogView:
         return 0
 
     def extent(self, since: int) -> Extent:
-        """Tell what the whole log holds."""
+        """Return what the whole log holds."""
         return self._log.extent(since)
 
     def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
-        """Give nothing back."""
+        """Do nothing: this view releases nothing."""
         del everything, rewrite
         return 0
 

@@ -57,7 +57,7 @@ class RecordSlice:
         return np.split(self.window_times, self._ends[:-1])
 
     def inferences(self, rows: NDArray[np.intp]) -> Iterator[bytes]:
-        """Give, for each of these rows, which rise, the bytes of an envelope with it alone."""
+        """Return, for each of these rows, which rise, the bytes of an envelope with it alone."""
         starts = np.searchsorted(rows, np.concatenate([[0], self._ends]))
         for record, envelope, end, (first, last) in zip(
             self._records, self._envelopes, self._ends.tolist(), pairwise(starts.tolist()), strict=True

@@ -83,7 +83,7 @@ def _read(stored: bytes) -> tuple[str, list[SampleMatcher]]:
 
 
 def announce(model: str, reference: str, matchers: Sequence[SampleMatcher], changes: Changes) -> None:
-    """Tell those who count what to look for; nothing ends it."""
+    """Publish to those who count what to look for; nothing ends it."""
     if matchers:
         kept = {"reference": reference, "matchers": [dump(matcher) for matcher in matchers]}
         changes.put(COLLECTION, model, dump_any(kept))

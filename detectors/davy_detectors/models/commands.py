@@ -58,7 +58,7 @@ def _list(
 
 @models.command("retire")
 def _retire(names: Names, as_json: Json = False) -> None:
-    """Let models leave metrics, pages and memory; log, labels and datasets stay, and new inferences are not shown."""
+    """Retire models from metrics, pages and memory; log, labels and datasets stay, and new inferences are not shown."""
     with open_runtime(make=False) as runtime:
         changes = Batch()
         for name in names:

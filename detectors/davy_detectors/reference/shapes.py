@@ -56,7 +56,7 @@ def _shape(text: str, refused: bool) -> str:
 
 
 def _parsed(text: str, closing: str) -> str:
-    """Tell JSON from what only begins like it; of a very long text only the last character is looked at."""
+    """Return whether a text is JSON or only begins like it; a very long one is judged by its last character."""
     if len(text) > _PARSED:
         return JSON if text[-_HEAD:].rstrip()[-1:] == closing else BROKEN_JSON
     try:
@@ -78,7 +78,7 @@ def _fenced(text: str) -> str:
 
 
 def _refusals(texts: Sequence[str]) -> NDArray[np.bool_]:
-    """Tell which texts say something of `REFUSALS` near their beginning: one search a phrase over all of them."""
+    """Return which texts say something of `REFUSALS` near their beginning: one search a phrase over all of them."""
     heads = [text[:_HEAD].lower() for text in texts]
     starts = list(accumulate((len(head) + 1 for head in heads), initial=0))
     joined = "\0".join(heads).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")

@@ -132,7 +132,7 @@ class Coordinator:
         return Clocks(read_marks(self._runtime.store), self._runtime.clock())
 
     def _present(self) -> _Present:
-        """Give up to when everything is counted, and the start of the last window that is complete by then.
+        """Return up to when everything is counted, and the start of the last window that is complete by then.
 
         A partition that is read to its end is counted up to now, any other up to the append of the last record
         handled. What is appended up to `lateness_seconds` after its event time is in time.

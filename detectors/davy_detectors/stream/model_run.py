@@ -199,7 +199,7 @@ class ModelRun:
         return True
 
     def _bring_back(self, clocks: Clocks, changes: Changes) -> bool:
-        """Let go of what lies in the future: a clock that was ahead told it. Say whether anything did.
+        """Drop what lies in the future, which a clock that was ahead told; return whether anything did.
 
         What was tested stays tested, and the next to be tested is what was appended after the clock was set back; what
         was not tested counts now. So nothing counts twice, and nothing is left out.

@@ -63,7 +63,7 @@ class DetectTarget(Target):
             self.close()
 
     def stand_aside(self) -> None:
-        """Give up every lease; the next step begins again from what is stored."""
+        """Release every lease; the next step begins again from what is stored."""
         self.counting.stand_aside()
         self.testing.stand_aside()
         self.expiry.close()

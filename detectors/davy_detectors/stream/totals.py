@@ -51,7 +51,7 @@ class Totals:
         return {name: getattr(self, name) for name in self.__slots__}
 
     def bring_back(self, now: int) -> None:
-        """Let nothing have been heard after `now`."""
+        """Forget what was heard after `now`."""
         self.last_at, self.heard_at = min(self.last_at, now), min(self.heard_at, now)
 
     def add(self, partial: PartialAggregate) -> None:

@@ -131,7 +131,7 @@ class Windows:
             changes.delete(self._collection, _key(start))
 
     def bring_back(self, upto: int, present: int, changes: Changes, merge: Merge) -> None:
-        """Let what was counted in windows after `upto` count in the window `present`."""
+        """Move what was counted in windows after `upto` to the window `present`."""
         for start in [start for start in self._windows if start > upto]:
             future = self._windows.pop(start)
             self._changed.discard(start)

@@ -107,7 +107,7 @@ def write(path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -
 
 
 def rewrite(path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Give a version another manifest and other files, under names of their own.
+    """Replace a version's manifest and other files, under names of their own.
 
     At any moment the manifest names files that are there: what it no longer names waits for `tidy`.
 

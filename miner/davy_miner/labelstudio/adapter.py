@@ -113,5 +113,5 @@ class LabelStudio:
         raise LabelError("model", model, "has no candidate yet, so its form is not known; select one first")
 
     def close(self) -> None:
-        """Let go of the connections; calling it twice is harmless."""
+        """Close the connections; calling it twice is harmless."""
         self._tool.close()

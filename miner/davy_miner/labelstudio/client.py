@@ -147,7 +147,7 @@ class SdkTool:
                 raise
 
     def close(self) -> None:
-        """Let go of the connections; calling it twice is harmless."""
+        """Close the connections; calling it twice is harmless."""
         with self._opening:
             if self._http is not None:
                 self._http.close()

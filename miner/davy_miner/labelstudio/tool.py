@@ -84,4 +84,4 @@ class Tool(Protocol):
         """Remove a task; harmless when it is gone."""
 
     def close(self) -> None:
-        """Let go of the connections; calling it twice is harmless."""
+        """Close the connections; calling it twice is harmless."""

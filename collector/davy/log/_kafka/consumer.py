@@ -72,7 +72,7 @@ class ClusterConsumer:
         self._offsets |= kept
 
     def commit(self, position: Position) -> None:
-        """Tell the cluster how far the group is."""
+        """Commit to the cluster how far the group is."""
         self._refuse_when_closed()
         held = {place: offset for place, offset in position.items() if place in self._offsets}
         if held:

@@ -76,7 +76,7 @@ class Admin(Protocol):
         """Delete the records before an offset."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
 
 
 class Sender(Protocol):
@@ -86,7 +86,7 @@ class Sender(Protocol):
         """Store messages, all of them under way at once; on return they are durable. `deadline` is monotonic."""
 
     def close(self, timeout: float) -> None:
-        """Let go of everything, also of what was not confirmed."""
+        """Release everything, also what was not confirmed."""
 
 
 class Member(Protocol):
@@ -121,7 +121,7 @@ class Reader(Protocol):
         """Return the records with ``start <= offset < stop``, or from the oldest one kept."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
 
 
 @dataclass(frozen=True, slots=True)

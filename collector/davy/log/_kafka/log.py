@@ -68,7 +68,7 @@ class ClusterLog:
                 yield from reader.read(place, start, stop)
 
     def waiting(self, position: Position) -> Waiting:
-        """Tell what stands from `position` on; reads the first record of each partition that has any."""
+        """Return what stands from `position` on; reads the first record of each partition that has any."""
         places = [
             place for place in self._partitions(sorted({topic for topic, _ in position})) if place in position
         ]
@@ -131,7 +131,7 @@ class ClusterLog:
         return list(look_over(self._admin(), self._address))
 
     def close(self) -> None:
-        """Let go of everything; calling it twice is harmless."""
+        """Release everything; calling it twice is harmless."""
         process = os.getpid()
         for client in (*self._readers.pop(process, ()), *filter(None, [self._admins.pop(process, None)])):
             client.close()

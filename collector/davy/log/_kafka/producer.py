@@ -73,7 +73,7 @@ class ClusterProducer:
             raise
 
     def close(self, *, timeout: float = 5.0) -> None:
-        """Let go of everything; calling it twice is harmless."""
+        """Release everything; calling it twice is harmless."""
         self._closed = True
         self._drop(timeout)
 

@@ -103,7 +103,7 @@ class Admin:
                 time.sleep(_LOOK_AGAIN_SECONDS)
 
     def _begin_anew(self) -> None:
-        """Let the library forget which brokers there are; it asks again after five minutes only."""
+        """Make the library forget which brokers there are; it asks again after five minutes only."""
         self._client.close()
         self._client = self._open()
 

@@ -42,7 +42,7 @@ class Loop(NetworkSelector):  # type: ignore[misc]
 
 
 def closes_after_failed_handshakes(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Let a context wrap sockets that close when they are not trusted, or do not trust."""
+    """Make a context wrap sockets that close when they are not trusted, or do not trust."""
     context.sslsocket_class = _Encrypted
     return context
 
@@ -67,7 +67,7 @@ class _Connecting(KafkaNetSocket):  # type: ignore[misc]
 
 class _Encrypted(ssl.SSLSocket):
     def end_handshake(self) -> None:
-        """Let a handshake fail that is not over."""
+        """Fail a handshake that is not over."""
         if self.fileno() >= 0 and self.version() is None:
             with suppress(OSError):
                 self.shutdown(socket.SHUT_RDWR)

@@ -31,7 +31,7 @@ def let_script(
     hook: Callable[[Any, Sequence[Any]], None],
     take: Callable[[Any], Sequence[tuple[str, Any]]],
 ) -> None:
-    """Let TorchScript compile modules under watch.
+    """Make TorchScript compile modules under watch.
 
     Parameters
     ----------

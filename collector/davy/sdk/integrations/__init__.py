@@ -51,7 +51,7 @@ def watch_function(function: Any, model: str, options: Options) -> Watch:
 
 
 def watch_by_integration(target: Any, model: str, options: Options) -> Any:
-    """Let the integration that knows `target` watch it; None when there is none, or it failed and was counted."""
+    """Return `target` watched by the integration that knows it; None when there is none, or it failed and was counted."""
     for framework, name in TABLE:
         if framework not in sys.modules:
             continue

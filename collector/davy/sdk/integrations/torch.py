@@ -135,7 +135,7 @@ class _Begin(_Hook):
 
 
 def _move_to_end(hooks: Any, call: _Call) -> None:
-    """Let the call be captured after hooks that were registered later and may replace the answer."""
+    """Capture the call after hooks that were registered later and may replace the answer."""
     for key, hook in hooks.items():
         if type(hook) is _End and hook.call is call:
             hooks.move_to_end(key)

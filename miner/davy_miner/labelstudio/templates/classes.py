@@ -123,7 +123,7 @@ def _key_in(choice: Element, place: int) -> str:
 
 
 class _Keys:
-    """Gives each choice one key and each key once."""
+    """Assigns each choice one key and each key once."""
 
     def __init__(self, choices: Sequence[Element]) -> None:
         self.used = {key for choice in choices if (key := choice.get("hotkey"))}
@@ -133,7 +133,7 @@ class _Keys:
         return next((key for key in keys if key not in self.used), "")
 
     def give(self, choice: Element, key: str) -> None:
-        """Give a key, unless it is taken or the choice has one."""
+        """Assign a key, unless it is taken or the choice has one."""
         if key and key not in self.used and choice.get("hotkey") is None:
             choice.set("hotkey", key)
             self.used.add(key)
