@@ -51,7 +51,7 @@ def watch_function(function: Any, model: str, options: Options) -> Watch:
 
 
 def watch_by_integration(target: Any, model: str, options: Options) -> Any:
-    """Return `target` watched by the integration that knows it; None when there is none, or it failed and was counted."""
+    """Return `target` watched by the integration that knows it, or None where there is none or it failed, counted."""
     for framework, name in TABLE:
         if framework not in sys.modules:
             continue
