@@ -162,7 +162,7 @@ class Envelope(Mapping[Path, Column]):
 
     __slots__ = ("_columns", "at", "ids", "latency_ms", "model", "rate", "report", "source", "version")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of an envelope
         self,
         *,
         model: str,

@@ -41,7 +41,7 @@ _MOST: Final = 200_000
 
 
 @reference.command("fit")
-def _fit(
+def _fit(  # noqa: PLR0913 - options of a command
     model: Model,
     file: Annotated[
         Path | None,

@@ -56,7 +56,7 @@ class Choice:
         return [key for key, one in self.chosen.items() if one.arm == arm and one.costs]
 
 
-def choose(
+def choose(  # noqa: PLR0913 - the terms of a round
     waiting: Sequence[Candidate],
     known: Sequence[Candidate],
     *,

@@ -30,7 +30,7 @@ _BY_TYPES: Final = {
 """What a column of objects is kept as when the types of its values tell."""
 
 
-def batch_fields(
+def batch_fields(  # noqa: PLR0913 - the parts of an inference
     count: int,
     inputs: Mapping[str, Any],
     outputs: Mapping[str, Any],

@@ -104,7 +104,7 @@ class Encoder:
         """Return what the client report calls a value left out."""
         return self._settler(model).loss(name, reason)
 
-    def encode(
+    def encode(  # noqa: PLR0913 - the parts of an inference
         self,
         model: str,
         id: bytes,
@@ -185,7 +185,7 @@ class Encoder:
             return self._layouts.get((model, inputs, outputs, *names))
         return layout
 
-    def encode_batch(
+    def encode_batch(  # noqa: PLR0913 - the parts of an inference
         self,
         model: str,
         ids: bytes,

@@ -75,7 +75,7 @@ class Part(Generic[T]):
         Called with the position after a transaction.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the loop shares with its parts
         self,
         runtime: Runtime,
         role: Role[T],

@@ -58,7 +58,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
-        self._stop_waiting()
+        self.stop_waiting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -87,7 +87,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Note that the head is there; whoever reads the body waits for that."""
         self._in_head = False
-        self._stop_waiting()
+        self.stop_waiting()
         app = self.app
         if self._head > _HEAD_BYTES:
             self.url = b"/"  # it may be longer than can be read
@@ -107,11 +107,12 @@ class Connection(HttpToolsProtocol):
             self._await_request(self.idle)
 
     def _await_request(self, among: dict[Connection, None]) -> None:
-        self._stop_waiting()
+        self.stop_waiting()
         among[self] = None
         self._deadline = self.loop.call_later(self.seconds, self._come_too_late)
 
-    def _stop_waiting(self) -> None:
+    def stop_waiting(self) -> None:
+        """Wait for no request any more."""
         self.silent.pop(self, None)
         self.idle.pop(self, None)
         if self._deadline is not None:
@@ -131,7 +132,7 @@ class Connection(HttpToolsProtocol):
         if one is None:
             return False
         silent = one in self.silent
-        one._stop_waiting()
+        one.stop_waiting()
         self.connections.discard(one)
         if silent:
             self._refuse(one.transport, _full(self.most))

@@ -19,7 +19,7 @@ _LENGTH: Final = len(_NAME)
 
 
 class DavyMiddleware:
-    """Middleware that gives every HTTP request an id and tags its inferences with the route; reads no body unless told to.
+    """Middleware that gives HTTP requests an id and tags inferences with the route; reads no body unless told to.
 
     The id is the caller's ``X-Davy-Id``, or a new one; the response says it in the same header. The first inference
     made while the request is answered has this id.

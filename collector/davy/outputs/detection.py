@@ -96,12 +96,12 @@ class Detection(Answer):
         for name in _ROWS:
             rows = rows_of(fields.get(name))
             if rows is not None and any(map(_has_box, rows)):
-                return cls._records(rows, names)
+                return cls.of_records(rows, names)
             if name in {"detections", "objects"} and elements_of(fields.get(name)) == []:
                 return cls([], names)
         there = {*fields, *fields.absent}
         if fields.first(_CLASS) is not None and any(map(there.issuperset, _CORNERS[:3])):
-            return cls._records([fields], names)  # one object, whose corners stand beside its class
+            return cls.of_records([fields], names)  # one object, whose corners stand beside its class
         return None
 
     @classmethod
@@ -126,7 +126,8 @@ class Detection(Answer):
         return cls(found, names, _least(found))
 
     @classmethod
-    def _records(cls, rows: Sequence[Fields], names: tuple[str, ...]) -> Self | Unknown:
+    def of_records(cls, rows: Sequence[Fields], names: tuple[str, ...]) -> Self | Unknown:
+        """Return the detections that records of one each say."""
         found = []
         for row in rows:
             box, label, score = _box_in(row), scalar(row.first(_CLASS)), number(row.first(_SCORES))
@@ -169,7 +170,7 @@ def _objects(value: Any) -> list[Mapping[str, Any]] | None:
     rows = rows_of(value)
     if rows is None:
         return None
-    read = Detection._records(rows, ())
+    read = Detection.of_records(rows, ())
     return list(_certain(read.value)) if isinstance(read, Detection) else None
 
 

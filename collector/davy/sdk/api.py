@@ -57,7 +57,7 @@ def watch(
 ) -> Callable[[T], T]: ...
 
 
-def watch(
+def watch(  # noqa: PLR0913 - the parts of an inference
     target: Any = None,
     model: str = "",
     *,
@@ -131,7 +131,7 @@ def watch(
     return target
 
 
-def capture(
+def capture(  # noqa: PLR0913 - the parts of an inference
     model: str,
     inputs: Mapping[str, Any],
     outputs: Mapping[str, Any],

@@ -58,7 +58,7 @@ class Encoding:
         self._encoder = Encoder(shaper.ruled, shaper.denied)
         self.naming = Naming()
 
-    def one(
+    def one(  # noqa: PLR0913 - the parts of an inference
         self,
         raw: bytes,
         at: int,
@@ -185,7 +185,7 @@ class Encoding:
             return None
         return self._encoder.layout_of(model, inputs, outputs, names)
 
-    def many(
+    def many(  # noqa: PLR0913 - the parts of an inference
         self,
         ids: Array,
         at: int,

@@ -68,7 +68,7 @@ class Reference:
     True
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a reference
         self,
         model: str,
         *,

@@ -50,7 +50,7 @@ class Drawn:
     probability: NDArray[np.float64]
 
 
-def draw(
+def draw(  # noqa: PLR0913 - the terms of a round
     control: NDArray[np.float64],
     known: Indices,
     rows: Matrix,
