@@ -54,7 +54,7 @@ _logger = logging.getLogger("davy.sqlite")
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FileUsage:
     """Bytes that a file takes with its -wal, and how many are in use and free for what comes; whether it can shrink."""
 
     disk: int
@@ -191,14 +191,14 @@ class Database:
             _rewrite(connection)
         self.scrub()
 
-    def room(self) -> Room:
+    def room(self) -> FileUsage:
         """Return what the file takes on the disk, and how much of that is free."""
         with self.reading() as connection:
             size, pages, free, mode = (
                 int(connection.execute(f"PRAGMA {name}").fetchone()[0])
                 for name in ("page_size", "page_count", "freelist_count", "auto_vacuum")
             )
-        return Room(self._disk_bytes(), size * (pages - free), size * free, mode == _INCREMENTAL)
+        return FileUsage(self._disk_bytes(), size * (pages - free), size * free, mode == _INCREMENTAL)
 
     def shrink(self, *, everything: bool = False, rewrite: bool = False) -> int:
         """Hand free room back to the disk in short transactions; return the bytes it got.

@@ -20,7 +20,7 @@ from davy._directory import unread
 from davy._near import meant
 from davy.config import Settings, describe, load
 from davy.errors import DavyError, OutputError, SettingError
-from davy.labelstudio import LocalLabelStudio
+from davy.labelstudio import LabelStudioProcess
 from davy.requirements import absent, lacking
 from davy.runner import beside_the_log, make_roles, open_runtime, require_roles, wanted
 from davy.runner import run as run_roles
@@ -149,7 +149,7 @@ def up(
     if not label_studio:
         return _serve(wanted, "gateway", host, port, log_format)
     console.announce("davy: starting Label Studio")
-    with LocalLabelStudio(_LABEL_STUDIO) as server:
+    with LabelStudioProcess(_LABEL_STUDIO) as server:
         found = server.found
         console.announce(f"davy: Label Studio on {found['url']} ({found['user']} / {found['password']})")
         settings = {"labelstudio.url": found["url"], "labelstudio.api_key": found["api_key"]}

@@ -12,7 +12,7 @@ import typer
 
 from davy import console
 from davy.errors import InvalidInference, SettingError
-from davy.forgetting import Forgetting, Outcome, Receipt, receipts
+from davy.forgetting import ForgetReport, Forgetting, Receipt, receipts
 from davy.runner import open_runtime
 from davy.sdk.ids import parse
 
@@ -105,7 +105,7 @@ def _time(at: int) -> str:
     return datetime.fromtimestamp(at / 1e9, UTC).isoformat(timespec="minutes")
 
 
-def _show(outcome: Outcome, *, as_json: bool, title: str) -> None:
+def _show(outcome: ForgetReport, *, as_json: bool, title: str) -> None:
     until = None
     if outcome.stays_until is not None:
         until = _time(outcome.stays_until)

@@ -13,7 +13,7 @@ from typing import Self
 from davy.errors import LabelError
 
 
-class LocalLabelStudio:
+class LabelStudioProcess:
     """Starts a Label Studio when entered and stops it when left; it comes up while other things start.
 
     Parameters

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Final
 
 from davy import metrics
-from davy.blobs import Stored
+from davy.blobs import StoredBlob
 from davy.errors import DavyError
-from davy.forgetting import Names, collect, keepers, orphans
+from davy.forgetting import ForgottenIds, collect, keepers, orphans
 from davy.runtime import Runtime, Target
 
 _NAME: Final = "retain"
@@ -59,11 +59,11 @@ def retain_now(runtime: Runtime, *, dry_run: bool = False, rewrite: bool = False
     records = log.retain(
         before=now - int(settings.keep_hours * _HOUR), max_bytes=settings.keep_bytes, dry_run=dry_run
     )
-    names = Names(runtime.store).expire(
+    names = ForgottenIds(runtime.store).expire(
         now - int((settings.keep_hours + settings.orphan_hours) * _HOUR), dry_run=dry_run
     )
     before, stored = now - int(settings.orphan_hours * _HOUR), runtime.blobs.stored()
-    payloads: list[Stored] = []
+    payloads: list[StoredBlob] = []
     while some := list(islice(stored, _PAYLOADS_A_ROUND)):
         payloads += orphans(runtime.blobs, some, keepers(runtime), before=before)
     payload_bytes = sum(payload.length for payload in payloads)
@@ -87,7 +87,7 @@ class RetentionTarget(Target):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._orphans_at = 0
-        self._stored: Iterator[Stored] = iter(())
+        self._stored: Iterator[StoredBlob] = iter(())
 
     def run(self) -> None:
         """Work until the runtime's stop signal; what fails is counted and tried again ten seconds later."""
@@ -125,7 +125,7 @@ class RetentionTarget(Target):
         """Drop the names of what was forgotten so long ago that nothing can bring it back; return their number."""
         settings = self._runtime.settings.log
         hours = settings.keep_hours + settings.orphan_hours
-        return Names(self._runtime.store).expire(self._runtime.clock() - int(hours * _HOUR))
+        return ForgottenIds(self._runtime.store).expire(self._runtime.clock() - int(hours * _HOUR))
 
     def collect_due(self) -> int:
         """Collect orphaned payloads once an hour; return their number."""

@@ -26,10 +26,10 @@ from support.dying import Fuse, Killed, mortal
 from support.streams import SECOND, Clock, bury, id_of
 
 from davy.archive.keeper import ArchiveKeeper
-from davy.archive.places import Place, open_place
+from davy.archive.places import FilePlace, open_place
 from davy.codec import Encoder, dump, pack
 from davy.event import ALERTS, FEEDBACK, FLAGS, LABELS, Alert, BlobRef, Draw, Evidence, Feedback, Flag, Label
-from davy.forgetting import Forgetting, HidingLog, Names, Outcome
+from davy.forgetting import ForgetReport, Forgetting, ForgottenIds, HidingLog
 from davy.forgetting.records import LogKeeper
 from davy.runtime import Runtime
 
@@ -74,7 +74,7 @@ def hiding(runtime: Runtime) -> Runtime:
     return replace(runtime, log=HidingLog(runtime.log, runtime.store))
 
 
-def forget(runtime: Runtime, *numbers: int, place: Place | None = None) -> Outcome:
+def forget(runtime: Runtime, *numbers: int, place: FilePlace | None = None) -> ForgetReport:
     keeper = ArchiveKeeper(runtime)
     if place is not None:
         keeper._place = place
@@ -171,7 +171,7 @@ def test_a_death_at_any_step_of_forgetting_is_made_good_by_the_next_run(tmp_path
         bury(runtime, "role/archive", "forget")
         assert forget(runtime, *gone).problems == []
         assert ids(root) == left(*gone)
-        assert Names(runtime.store).unfinished() == frozenset()
+        assert ForgottenIds(runtime.store).unfinished() == frozenset()
     assert deaths == 4  # before and after the two files
 
 
@@ -200,7 +200,7 @@ def test_a_role_that_writes_while_it_is_forgotten_writes_again_without_it(
     class Overtaken:
         """A place before whose first file the lease runs out and everything of a day is forgotten."""
 
-        def __init__(self, inner: Place) -> None:
+        def __init__(self, inner: FilePlace) -> None:
             self._inner, self._done = inner, False
 
         def __getattr__(self, name: str) -> object:

@@ -25,7 +25,7 @@ from support.dying import Fuse, Killed, mortal
 from support.partitioned import PartitionedLog
 from support.streams import ADAPTERS, SECOND, Clock, bury, id_of, read, sample
 
-from davy.archive.places import Place, open_place
+from davy.archive.places import FilePlace, open_place
 from davy.codec import dump
 from davy.errors import ArchiveError
 from davy.event import (
@@ -73,7 +73,7 @@ def age(runtime: Runtime) -> Callable[[float], None]:
 class FailingPlace:
     """A place that takes nothing while it is down."""
 
-    def __init__(self, inner: Place) -> None:
+    def __init__(self, inner: FilePlace) -> None:
         self.down = True
         self._inner = inner
         self.paths, self.open = inner.paths, inner.open

@@ -32,7 +32,7 @@ from support.dying import Fuse, Killed, mortal
 from support.streams import BEGIN, Clock, bury, id_of
 
 from davy.archive.places import open_place
-from davy.archive.schemas import Schema, Schemas
+from davy.archive.schemas import Schemas, TableSchema
 from davy.codec import Encoder, pack
 from davy.store import Batch, open_store
 
@@ -108,7 +108,7 @@ def test_a_schema_is_of_all_versions_of_a_model_and_of_no_other(root: Path) -> N
 
 
 def test_names_differ_in_more_than_capitals_and_belong_to_one_field() -> None:
-    schema = Schema()
+    schema = TableSchema()
     owners = [
         (("inputs", "a"), "number"),
         (("inputs", "a.text"), "text"),
@@ -132,7 +132,7 @@ def test_names_differ_in_more_than_capitals_and_belong_to_one_field() -> None:
         "alternatives.m.1.x.number",
         "tags.b.blob",
     ]
-    again = Schema.from_bytes(schema.to_bytes())
+    again = TableSchema.from_bytes(schema.to_bytes())
     assert [again.name(*owner) for owner in reversed(owners)] == names[::-1]
 
 
@@ -174,7 +174,7 @@ def test_no_file_has_a_column_before_the_store_does(tmp_path: Path) -> None:
         def put(self, path: str, data: bytes) -> None:
             if path.startswith("inferences/"):
                 names = parquet.read_schema(pa.BufferReader(data)).names
-                stored = Schema.from_bytes(store.get("archive_schemas", "inferences/fraud") or b"")
+                stored = TableSchema.from_bytes(store.get("archive_schemas", "inferences/fraud") or b"")
                 known = {field.name for field in stored.fields()}
                 checked.append({name for name in names if name.startswith("inputs.")} <= known)
             self._put(path, data)
@@ -400,12 +400,12 @@ def test_a_detector_whose_first_answers_have_no_box_keeps_its_labels_in_one_colu
 
 
 def test_a_store_made_anew_puts_empty_lists_where_they_were(tmp_path: Path) -> None:
-    schema = Schema()
+    schema = TableSchema()
     assert schema.home(("x",)) is None
     schema.name(("x",), "number", 7)
     schema.name(("x",), "json", 8)
     schema.name(("x",), "numbers", 3)
-    assert schema.home(("x",)) == Schema.from_bytes(schema.to_bytes()).home(("x",)) == ("json", 8)
+    assert schema.home(("x",)) == TableSchema.from_bytes(schema.to_bytes()).home(("x",)) == ("json", 8)
     place = open_place((tmp_path / "archive").as_uri())
     before, after = (Schemas(open_store("memory://"), place) for _ in range(2))
     before.of("inferences", "m").name(("x",), "json", 8)

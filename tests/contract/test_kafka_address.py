@@ -14,15 +14,15 @@ from davy._urls import without_password
 from davy.config import Settings, describe, load
 from davy.errors import DavyError, SettingError
 from davy.log import open_log
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.runner import beside_the_log
 from davy.sdk.sink import prepare
 
 pytestmark = pytest.mark.fast
 
 
-def parse(url: str, **overrides: object) -> Address:
-    return Address.parse(
+def parse(url: str, **overrides: object) -> KafkaAddress:
+    return KafkaAddress.parse(
         url, load(env={}, overrides={f"kafka.{name}": value for name, value in overrides.items()})
     )
 

@@ -17,7 +17,7 @@ from support.dying import Fuse, Killed
 from support.fake_labelstudio import LEGACY_KEY, VICES, FakeLabelStudio
 from support.forget_world import MODEL, ForgetWorld, Subject
 
-from davy.forgetting import Forgetting, Names
+from davy.forgetting import Forgetting, ForgottenIds
 from davy_miner import dataset, rounds
 from davy_miner.labelstudio import LabelStudio
 from davy_miner.labelstudio.client import SdkTool
@@ -88,7 +88,7 @@ def test_a_death_at_any_step_is_made_good_by_the_next_run(
             assert world.forget(GONE).problems == []
             assert world.places(GONE) == {}
             assert [world.places(one) for one in BESIDE] == beside
-            assert Names(world.store).unfinished() == frozenset()
+            assert ForgottenIds(world.store).unfinished() == frozenset()
     assert deaths > 40
 
 
@@ -120,7 +120,7 @@ def test_kill_9_of_the_command_in_the_middle_leaves_work_that_the_same_command_f
         child.kill()
     fake.before_answer = None
     go_on.set()
-    assert Names(world.store).unfinished() == {GONE.id}
+    assert ForgottenIds(world.store).unfinished() == {GONE.id}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert world.places(GONE) == {}

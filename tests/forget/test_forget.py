@@ -14,7 +14,7 @@ from support.forget_world import MODEL, ForgetWorld, Subject
 
 from davy.codec import decode, dump_any, load, load_any, select
 from davy.event import FLAGS, INFERENCES, Alert
-from davy.forgetting import KINDS, Forgetting, HidingLog, Names, receipts
+from davy.forgetting import KINDS, Forgetting, ForgottenIds, HidingLog, receipts
 from davy.forgetting.records import OUTBOX
 from davy.retention import RetentionTarget
 from davy.store import Batch
@@ -233,7 +233,7 @@ def test_a_tag_names_all_its_inferences_wherever_they_are_kept(world: ForgetWorl
 
 def test_a_name_is_kept_until_nothing_can_bring_it_back(world: ForgetWorld) -> None:
     world.forget(GONE)
-    names, retention = Names(world.store), RetentionTarget(world.runtime())
+    names, retention = ForgottenIds(world.store), RetentionTarget(world.runtime())
     assert retention.drop_names() == 0
     assert names.current() == {GONE.id}
     hours = world.settings.log.keep_hours + world.settings.log.orphan_hours

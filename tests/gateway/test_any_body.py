@@ -17,7 +17,7 @@ from support.gateway_rig import LocalClient, opened
 
 from davy.errors import InvalidInference
 from davy.gateway import make_app
-from davy.gateway.columns import Columns, rows
+from davy.gateway.columns import TensorColumns, rows
 from davy.gateway.halves import _DAMAGED, Half, read
 
 SIDES = ("request", "response")
@@ -103,7 +103,7 @@ def test_every_message_is_read_or_refused_by_the_name_of_a_field(first: bytes, s
         assert all(len(one) == 2 for one in rows(found[0], found[1], 1000))
 
 
-def columns(side: str, data: bytes) -> Columns | None:
+def columns(side: str, data: bytes) -> TensorColumns | None:
     refused: list[InvalidInference] = []
     try:
         return read(Half(side, "7", "m:1", "", "", 1, 1, "x", data))
@@ -138,7 +138,7 @@ def test_over_http_the_answer_is_200_or_422_and_never_500() -> None:
 def test_a_reader_that_stumbles_refuses_the_message_and_tells_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def stumble(_: Any) -> Columns:
+    def stumble(_: Any) -> TensorColumns:
         raise KeyError("x")
 
     monkeypatch.setattr("davy.protocols.openai.read", stumble)

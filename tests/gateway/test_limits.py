@@ -17,7 +17,7 @@ from support.gateway_rig import PACKED, LocalClient, opened, records, stored
 from davy.codec import Encoder, pack
 from davy.event import INFERENCES, dead_letters
 from davy.gateway import make_app
-from davy.gateway.limits import Room, TokenBuckets
+from davy.gateway.limits import Admission, TokenBuckets
 from davy.gateway.refusals import Later, TooMany
 
 pytestmark = pytest.mark.fast
@@ -114,7 +114,7 @@ def test_guesses_of_a_key_are_limited_by_address() -> None:
 
 
 def test_room_is_bounded_in_requests_and_in_bytes_and_given_back() -> None:
-    room = Room(2, 100)
+    room = Admission(2, 100)
     with room.place(60) as place, room.place(0) as other:
         with pytest.raises(Later, match="requests at once"), room.place(0):
             pass
@@ -172,7 +172,7 @@ def test_a_body_that_takes_too_long_is_answered_408() -> None:
     from davy.config import GatewaySettings
     from davy.gateway.browser import Browser
     from davy.gateway.door import Door
-    from davy.gateway.keys import Guard, KeyRing
+    from davy.gateway.keys import Authenticator, KeyRing
 
     sent: list[Any] = []
 
@@ -184,7 +184,10 @@ def test_a_body_that_takes_too_long_is_answered_408() -> None:
 
     async def serve() -> None:
         with opened(read_seconds=0.01) as runtime:
-            guard, browser = Guard(KeyRing(runtime.store), None, must=False), Browser(GatewaySettings(), "")
+            guard, browser = (
+                Authenticator(KeyRing(runtime.store), None, must=False),
+                Browser(GatewaySettings(), ""),
+            )
             door = Door(make_app(runtime), runtime, guard, browser)
             scope = {"type": "http", "method": "POST", "path": "/v1/envelopes", "headers": [], "client": None}
             await door(scope, never, keep)
@@ -196,7 +199,7 @@ def test_a_body_that_takes_too_long_is_answered_408() -> None:
 def test_the_keys_are_read_before_the_first_request() -> None:
     """A store that fails after the start shuts nobody out: metrics and pages are asked for just then."""
     from davy.errors import StoreError
-    from davy.gateway.keys import Guard, KeyRing
+    from davy.gateway.keys import Authenticator, KeyRing
 
     class Breaking(KeyRing):
         read, broken = threading.Event(), False
@@ -209,7 +212,7 @@ def test_the_keys_are_read_before_the_first_request() -> None:
 
     with opened() as runtime:
         ring = Breaking(runtime.store)
-        guard = Guard(ring, None, must=False)
+        guard = Authenticator(ring, None, must=False)
         assert ring.read.wait(10)
         ring.broken = True
         assert asyncio.run(guard.caller("", "127.0.0.1")).name == "127.0.0.1"

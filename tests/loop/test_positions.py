@@ -11,7 +11,7 @@ from support.streams import make_runtime, sample
 
 from davy.codec import dump_any
 from davy.config import DetectSettings
-from davy.consume import Loop, Place, stored_position, stored_positions
+from davy.consume import Loop, StoredPosition, stored_position, stored_positions
 from davy.event import INFERENCES
 from davy.log import Log, Message, Record
 from davy.log.memory import MemoryLog
@@ -80,7 +80,7 @@ def test_another_log_is_read_from_its_start_and_the_first_goes_on_when_it_is_bac
     feed(other, "y")
     assert read(runtime, other) == (["y"], 0)
     assert read(runtime, one) == (["c"], 0)
-    assert stored_position(runtime.store, "note", PLACE) == Place(4, one.identity(INFERENCES))
+    assert stored_position(runtime.store, "note", PLACE) == StoredPosition(4, one.identity(INFERENCES))
 
 
 @pytest.mark.parametrize(("offset", "handled", "told"), [(2, ["b"], 0), (9, ["a", "b"], 1)])
@@ -89,9 +89,9 @@ def test_a_position_of_an_earlier_version_is_one_in_this_log_unless_it_lies_beyo
 ) -> None:
     feed(runtime.log, "a", "b")
     runtime.store.apply(Batch().put("positions", KEY, dump_any(offset)))
-    assert stored_positions(runtime.store) == {KEY: Place(offset, "")}
+    assert stored_positions(runtime.store) == {KEY: StoredPosition(offset, "")}
     assert read(runtime, runtime.log) == (handled, told)
-    assert stored_positions(runtime.store) == {KEY: Place(3, runtime.log.identity(INFERENCES))}
+    assert stored_positions(runtime.store) == {KEY: StoredPosition(3, runtime.log.identity(INFERENCES))}
 
 
 def test_without_a_position_in_the_store_what_the_log_remembers_of_the_group_counts_for_nothing(

@@ -199,8 +199,8 @@ def test_a_queue_with_room_takes_a_dense_answer_whole_and_a_crowded_one_takes_fe
     none = payload.dense(answer, places, 0, stored=True)
     assert (whole.size, part.size < 2**20, none.size < part.size) == (answer.nbytes, True, True)
     exact, rough = whole.make(False), part.make(False)
-    assert isinstance(exact, payload.Stored)
-    assert isinstance(rough, payload.Stored)
+    assert isinstance(exact, payload.PayloadUpload)
+    assert isinstance(rough, payload.PayloadUpload)
     assert "step" not in exact.about
     assert rough.about["step"] > 1
     for number, share in exact.about["areas"].items():

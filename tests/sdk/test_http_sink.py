@@ -23,7 +23,7 @@ from davy.log import Message
 from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy.sdk.http_sink import HttpSink
-from davy.sdk.sink import Later
+from davy.sdk.sink import SinkBusy
 from davy.secret import Secret
 
 pytestmark = pytest.mark.fast
@@ -57,7 +57,7 @@ def wait_until_refused(url: str, key: str) -> None:
             post(url, Message(INFERENCES, "m:1", b""), api_key=key)
         except Refused:
             continue
-        except Later:
+        except SinkBusy:
             return
     pytest.fail("the gateway still takes the key")
 
@@ -130,7 +130,7 @@ def test_answers_that_time_will_not_change_are_refusals(status: int) -> None:
     ],
 )
 def test_answers_that_ask_for_patience_say_how_much(status: int, retry_after: str, seconds: float) -> None:
-    with http_server((status, {"Retry-After": retry_after})) as server, pytest.raises(Later) as asked:
+    with http_server((status, {"Retry-After": retry_after})) as server, pytest.raises(SinkBusy) as asked:
         post(server.url)
     assert asked.value.seconds == seconds
 

@@ -16,7 +16,7 @@ from davy.errors import LogError, Refused
 from davy.sdk.lane import Lane
 from davy.sdk.outlet import Outlet
 from davy.sdk.report import ClientReport
-from davy.sdk.sink import Later
+from davy.sdk.sink import SinkBusy
 
 pytestmark = pytest.mark.fast
 
@@ -136,7 +136,7 @@ def test_an_error_nobody_foresaw_while_opening_costs_nothing() -> None:
 
 def test_back_off_grows_to_thirty_seconds_with_full_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("davy.sdk.outlet.time.monotonic", lambda: 1000.0)
-    errors = [LogError("log", "x", "is down")] * 12 + [Later("gateway", 429, "wait", 70.0)]
+    errors = [LogError("log", "x", "is down")] * 12 + [SinkBusy("gateway", 429, "wait", 70.0)]
     sink = Store()
     outlet = Outlet(sink.open, lambda: None, lambda: 1.0)
     waits = []
@@ -152,7 +152,7 @@ def test_back_off_grows_to_thirty_seconds_with_full_jitter(monkeypatch: pytest.M
 
 
 def test_a_gateway_that_asks_for_patience_gets_it() -> None:
-    sink = Store(Failing(1, Later("gateway", 429, "wait", 0.2)))
+    sink = Store(Failing(1, SinkBusy("gateway", 429, "wait", 0.2)))
     start(sink, flush_seconds=0.001)
     begun = time.monotonic()
     capture()

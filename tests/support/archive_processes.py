@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from davy.archive.places import Place, open_place
+from davy.archive.places import FilePlace, open_place
 from davy.archive.role import Archive
 from davy.config import ArchiveSettings, Settings
 from davy.consume import Loop
@@ -30,7 +30,7 @@ def archiving(log: Path, root: Path) -> Iterator[subprocess.Popen[str]]:
 class Told:
     """A place that says what it does."""
 
-    def __init__(self, inner: Place) -> None:
+    def __init__(self, inner: FilePlace) -> None:
         self._inner = inner
         self.paths, self.open = inner.paths, inner.open
 

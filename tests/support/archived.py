@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pyarrow import parquet
 
-from davy.archive.places import Place, open_place
+from davy.archive.places import FilePlace, open_place
 from davy.archive.role import Archive
 from davy.codec import Encoder, dump, pack
 from davy.config import ArchiveSettings, DetectSettings, Settings
@@ -29,7 +29,7 @@ DAY = 86_400 * 10**9
 class MortalPlace:
     """A place that dies before or after it has written or removed a file."""
 
-    def __init__(self, inner: Place, fuse: Fuse) -> None:
+    def __init__(self, inner: FilePlace, fuse: Fuse) -> None:
         self._inner, self._fuse = inner, fuse
         self.paths, self.open, self.tidy = inner.paths, inner.open, inner.tidy
 
@@ -50,7 +50,7 @@ def runtime_of(adapter: str, directory: Path, *, clock: Clock | None = None, **a
     return replace(made, settings=Settings(archive=ArchiveSettings(**archive)))
 
 
-def loop_of(runtime: Runtime, place: Place | Path, *, max_records: int = 64) -> Loop[int]:
+def loop_of(runtime: Runtime, place: FilePlace | Path, *, max_records: int = 64) -> Loop[int]:
     """Return the loop of an archive at a place."""
     where = open_place(f"file:///{place}") if isinstance(place, Path) else place
     return Loop(runtime, Archive(runtime, where), max_records=max_records)

@@ -29,7 +29,7 @@ from davy.event import (
     Flag,
     dead_letters,
 )
-from davy.forgetting import Forgetting, HidingLog, Outcome
+from davy.forgetting import ForgetReport, Forgetting, HidingLog
 from davy.log import Log, Message, Record, open_log
 from davy.meter import Meter
 from davy.runtime import Runtime
@@ -201,7 +201,7 @@ class ForgetWorld:
         self.label(subjects)
         return dataset.build(self.runtime(), MODEL)
 
-    def forget(self, *subjects: Subject, runtime: Runtime | None = None) -> Outcome:
+    def forget(self, *subjects: Subject, runtime: Runtime | None = None) -> ForgetReport:
         """Forget as the command does."""
         return Forgetting(runtime or self.runtime(), patience=15).forget(
             frozenset(one.id for one in subjects)

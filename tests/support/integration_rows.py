@@ -20,7 +20,7 @@ import davy
 from davy.codec import decode
 from davy.config import load as load_settings
 from davy.event import INFERENCES, BlobRef
-from davy.integrations._completions import Exchange
+from davy.integrations._completions import HttpExchange
 from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy.sdk.watching import Watch
@@ -199,7 +199,7 @@ def _watched(reference: Reference) -> list[str]:
 def _timed() -> Iterator[list[int]]:
     """Measure the CPU that Davy takes on the thread of the caller, call by call, in nanoseconds."""
     spent: list[int] = []
-    before = [(Watch, "observe", Watch.observe), (Exchange, "_capture", Exchange._capture)]
+    before = [(Watch, "observe", Watch.observe), (HttpExchange, "_capture", HttpExchange._capture)]
 
     def measured(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*given: Any) -> Any:

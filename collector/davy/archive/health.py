@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from davy._directory import directory_of
-from davy.archive.places import Place, open_place
+from davy.archive.places import FilePlace, open_place
 from davy.health import Check
 from davy.requirements import needs
 from davy.runtime import Runtime
@@ -45,5 +45,5 @@ def checks(runtime: Runtime) -> list[Check]:
 
 
 @lru_cache(maxsize=1)
-def _opened(url: str) -> Place:
+def _opened(url: str) -> FilePlace:
     return open_place(url)

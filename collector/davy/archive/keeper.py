@@ -12,7 +12,7 @@ from davy.forgetting import Ids, Trace
 from davy.runtime import Runtime
 
 if TYPE_CHECKING:
-    from davy.archive.places import Place
+    from davy.archive.places import FilePlace
 
 
 class ArchiveKeeper:
@@ -47,7 +47,7 @@ class ArchiveKeeper:
         return iter(())
 
     @cached_property
-    def _place(self) -> Place:
+    def _place(self) -> FilePlace:
         from davy.archive.places import open_place
 
         return open_place(self._url)

@@ -18,7 +18,7 @@ _NAME_BYTES: Final = 200
 _NO_NAME: Final = "__HIVE_DEFAULT_PARTITION__"
 
 
-class Place(Protocol):
+class FilePlace(Protocol):
     """Keeps files by path; whoever finds a path finds the whole file."""
 
     def put(self, path: str, data: bytes) -> None:
@@ -182,7 +182,7 @@ def file_name(name: str) -> str:
     return safe or _NO_NAME
 
 
-def open_place(url: str) -> Place:
+def open_place(url: str) -> FilePlace:
     """Open the place at `url`.
 
     Raises

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import compute, parquet
 
 from davy.archive.columns import BLOB
-from davy.archive.places import Place
+from davy.archive.places import FilePlace
 from davy.archive.schemas import FIELD
 from davy.archive.tables import SHELVES, Shelf, model_of, to_parquet
 from davy.errors import ArchiveError
@@ -22,7 +22,7 @@ from davy.event import INFERENCES
 from davy.forgetting import Ids, Trace
 
 
-def tagged(place: Place, name: str, text: str) -> Iterator[bytes]:
+def tagged(place: FilePlace, name: str, text: str) -> Iterator[bytes]:
     """Return the ids of the inferences that carry a tag whose value reads `text`; a number also as a whole one."""
     field = f"tags.{name}"
     for path in place.paths(SHELVES[INFERENCES].folder):
@@ -32,7 +32,7 @@ def tagged(place: Place, name: str, text: str) -> Iterator[bytes]:
             yield from (bytes.fromhex(id) for id, value in rows if text in _readings(value))
 
 
-def traces(place: Place, ids: Ids) -> Iterator[Trace]:
+def traces(place: FilePlace, ids: Ids) -> Iterator[Trace]:
     """Return what killed processes left, the files with rows of `ids`, and those that cannot be read."""
     yield Trace({}, place.tidy)
     wanted = pa.array(sorted(id.hex() for id in ids), pa.string())
@@ -49,7 +49,7 @@ def traces(place: Place, ids: Ids) -> Iterator[Trace]:
                 yield Trace({"archive": frozenset({path})}, remove, _payloads(gone))
 
 
-def _remove(place: Place, path: str, shelf: Shelf, wanted: Any) -> None:
+def _remove(place: FilePlace, path: str, shelf: Shelf, wanted: Any) -> None:
     found = _split(place, path, shelf, wanted)
     if found is not None:
         _, kept = found
@@ -59,7 +59,7 @@ def _remove(place: Place, path: str, shelf: Shelf, wanted: Any) -> None:
             place.remove(path)
 
 
-def _split(place: Place, path: str, shelf: Shelf, wanted: Any) -> tuple[Any, Any] | None:
+def _split(place: FilePlace, path: str, shelf: Shelf, wanted: Any) -> tuple[Any, Any] | None:
     """Return the rows of a file that tell of what is wanted, and what is kept; None where none does or no file is."""
     column = _read(place, path, lambda _: [shelf.inference])
     if column is None:
@@ -98,7 +98,7 @@ def _columns_of(schema: Any, name: str) -> list[str]:
     return [column for column, field in told if field == name]
 
 
-def _read(place: Place, path: str, columns: Callable[[Any], list[str]] | None = None) -> Any:
+def _read(place: FilePlace, path: str, columns: Callable[[Any], list[str]] | None = None) -> Any:
     """Return a file as a table, of the columns that are chosen from its schema; None when it is gone."""
     opened = place.open(path)
     if opened is None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from davy import metrics
-from davy.archive.places import Place
+from davy.archive.places import FilePlace
 from davy.archive.schemas import Schemas
 from davy.archive.spans import COLLECTION, Ledger, Span
 from davy.archive.tables import SHELVES, by_day, folder_of, once, to_parquet
 from davy.errors import DecodeError
 from davy.event import INFERENCES, Envelope
-from davy.forgetting import Names
+from davy.forgetting import ForgottenIds
 from davy.log import Message, Partition, Record
 from davy.runtime import Runtime
 from davy.store import Batch
@@ -41,10 +41,10 @@ class Archive:
     name: str = "archive"
     topics: Sequence[str] = tuple(SHELVES)
 
-    def __init__(self, runtime: Runtime, place: Place) -> None:
+    def __init__(self, runtime: Runtime, place: FilePlace) -> None:
         self._runtime = runtime
         self._place = place
-        self._names = Names(runtime.store)
+        self._names = ForgottenIds(runtime.store)
         self._schemas = Schemas(runtime.store, place)
         self._ledgers: dict[Partition, Ledger] = {}
         self._logs: dict[str, str] = {}

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from davy.archive.columns import BESIDE, HOLDS_EMPTY, KINDS, Home
-from davy.archive.places import Place, file_name
+from davy.archive.places import FilePlace, file_name
 from davy.archive.spans import SCHEMAS
 from davy.codec import dump_any, load_any
 from davy.event import Path
@@ -41,12 +41,12 @@ _MOST: Final = 1000
 _logger = logging.getLogger("davy.archive")
 
 
-class Schema:
+class TableSchema:
     """The columns of one table of one model.
 
     Examples
     --------
-    >>> schema = Schema()
+    >>> schema = TableSchema()
     >>> schema.name(("inputs", "amount"), "number"), schema.name(("inputs", "amount"), "text")
     ('inputs.amount', 'inputs.amount.text')
     >>> schema.name(("inputs", "amount"), "number")
@@ -160,9 +160,9 @@ class Schemas:
         Where the files are.
     """
 
-    def __init__(self, store: Store, place: Place) -> None:
+    def __init__(self, store: Store, place: FilePlace) -> None:
         self._store, self._place = store, place
-        self._known: dict[tuple[str, str], Schema] = {}
+        self._known: dict[tuple[str, str], TableSchema] = {}
         self._stored: dict[tuple[str, str], int] = {}
         self._told: dict[tuple[str, str], int] = {}
         self._empty: set[tuple[str, str]] = set()
@@ -173,12 +173,12 @@ class Schemas:
         """Forget what was read: the store may say something else."""
         self._known, self._stored, self._told, self._empty, self._files = {}, {}, {}, set(), {}
 
-    def of(self, table: str, name: str) -> Schema:
+    def of(self, table: str, name: str) -> TableSchema:
         """Return the schema of a table of a model, which may grow until `grow`."""
         key = table, name
         if key not in self._known:
             data = self._store.get(SCHEMAS, "/".join(key))
-            schema = Schema.from_bytes(data) if data else Schema()
+            schema = TableSchema.from_bytes(data) if data else TableSchema()
             self._known[key], self._stored[key] = schema, len(schema)
             if key not in self._told:
                 self._take_in(schema, table, name)
@@ -224,7 +224,7 @@ class Schemas:
         parquet.write_table(pa.schema(every).empty_table(), sink)
         self._place.put(_path(table, name), bytes(sink.getvalue()))
 
-    def _take_in(self, schema: Schema, table: str, name: str) -> None:
+    def _take_in(self, schema: TableSchema, table: str, name: str) -> None:
         """Add what the archive says: its copy of the schema, or the columns of files of before schemas."""
         for field in self._read(_path(table, name)) or ():
             said = field.metadata or {}

@@ -13,7 +13,7 @@ from pyarrow import compute, parquet
 
 from davy.archive.columns import LISTS, SHAPE, as_text, field_columns, folded, hex_array, text_array
 from davy.archive.places import file_name
-from davy.archive.schemas import FIELD, KIND, Schema, named, note
+from davy.archive.schemas import FIELD, KIND, TableSchema, named, note
 from davy.codec import decode, load
 from davy.event import ALERTS, FEEDBACK, FLAGS, INFERENCES, LABELS, Alert, Envelope, Feedback, Flag, Label
 
@@ -56,7 +56,7 @@ class Shelf:
 
     folder: str
     load: Callable[[bytes], Any]
-    table: Callable[[Sequence[Any], Schema], Any]
+    table: Callable[[Sequence[Any], TableSchema], Any]
     own: Any
     key: Sequence[str] = ("id",)
     inference: str = "id"
@@ -131,9 +131,9 @@ def load_envelope(data: bytes) -> Envelope:
     return envelope
 
 
-def inference_table(envelopes: Sequence[Envelope], schema: Schema | None = None) -> Any:
+def inference_table(envelopes: Sequence[Envelope], schema: TableSchema | None = None) -> Any:
     """Make a table of every inference: Davy's own columns, and one or more a field, named by the schema."""
-    schema = Schema() if schema is None else schema
+    schema = TableSchema() if schema is None else schema
     counts = [envelope.count for envelope in envelopes]
     columns: dict[str, Any] = {
         "id": hex_array(np.concatenate([envelope.ids for envelope in envelopes])),
@@ -162,7 +162,7 @@ def inference_table(envelopes: Sequence[Envelope], schema: Schema | None = None)
     return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
 
 
-def feedback_table(events: Sequence[Feedback], schema: Schema) -> Any:
+def feedback_table(events: Sequence[Feedback], schema: TableSchema) -> Any:
     """Make a table of feedback; `truth` as text, and as a number where it is one."""
     del schema
     return _rows(
@@ -176,7 +176,7 @@ def feedback_table(events: Sequence[Feedback], schema: Schema) -> Any:
     )
 
 
-def flag_table(flags: Sequence[Flag], schema: Schema) -> Any:
+def flag_table(flags: Sequence[Flag], schema: TableSchema) -> Any:
     """Make a table of flags: scores by column, and the draws; the inference itself is found by `inference_id`."""
     table = _rows(
         _FLAGS,
@@ -195,7 +195,7 @@ def flag_table(flags: Sequence[Flag], schema: Schema) -> Any:
     return table
 
 
-def label_table(labels: Sequence[Label], schema: Schema) -> Any:
+def label_table(labels: Sequence[Label], schema: TableSchema) -> Any:
     """Make a table of answers, each revision a row; `answer` as text, and as a number where it is one."""
     del schema
     return _rows(
@@ -216,7 +216,7 @@ def label_table(labels: Sequence[Label], schema: Schema) -> Any:
     )
 
 
-def incident_table(alerts: Sequence[Alert], schema: Schema) -> Any:
+def incident_table(alerts: Sequence[Alert], schema: TableSchema) -> Any:
     """Make a table of what was told of incidents: a row when one opened, went on or ended."""
     del schema
     return _rows(

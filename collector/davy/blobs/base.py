@@ -10,7 +10,7 @@ from davy.event import BlobRef
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredBlob:
     """A payload as the blob store lists it: its hash, when it was put (ns since the epoch), its length in bytes.
 
     A payload that is put again is as young as a new one, give or take an hour (an object store does not send it again
@@ -54,7 +54,7 @@ class Blobs(Protocol):
     def delete(self, hash: str) -> None:
         """Remove a payload; removing what is not there is harmless."""
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[StoredBlob]:
         """List the payloads, in no order; one that is put or removed meanwhile may come or not."""
 
     def close(self) -> None:

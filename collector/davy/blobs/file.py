@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from davy._directory import directory_of, make_directory, remove_abandoned, unwritten, write_whole
-from davy.blobs.base import Stored, reference
+from davy.blobs.base import StoredBlob, reference
 from davy.errors import BlobError
 from davy.event import BlobRef
 
@@ -85,14 +85,14 @@ class FileBlobs:
             except OSError as error:
                 raise BlobError("blob", hash, f"cannot be removed: {unwritten(error)}") from error
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[StoredBlob]:
         """List the payloads, in no order; one that is put or removed meanwhile may come or not."""
         for path in self._directory.glob("[0-9a-f][0-9a-f]/*"):
             hash = f"{path.parent.name}{path.name}"
             if _HASH.fullmatch(hash):
                 with suppress(FileNotFoundError):  # removed meanwhile
                     status = path.stat()
-                    yield Stored(hash, status.st_mtime_ns, status.st_size)
+                    yield StoredBlob(hash, status.st_mtime_ns, status.st_size)
 
     def close(self) -> None:
         """Nothing is held between calls."""

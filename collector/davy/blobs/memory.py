@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from davy.blobs.base import Stored, reference
+from davy.blobs.base import StoredBlob, reference
 from davy.errors import BlobError
 from davy.event import BlobRef
 
@@ -64,10 +64,10 @@ class MemoryBlobs:
         """Remove a payload; removing what is not there is harmless."""
         self._payloads.pop(hash, None)
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[StoredBlob]:
         """List the payloads that were there when the first was asked for."""
         for hash, (data, at) in list(self._payloads.items()):
-            yield Stored(hash, at, len(data))
+            yield StoredBlob(hash, at, len(data))
 
     def close(self) -> None:
         """Leave the payloads to whoever else opened this name."""

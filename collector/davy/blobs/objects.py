@@ -16,7 +16,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import from_url
 
 from davy._urls import is_loopback, without_password
-from davy.blobs.base import Stored, reference
+from davy.blobs.base import StoredBlob, reference
 from davy.errors import BlobError, SettingError
 from davy.event import BlobRef
 
@@ -107,14 +107,14 @@ class ObjectBlobs:
             with self._failures(hash), suppress(FileNotFoundError):
                 obstore.delete(self._store, _path(hash))
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[StoredBlob]:
         """List the payloads, in no order; one that is put or removed meanwhile may come or not."""
         with self._failures(""):
             for page in obstore.list(self._store):
                 for entry in page:
                     hash = entry["path"].replace("/", "", 1)
                     if _HASH.fullmatch(hash) and entry["path"] == _path(hash):
-                        yield Stored(hash, _time(entry), entry["size"])
+                        yield StoredBlob(hash, _time(entry), entry["size"])
 
     def close(self) -> None:
         """Nothing is held that has to be given back."""

@@ -19,7 +19,7 @@ from davy.consume.leases import Leases
 from davy.consume.loop import Loop, Role, Spread
 from davy.consume.outbox import Outbox
 from davy.consume.positions import (
-    Place,
+    StoredPosition,
     offset_in,
     stored_offset,
     stored_places,
@@ -32,9 +32,9 @@ __all__ = [
     "Leases",
     "Loop",
     "Outbox",
-    "Place",
     "Role",
     "Spread",
+    "StoredPosition",
     "keep_going",
     "offset_in",
     "stored_offset",

@@ -24,7 +24,7 @@ _logger = logging.getLogger("davy.consume")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoredPosition:
     """Where a role is in a partition: the next offset in the log it read last, and the name of that log.
 
     `log` is empty where the state was written before logs had names, or the log gives none.
@@ -34,18 +34,18 @@ class Place:
     log: str
 
 
-def stored_positions(store: Store) -> dict[str, Place]:
+def stored_positions(store: Store) -> dict[str, StoredPosition]:
     """Return where every role is, by ``role/topic/partition``."""
     return {key: _read(data)[0] for key, data in store.items(COLLECTION)}
 
 
-def stored_position(store: Store, role: str, place: Partition) -> Place | None:
+def stored_position(store: Store, role: str, place: Partition) -> StoredPosition | None:
     """Return where a role is in a partition, None when it never handled any of it."""
     stored = store.get(COLLECTION, _key(role, place))
     return None if stored is None else _read(stored)[0]
 
 
-def stored_places(store: Store) -> dict[tuple[str, Partition], list[Place]]:
+def stored_places(store: Store) -> dict[tuple[str, Partition], list[StoredPosition]]:
     """Return where every role is in each partition, of every log that is remembered, that read last first."""
     found = {}
     for key, data in store.items(COLLECTION):
@@ -54,12 +54,12 @@ def stored_places(store: Store) -> dict[tuple[str, Partition], list[Place]]:
     return found
 
 
-def offset_in(log: str, places: Sequence[Place]) -> int:
+def offset_in(log: str, places: Sequence[StoredPosition]) -> int:
     """Return the next offset to handle in the log of this name, 0 when it was never read.
 
     Examples
     --------
-    >>> offset_in("b", [Place(7, "a"), Place(3, "b")]), offset_in("c", [Place(7, "a")])
+    >>> offset_in("b", [StoredPosition(7, "a"), StoredPosition(3, "b")]), offset_in("c", [StoredPosition(7, "a")])
     (3, 0)
     """
     return next((one.offset for one in places if one.log in {"", log}), 0)
@@ -86,7 +86,7 @@ class Positions:
         self._runtime = runtime
         self._role = role
         self._logs: dict[str, str] = {}
-        self._others: dict[Partition, list[Place]] = {}
+        self._others: dict[Partition, list[StoredPosition]] = {}
 
     def begin(self, places: Sequence[Partition]) -> Position:
         """Return where to go on in each of `places`: where this log was left, else at its start.
@@ -100,7 +100,7 @@ class Positions:
     def put(self, position: Position, batch: Batch) -> None:
         """Add positions in the present log to a transaction."""
         for place, offset in position.items():
-            kept = [Place(offset, self._logs.get(place[0], "")), *self._others.get(place, ())]
+            kept = [StoredPosition(offset, self._logs.get(place[0], "")), *self._others.get(place, ())]
             batch.put(COLLECTION, _key(self._role, place), dump_any([[one.log, one.offset] for one in kept]))
 
     def _next(self, place: Partition) -> int:
@@ -126,8 +126,8 @@ def _key(role: str, place: Partition) -> str:
     return f"{role}/{place[0]}/{place[1]}"
 
 
-def _read(stored: bytes) -> list[Place]:
+def _read(stored: bytes) -> list[StoredPosition]:
     found = load_any(stored)
     if isinstance(found, int):  # written before logs had names
-        return [Place(found, "")]
-    return [Place(offset, log) for log, offset in found]
+        return [StoredPosition(found, "")]
+    return [StoredPosition(offset, log) for log, offset in found]

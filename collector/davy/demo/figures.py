@@ -14,7 +14,7 @@ from davy.demo.model import DigitModel
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
+class AlarmFigures:
     """When the alarm came and what it named; `clean_alarms` are those of an equally long clean run."""
 
     raised: bool
@@ -49,7 +49,7 @@ class Run:
 
     seed: int
     wall_s: float
-    alarm: Alarm
+    alarm: AlarmFigures
     mined: Labels
     random: Labels
     accuracy: dict[str, Accuracy]
@@ -63,12 +63,12 @@ class Run:
 
 def judge_alarm(
     incidents: Sequence[Mapping[str, Any]], clean_incidents: Sequence[Mapping[str, Any]], true_onset: int
-) -> Alarm:
+) -> AlarmFigures:
     """Find the incident of the failure; one raised before it began is a false alarm."""
     early = [one for one in incidents if one["raised_event"] < true_onset]
     true = sorted((one for one in incidents if one not in early), key=lambda one: one["raised_event"])
     first = true[0] if true else None
-    return Alarm(
+    return AlarmFigures(
         raised=first is not None,
         onset_event=first["onset_event"] if first else None,
         true_onset_event=true_onset,

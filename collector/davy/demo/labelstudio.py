@@ -11,7 +11,7 @@ import httpx
 from davy.demo.annotator import candidates, wait_until_labelled
 from davy.demo.processes import wait_until
 from davy.demo.stage import Stage
-from davy.labelstudio import LocalLabelStudio
+from davy.labelstudio import LabelStudioProcess
 
 _SECONDS: Final = 4.0
 _PAGE: Final = 10_000
@@ -27,7 +27,7 @@ class LabelStudioAnnotator:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._server = LocalLabelStudio(directory)
+        self._server = LabelStudioProcess(directory)
 
     def __enter__(self) -> Self:
         self._server.__enter__()

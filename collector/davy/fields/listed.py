@@ -70,7 +70,7 @@ _LISTS: Final = 64
 """So many lists of records of one model are known."""
 
 
-class Form(NamedTuple):
+class RecordLayout(NamedTuple):
     """How the records of one field become columns.
 
     Attributes
@@ -126,7 +126,7 @@ class Lists:
 
     def __init__(self, ruled: Callable[[str], bool] = lambda _: False) -> None:
         self._ruled = ruled
-        self._forms: dict[str, Form] = {}
+        self._forms: dict[str, RecordLayout] = {}
 
     def open(self, fields: Mapping[Any, Any]) -> Mapping[Any, Any]:
         """Return the fields of one answer, lists of records among them as columns; a name with dots is in a mapping."""
@@ -181,7 +181,9 @@ class Lists:
             for column, values in empty.items()
         }
 
-    def _form(self, name: str, rows: Sequence[Mapping[str, Any]], beside: Mapping[Any, Any]) -> Form | None:
+    def _form(
+        self, name: str, rows: Sequence[Mapping[str, Any]], beside: Mapping[Any, Any]
+    ) -> RecordLayout | None:
         mapping, dot, last = name.rpartition(".")
         if len(self._forms) >= _LISTS or last in _WHOLE:
             return None
@@ -230,7 +232,7 @@ def _parts(value: Any) -> Mapping[str, Any] | None:
         return None
 
 
-def _form_of(field: str, rows: Sequence[Mapping[str, Any]]) -> Form | None:
+def _form_of(field: str, rows: Sequence[Mapping[str, Any]]) -> RecordLayout | None:
     names = dict.fromkeys(name for row in rows for name in row)
     if not _READ.isdisjoint(names):
         return None
@@ -254,7 +256,7 @@ def _named(
     box: str = "",
     corners: tuple[str, ...] = (),
     spans: tuple[str, ...] = (),
-) -> Form:
+) -> RecordLayout:
     names = dict.fromkeys(name for row in rows for name in _flat(row, box) if name not in {*corners, *spans})
     found: dict[str, str] = {}
     for column, wanted in known.items():
@@ -264,7 +266,7 @@ def _named(
     for name in names:
         if name not in found and len(found) < NAMES:
             found[name] = _free(name, {*found.values(), "boxes", "spans"})
-    return Form(box, corners, spans, found, "")
+    return RecordLayout(box, corners, spans, found, "")
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -32,13 +32,13 @@ _ORDINARY: Final = (-1.001, 1.001), (0.0, 255.5)
 SURE: Final = ("entropy", "entropy_high", "confidence", "confidence_low", "margin")
 
 
-class Places(NamedTuple):
+class PlaceAxes(NamedTuple):
     """How an array of one inference says something at every place: `axis` is that of the classes, None for a map."""
 
     axis: int | None
 
 
-def places_of(path: Path, array: Array) -> Places | None:
+def places_of(path: Path, array: Array) -> PlaceAxes | None:
     """Return how an array is a dense answer; None for any other value.
 
     Floats of three axes are scores at the places of a picture, of two axes at those of a text. Of one, three or four
@@ -49,7 +49,7 @@ def places_of(path: Path, array: Array) -> Places | None:
     >>> places_of(("outputs", "value"), np.zeros((21, 64, 64), np.float32)).axis
     0
     >>> places_of(("outputs", "value"), np.zeros((64, 64), np.int64))
-    Places(axis=None)
+    PlaceAxes(axis=None)
     >>> places_of(("outputs", "value"), np.zeros((3, 64, 64), np.float32)) is None
     True
     """
@@ -59,22 +59,22 @@ def places_of(path: Path, array: Array) -> Places | None:
     if "attention" in name:  # sums to one as well, and is no answer
         return None
     if array.dtype.kind in "bui":
-        return Places(None) if _is_map(array, name) else None
+        return PlaceAxes(None) if _is_map(array, name) else None
     if array.dtype.kind != "f" or array.ndim not in {2, 3}:
         return None
     if array.ndim == 2:
         named = any(part in name for part in _SCORES[:3])
-        return Places(1) if min(array.shape) > 1 and (named or _distributed(array, 1)) else None
+        return PlaceAxes(1) if min(array.shape) > 1 and (named or _distributed(array, 1)) else None
     axis = channel_axis(array.shape) if _distribution_axis(array) is None else _distribution_axis(array)
     classes = array.shape[axis or 0]
     if array.size < _LEAST**2 * classes:
         return None
     if classes in _LIKE_A_PICTURE and not _says_so(array, name, axis or 0):
         return None
-    return Places(axis)
+    return PlaceAxes(axis)
 
 
-def class_map(array: Array, places: Places) -> Array:
+def class_map(array: Array, places: PlaceAxes) -> Array:
     """Return the number of the class of each place, in the smallest integers that hold all of them."""
     array = _squeezed(array)
     if places.axis is None:
@@ -92,7 +92,7 @@ def class_map(array: Array, places: Places) -> Array:
     return classes
 
 
-def of_places(array: Array, places: Places, classes: Array | None = None) -> dict[str, Any]:
+def of_places(array: Array, places: PlaceAxes, classes: Array | None = None) -> dict[str, Any]:
     """Return what is said of a dense answer.
 
     ``areas`` are the classes with their share of the places. Of scores also, over the places, ``confidence`` and
@@ -125,7 +125,7 @@ def areas(classes: Array) -> dict[int, float]:
     return dict(zip(found.tolist(), (counts / max(classes.size, 1)).tolist(), strict=True))
 
 
-def coarse(array: Array, places: Places, most_bytes: int) -> tuple[Array, int]:
+def coarse(array: Array, places: PlaceAxes, most_bytes: int) -> tuple[Array, int]:
     """Return every n-th place along each side, so that at most so many bytes are left, and n; a view."""
     array = _squeezed(array)
     sides = [axis for axis in range(array.ndim) if axis != places.axis]

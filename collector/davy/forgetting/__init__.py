@@ -1,25 +1,25 @@
 """Removing everything that is kept of an inference, wherever a room keeps it.
 
-`Names` lists what is forgotten, `HidingLog` lets no reader of the log see it, a `Keeper` of each room says what the
-room holds of it, `Forgetting` removes that, and `collect` the payloads nothing refers to any more.
+`ForgottenIds` lists what is forgotten, `HidingLog` lets no reader of the log see it, a `Keeper` of each room says what
+the room holds of it, `Forgetting` removes that, and `collect` the payloads nothing refers to any more.
 """
 
 from davy.forgetting.hiding import HidingLog
 from davy.forgetting.keepers import Keeper, Trace, keepers
-from davy.forgetting.names import Ids, Names
+from davy.forgetting.names import ForgottenIds, Ids
 from davy.forgetting.orphans import collect, orphans
 from davy.forgetting.receipts import Receipt, receipts
 from davy.forgetting.rights import asked_aside, standing_aside
-from davy.forgetting.work import KINDS, Forgetting, Outcome
+from davy.forgetting.work import KINDS, ForgetReport, Forgetting
 
 __all__ = [
     "KINDS",
+    "ForgetReport",
     "Forgetting",
+    "ForgottenIds",
     "HidingLog",
     "Ids",
     "Keeper",
-    "Names",
-    "Outcome",
     "Receipt",
     "Trace",
     "asked_aside",

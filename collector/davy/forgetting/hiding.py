@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from davy.forgetting.names import Ids, Names
+from davy.forgetting.names import ForgottenIds, Ids
 from davy.forgetting.strip import strip
 from davy.log import Assigned, Consumer, Log, Record
 from davy.store import Store
@@ -27,7 +27,7 @@ class HidingLog:
     def __init__(self, log: Log, store: Store) -> None:
         self.url, self.exclusive, self.erases = log.url, log.exclusive, log.erases
         self._log = log
-        self._names = Names(store)
+        self._names = ForgottenIds(store)
         self.producer, self.start, self.end = log.producer, log.start, log.end
         self.waiting, self.probe, self.damage = log.waiting, log.probe, log.damage
         self.identity = log.identity
@@ -45,7 +45,7 @@ class HidingLog:
 
 
 class _HidingConsumer:
-    def __init__(self, consumer: Consumer, log: Log, names: Names) -> None:
+    def __init__(self, consumer: Consumer, log: Log, names: ForgottenIds) -> None:
         self._log = log
         self._names = names
         self._consumer = consumer

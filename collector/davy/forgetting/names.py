@@ -17,13 +17,13 @@ _VERSION: Final = "version"
 _PAYLOADS: Final = "payloads"
 
 
-class Names:
+class ForgottenIds:
     """The forgotten ids, read from the store again whenever they changed.
 
     Examples
     --------
     >>> from davy.store.memory import MemoryStore
-    >>> names = Names(MemoryStore("example"))
+    >>> names = ForgottenIds(MemoryStore("example"))
     >>> names.add(frozenset({bytes(16)}), at=0)
     >>> names.current() == names.unfinished() == {bytes(16)}
     True

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from davy.blobs import Blobs, Stored
+from davy.blobs import Blobs, StoredBlob
 from davy.forgetting.keepers import Keeper
 
 
-def collect(blobs: Blobs, some: Iterable[Stored], rooms: Sequence[Keeper], *, before: int) -> int:
+def collect(blobs: Blobs, some: Iterable[StoredBlob], rooms: Sequence[Keeper], *, before: int) -> int:
     """Delete the `orphans` among some payloads; return their number."""
     found = orphans(blobs, some, rooms, before=before)
     for payload in found:
@@ -16,7 +16,9 @@ def collect(blobs: Blobs, some: Iterable[Stored], rooms: Sequence[Keeper], *, be
     return len(found)
 
 
-def orphans(blobs: Blobs, some: Iterable[Stored], rooms: Sequence[Keeper], *, before: int) -> list[Stored]:
+def orphans(
+    blobs: Blobs, some: Iterable[StoredBlob], rooms: Sequence[Keeper], *, before: int
+) -> list[StoredBlob]:
     """Return those of some payloads that nothing refers to.
 
     Parameters

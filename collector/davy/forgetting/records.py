@@ -10,7 +10,7 @@ from typing import Any, Final
 from davy.codec import dump_any, load_any, references
 from davy.event import INFERENCES
 from davy.forgetting.keepers import Trace
-from davy.forgetting.names import Ids, Names
+from davy.forgetting.names import ForgottenIds, Ids
 from davy.forgetting.strip import SOURCES, Stripped, strip, tagged
 from davy.log import Record
 from davy.runtime import Runtime
@@ -27,7 +27,7 @@ class LogKeeper:
     def __init__(self, runtime: Runtime) -> None:
         self._log = runtime.log
         self._store = runtime.store
-        self._names = Names(runtime.store)
+        self._names = ForgottenIds(runtime.store)
 
     def leases(self) -> Sequence[str]:
         """Name the leases under which outboxes are written: those of roles, and rights by their own name."""

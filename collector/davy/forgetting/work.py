@@ -9,7 +9,7 @@ from typing import Final
 
 from davy.errors import DavyError
 from davy.forgetting.keepers import Keeper, Trace, keepers
-from davy.forgetting.names import Ids, Names
+from davy.forgetting.names import ForgottenIds, Ids
 from davy.forgetting.receipts import Receipt, hashed, write
 from davy.forgetting.rights import standing_aside
 from davy.runtime import Runtime
@@ -24,7 +24,7 @@ _HOUR: Final = 3600 * 10**9
 
 
 @dataclass(slots=True)
-class Outcome:
+class ForgetReport:
     """What was removed, or would be.
 
     Attributes
@@ -86,7 +86,7 @@ class Forgetting:
         self._runtime = runtime
         self._rooms = keepers(runtime) if rooms is None else rooms
         self._patience = patience
-        self._names = Names(runtime.store)
+        self._names = ForgottenIds(runtime.store)
 
     @property
     def unfinished(self) -> frozenset[bytes]:
@@ -97,19 +97,19 @@ class Forgetting:
         """Return the ids of all inferences that carry a tag whose value reads `text`."""
         return frozenset(id for room in self._rooms for id in room.tagged(name, text))
 
-    def preview(self, ids: Ids) -> Outcome:
+    def preview(self, ids: Ids) -> ForgetReport:
         """Say what forgetting `ids` would remove, and change nothing."""
         ids = ids | self.unfinished
         traces = self._traces(ids)
-        outcome = Outcome()
+        outcome = ForgetReport()
         outcome.add(traces, self._retained_until())
         outcome.things["payloads"] |= self._unshared(self._payloads(traces), ids)
         return outcome
 
-    def forget(self, ids: Ids) -> Outcome:
+    def forget(self, ids: Ids) -> ForgetReport:
         """Remove `ids`, and what an earlier run left, from everywhere; return what was removed."""
         ids = ids | self.unfinished
-        outcome = Outcome()
+        outcome = ForgetReport()
         if not ids:
             return outcome
         self._names.add(ids - self._names.finished(), at=self._runtime.clock())
@@ -131,7 +131,7 @@ class Forgetting:
         self._keep_receipt(ids, outcome)
         return outcome
 
-    def _keep_receipt(self, ids: Ids, outcome: Outcome) -> None:
+    def _keep_receipt(self, ids: Ids, outcome: ForgetReport) -> None:
         counts, hidden = outcome.counts, outcome.hidden_counts
         left = len(set(outcome.problems))
         try:
@@ -148,7 +148,7 @@ class Forgetting:
     def _payloads(self, traces: Sequence[Trace]) -> frozenset[str]:
         return self._names.payloads().union(*(trace.payloads for trace in traces))
 
-    def _remove(self, trace: Trace, outcome: Outcome) -> None:
+    def _remove(self, trace: Trace, outcome: ForgetReport) -> None:
         try:
             trace.remove()
         except DavyError as error:
@@ -159,7 +159,7 @@ class Forgetting:
     def _retained_until(self) -> int:
         return self._runtime.clock() + int(self._runtime.settings.log.keep_hours * _HOUR)
 
-    def _remove_payloads(self, ids: Ids, outcome: Outcome) -> None:
+    def _remove_payloads(self, ids: Ids, outcome: ForgetReport) -> None:
         for hash in sorted(self._unshared(self._names.payloads(), ids)):
             try:
                 self._runtime.blobs.delete(hash)

@@ -20,7 +20,7 @@ from davy.gateway.describe import describe
 from davy.gateway.door import Door
 from davy.gateway.ingest import ingest_routes
 from davy.gateway.joining import Joiner
-from davy.gateway.keys import Guard, KeyRing
+from davy.gateway.keys import Authenticator, KeyRing
 from davy.gateway.manual import manual_routes
 from davy.gateway.media import open_media
 from davy.gateway.payloads import payload_routes
@@ -93,7 +93,7 @@ def make_health_app(runtime: Runtime) -> FastAPI:
 
 def _add_door(app: FastAPI, runtime: Runtime, host: str) -> None:
     key = runtime.key if runtime.settings.gateway.has_key else None
-    guard = Guard(KeyRing.of(runtime), key, must=not is_loopback(host))
+    guard = Authenticator(KeyRing.of(runtime), key, must=not is_loopback(host))
     browser = Browser(runtime.settings.gateway, host)
     app.add_middleware(Door, runtime=runtime, guard=guard, browser=browser)
     explain_refusals(app)

@@ -11,15 +11,15 @@ import numpy as np
 
 from davy.errors import InvalidInference
 from davy.event import MODEL_NAME, MODEL_RULE
-from davy.protocols.columns import FIELDS, Columns, rows
+from davy.protocols.columns import FIELDS, TensorColumns, rows
 from davy.sdk import ids
 
-__all__ = ["Columns", "by_field", "columns", "model_name", "row_ids", "rows"]
+__all__ = ["TensorColumns", "by_field", "columns", "model_name", "row_ids", "rows"]
 
 _MODEL: Final = re.compile(MODEL_NAME)
 
 
-def columns(values: Mapping[str, Any]) -> Columns:
+def columns(values: Mapping[str, Any]) -> TensorColumns:
     """Return columns by name; their first axis is the rows if it is the same in all, else they are whole.
 
     Raises
@@ -36,7 +36,7 @@ def columns(values: Mapping[str, Any]) -> Columns:
         raise InvalidInference("body", f"{len(values)} fields", f"at most {FIELDS}")
     counts = {_length(value) for value in values.values()}
     (count,) = counts if len(counts) == 1 else (None,)
-    return Columns(values, count)
+    return TensorColumns(values, count)
 
 
 def _length(value: Any) -> int | None:

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from davy import metrics
 from davy.errors import DavyError
 from davy.gateway.browser import Browser, guarded
-from davy.gateway.keys import Guard
-from davy.gateway.limits import Place, Room, TokenBuckets
+from davy.gateway.keys import Authenticator
+from davy.gateway.limits import Admission, Reservation, TokenBuckets
 from davy.gateway.names import CALLER, PROJECT
 from davy.gateway.refusals import Refusal, TooLarge, TooSlow, Unauthorised, WrongType, answer
 from davy.runtime import Runtime
@@ -43,11 +43,11 @@ class Door:
         Who knows what pages of other sites send.
     """
 
-    def __init__(self, app: ASGIApp, runtime: Runtime, guard: Guard, browser: Browser) -> None:
+    def __init__(self, app: ASGIApp, runtime: Runtime, guard: Authenticator, browser: Browser) -> None:
         settings, self._meter = runtime.settings.gateway, runtime.meter
         self._app, self._guard, self._browser, self._settings = app, guard, browser, settings
         self._buckets = TokenBuckets(settings.requests_per_second)
-        self._room = Room(settings.requests_at_once, settings.bytes_at_once)
+        self._room = Admission(settings.requests_at_once, settings.bytes_at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -123,7 +123,7 @@ class Door:
             raise TooLarge("body", f"{size} bytes", f"at most {limit}; send fewer inferences at once")
         return size
 
-    async def _read(self, receive: Receive, place: Place) -> bytes:
+    async def _read(self, receive: Receive, place: Reservation) -> bytes:
         body, more = bytearray(), True
         try:
             async with asyncio.timeout(self._settings.read_seconds):

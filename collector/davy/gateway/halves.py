@@ -13,10 +13,10 @@ from davy.codec import Encoder
 from davy.errors import InvalidInference
 from davy.event import Array
 from davy.gateway import kserve, mlflow, oip, seldon, tfserving
-from davy.gateway.columns import Columns, model_name, row_ids, rows
-from davy.gateway.messages import Message, open_message
+from davy.gateway.columns import TensorColumns, model_name, row_ids, rows
+from davy.gateway.messages import ProtocolMessage, open_message
 from davy.gateway.rows import parcels
-from davy.gateway.writer import Parcel
+from davy.gateway.writer import PendingRecord
 from davy.protocols import generate, openai
 
 
@@ -26,9 +26,9 @@ class _Protocol(Protocol):
     @property
     def EXPECTS(self) -> Mapping[str, str]: ...  # noqa: N802 - a constant of the module
 
-    def speaks(self, message: Message) -> bool: ...
+    def speaks(self, message: ProtocolMessage) -> bool: ...
 
-    def read(self, message: Message) -> Columns: ...
+    def read(self, message: ProtocolMessage) -> TensorColumns: ...
 
 
 _PROTOCOLS: Final[tuple[_Protocol, ...]] = (seldon, kserve, mlflow, generate, tfserving, oip, openai)
@@ -66,7 +66,7 @@ class Half:
         return f"{self.namespace}\n{self.model}\n{self.version}\n{self.call}"
 
 
-def read(half: Half) -> Columns:
+def read(half: Half) -> TensorColumns:
     """Read the payload of a half, in whichever protocol it is.
 
     Raises
@@ -84,7 +84,7 @@ def read(half: Half) -> Columns:
     raise InvalidInference(half.side, ", ".join(list(message.body)[:5]), f"give an object with {expected}")
 
 
-def _understood(protocol: _Protocol, message: Message) -> Columns:
+def _understood(protocol: _Protocol, message: ProtocolMessage) -> TensorColumns:
     """Read a message; one that a reader stumbles over is refused like any damaged one, and told to the log."""
     try:
         return protocol.read(message)
@@ -95,7 +95,7 @@ def _understood(protocol: _Protocol, message: Message) -> Columns:
         raise InvalidInference(message.side, type(error).__name__, _DAMAGED) from error
 
 
-def join(encoder: Encoder, first: Half, second: Half | None, limit: int) -> list[Parcel]:
+def join(encoder: Encoder, first: Half, second: Half | None, limit: int) -> list[PendingRecord]:
     """Turn one half, or both in either order, into inferences.
 
     Raises
@@ -122,7 +122,7 @@ def inferences(
     at: int,
     found: list[tuple[dict[str, Any], dict[str, Any]]],
     tags: Mapping[str, str],
-) -> list[Parcel]:
+) -> list[PendingRecord]:
     """Turn the rows of a call into parcels; their ids follow from its name.
 
     An output called `embedding` that is a vector is the inference's embedding.

@@ -19,7 +19,7 @@ from davy.gateway import bodies
 from davy.gateway.describe import JSON, PACKED_ENVELOPE, PACKED_FEEDBACK, REFUSALS, media_type_of, takes
 from davy.gateway.names import PROJECT, called
 from davy.gateway.rows import parcels
-from davy.gateway.writer import Parcel, Writer
+from davy.gateway.writer import PendingRecord, Writer
 from davy.protocols.columns import FIELDS, few_enough
 from davy.runtime import Runtime
 
@@ -58,7 +58,7 @@ class Ingest:
             written = data if model == envelope.model else renamed(data, model)
             ids = [id.tobytes() for id in envelope.ids]
             part = partial(_part, written, len(ids))
-            parcel = Parcel(INFERENCES, model, part, ids, fields=list(envelope))
+            parcel = PendingRecord(INFERENCES, model, part, ids, fields=list(envelope))
             repeated = await self._writer.write([parcel])
         except (DecodeError, InvalidInference) as error:
             await self._set_aside(INFERENCES, data, error)
@@ -88,7 +88,7 @@ class Ingest:
         values = [dump(event) for event in events]
         await self._writer.write(
             [
-                Parcel(FEEDBACK, event.model, partial(_whole, value))
+                PendingRecord(FEEDBACK, event.model, partial(_whole, value))
                 for event, value in zip(events, values, strict=True)
             ]
         )
@@ -105,7 +105,7 @@ class Ingest:
             raise InvalidInference("model", f"{len(envelope.model)} characters", f"at most {_NAME}")
         return envelope
 
-    def _encode(self, data: bytes) -> tuple[list[bytes], Sequence[Parcel]]:
+    def _encode(self, data: bytes) -> tuple[list[bytes], Sequence[PendingRecord]]:
         found = bodies.parse(data, bodies.INFERENCES)
         rows = found if isinstance(found, list) else [found]
         few_enough(len(rows), self._rows)
@@ -117,7 +117,9 @@ class Ingest:
 
     async def _set_aside(self, topic: str, data: bytes, error: DavyError) -> None:
         headers = explain(error, topic=topic, component="gateway", project=PROJECT.get())
-        await self._writer.write([Parcel(dead_letters(topic), "", partial(_whole, data), headers=headers)])
+        await self._writer.write(
+            [PendingRecord(dead_letters(topic), "", partial(_whole, data), headers=headers)]
+        )
         self._meter.add(metrics.DEAD_LETTERS, topic=topic, error=type(error).__name__)
 
 

@@ -251,7 +251,7 @@ class KeyRing:
         self._store.apply(Batch().put(_COLLECTION, key.id, dump(key)))
 
 
-class Guard:
+class Authenticator:
     """Says who a caller is; reads the keys from the store again every second, in a thread of its own.
 
     A request waits a second at most for a store that hangs. While the store does not answer the keys it gave last hold

@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import Final
 
 from davy.errors import InvalidInference
-from davy.gateway.columns import Columns, by_field, columns
-from davy.gateway.messages import Message, with_bytes
+from davy.gateway.columns import TensorColumns, by_field, columns
+from davy.gateway.messages import ProtocolMessage, with_bytes
 
 EXPECTS: Final = {"request": "instances", "response": "predictions"}
 
 
-def speaks(message: Message) -> bool:
+def speaks(message: ProtocolMessage) -> bool:
     """Whether a message is of this protocol."""
     return "instances" in message.body or "predictions" in message.body
 
 
-def read(message: Message) -> Columns:
+def read(message: ProtocolMessage) -> TensorColumns:
     """Read instances or predictions, one item a row; those that are no objects become one field.
 
     Predictions that are one object hold a column a field.
@@ -35,4 +35,4 @@ def read(message: Message) -> Columns:
         return columns(items)
     if not isinstance(items, list):
         raise InvalidInference(part, type(items).__name__, "give a list, one item a row")
-    return Columns(by_field(items, message.field), len(items))
+    return TensorColumns(by_field(items, message.field), len(items))

@@ -62,12 +62,12 @@ class TokenBuckets:
             raise TooMany("requests per second", client, remedy, wait)
 
 
-class Place:
+class Reservation:
     """What one request holds of the gateway's room."""
 
     __slots__ = ("_room", "held")
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Admission) -> None:
         self._room = room
         self.held = 0
 
@@ -84,7 +84,7 @@ class Place:
             self.held = size
 
 
-class Room:
+class Admission:
     """The requests and bytes being read and written at once.
 
     Parameters
@@ -98,7 +98,7 @@ class Room:
         self._requests = self._bytes = 0
 
     @contextmanager
-    def place(self, size: int) -> Iterator[Place]:
+    def place(self, size: int) -> Iterator[Reservation]:
         """Hold a place for one request of `size` bytes, as far as is known.
 
         Raises
@@ -108,7 +108,7 @@ class Room:
         """
         if self._requests >= self._most_requests:
             raise Later("requests at once", self._requests, "the gateway is busy; send it again later")
-        place = Place(self)
+        place = Reservation(self)
         self._requests += 1
         try:
             place.grow(size)

@@ -19,7 +19,7 @@ _MODEL: Final = "fraud:3"
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class DocumentedField:
     """One field of a body in JSON, or one parameter."""
 
     name: str
@@ -35,8 +35,8 @@ class Route:
     method: str
     path: str
     about: str
-    parameters: list[Field]
-    fields: list[Field]
+    parameters: list[DocumentedField]
+    fields: list[DocumentedField]
     media_types: list[str]
     examples: list[tuple[str, str]]
 
@@ -83,7 +83,7 @@ def described(description: Mapping[str, Any], address: str) -> Iterator[Route]:
             )
 
 
-def _fields(schema: Mapping[str, Any]) -> Iterator[Field]:
+def _fields(schema: Mapping[str, Any]) -> Iterator[DocumentedField]:
     """Return the fields of a body; where one object or a list of them may be sent, those of the object."""
     record: Mapping[str, Any] = next(
         (one for one in schema.get("anyOf", [schema]) if "properties" in one), {}
@@ -92,9 +92,9 @@ def _fields(schema: Mapping[str, Any]) -> Iterator[Field]:
         yield _field(name, about, name in record.get("required", ()), about)
 
 
-def _field(name: str, schema: Mapping[str, Any], required: bool, about: Mapping[str, Any]) -> Field:
+def _field(name: str, schema: Mapping[str, Any], required: bool, about: Mapping[str, Any]) -> DocumentedField:
     kinds = [one.get("type", "any") for one in schema.get("anyOf", [schema])]
-    return Field(name, " or ".join(dict.fromkeys(kinds)), required, about.get("description", ""))
+    return DocumentedField(name, " or ".join(dict.fromkeys(kinds)), required, about.get("description", ""))
 
 
 def _commands(

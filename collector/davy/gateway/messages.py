@@ -9,9 +9,9 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from davy.errors import InvalidInference
-from davy.protocols.messages import STREAM, Message, events
+from davy.protocols.messages import STREAM, ProtocolMessage, events
 
-__all__ = ["ANSWER", "QUESTION", "Message", "decoded", "json_object", "open_message", "with_bytes"]
+__all__ = ["ANSWER", "QUESTION", "ProtocolMessage", "decoded", "json_object", "open_message", "with_bytes"]
 from davy.gateway.surrogates import NOT_UTF8, in_utf8, whole_characters
 
 QUESTION: Final = "instance"
@@ -22,7 +22,7 @@ _DEPTH: Final = 64
 _B64: Final = "b64"
 
 
-def open_message(side: str, name: str, data: bytes, head: int | None = None) -> Message:
+def open_message(side: str, name: str, data: bytes, head: int | None = None) -> ProtocolMessage:
     """Read the JSON of a message; `head` is its length where a header says so and bytes follow it.
 
     Raises
@@ -37,17 +37,17 @@ def open_message(side: str, name: str, data: bytes, head: int | None = None) -> 
                 head,
                 f"the body has {len(data)} bytes, and starts with JSON",
             )
-        return Message(side, name, json_object(data[:head]), data[head:])
+        return ProtocolMessage(side, name, json_object(data[:head]), data[head:])
     try:
-        return Message(side, name, json_object(data))
+        return ProtocolMessage(side, name, json_object(data))
     except InvalidInference:
         start = data.lstrip()
         if start.startswith(STREAM):
-            return Message(side, name, {}, chunks=events(start, _object))
+            return ProtocolMessage(side, name, {}, chunks=events(start, _object))
         end = _end(data)
         if end is None:
             raise
-        return Message(side, name, json_object(data[:end]), data[end:])
+        return ProtocolMessage(side, name, json_object(data[:end]), data[end:])
 
 
 def json_object(data: bytes) -> dict[str, Any]:

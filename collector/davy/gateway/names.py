@@ -52,7 +52,7 @@ class TooManyFields(TooManyNames):
 
 
 @dataclass(slots=True)
-class Asked:
+class ModelUse:
     """What a request has of one model: how many inferences, and the hashes of the names of their fields."""
 
     inferences: int = 0
@@ -68,7 +68,7 @@ class _Place:
     stored_at: int = 0
 
 
-class Names:
+class ModelNames:
     """The models that are written: so many for each key, and in all, each of so many fields; used on one event loop.
 
     A model that has a place keeps it while it sends; after a day without an inference it makes room if need be. Places
@@ -92,7 +92,7 @@ class Names:
         self._changing = asyncio.Lock()
         self._take(dict(self._store.items(_COLLECTION)), self._clock())
 
-    async def admit(self, asked: Mapping[str, Asked]) -> None:
+    async def admit(self, asked: Mapping[str, ModelUse]) -> None:
         """Take the inferences of a request, by model; all of them or, where there is no room for a name, none.
 
         Raises
@@ -117,7 +117,7 @@ class Names:
         for model, one in asked.items():
             self._fields.setdefault(model, set()).update(one.fields)
 
-    def _check_fields(self, asked: Mapping[str, Asked]) -> None:
+    def _check_fields(self, asked: Mapping[str, ModelUse]) -> None:
         for model, one in asked.items():
             known = self._fields.get(model, set())
             found = len(known) + len(one.fields - known)
@@ -129,7 +129,7 @@ class Names:
                 )
                 raise TooManyFields(model, f"{found} fields", remedy)
 
-    async def _change(self, asked: Mapping[str, Asked], now: int) -> None:
+    async def _change(self, asked: Mapping[str, ModelUse], now: int) -> None:
         missing = [model for model in asked if model not in self._places]
         if missing:
             self._take(await run_in_threadpool(lambda: self._store.get_many(_COLLECTION, missing)), now)
@@ -175,7 +175,7 @@ class Names:
         )
         return f"at most {most} models {whose}; one that is silent for a day makes room, or raise DAVY_GATEWAY_{name}"
 
-    def _refuse(self, asked: Mapping[str, Asked], bound: str) -> None:
+    def _refuse(self, asked: Mapping[str, ModelUse], bound: str) -> None:
         self._meter.add(metrics.UNNAMED, sum(one.inferences for one in asked.values()), bound=bound)
 
     def _take(self, stored: Mapping[str, bytes], now: int) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from davy.errors import InvalidInference
 from davy.event import Array
-from davy.gateway.columns import Columns
-from davy.gateway.messages import Message, decoded
+from davy.gateway.columns import TensorColumns
+from davy.gateway.messages import ProtocolMessage, decoded
 from davy.gateway.tensors import TYPES, from_bytes, objects, text_or_bytes
 from davy.protocols.columns import FIELDS
 
@@ -46,12 +46,12 @@ class _Head:
     shape: list[int]
 
 
-def speaks(message: Message) -> bool:
+def speaks(message: ProtocolMessage) -> bool:
     """Whether a message is of this protocol."""
     return EXPECTS[message.side] in message.body
 
 
-def read(message: Message) -> Columns:
+def read(message: ProtocolMessage) -> TensorColumns:
     """Read the tensors and the model's version; the tensors' first axis is the rows, if it is the same in all.
 
     Raises
@@ -70,10 +70,10 @@ def read(message: Message) -> Columns:
         found[head.name] = _tensor(tensor, head, raws.get(place))
     counts = {len(array) if array.ndim else None for array in found.values()}
     (count,) = counts if len(counts) == 1 else (None,)
-    return Columns(found, count, str(_either(body, "model_version", "modelVersion") or ""))
+    return TensorColumns(found, count, str(_either(body, "model_version", "modelVersion") or ""))
 
 
-def _raws(message: Message, tensors: list[Any], part: str) -> dict[int, bytes]:
+def _raws(message: ProtocolMessage, tensors: list[Any], part: str) -> dict[int, bytes]:
     """Return the bytes of every tensor, by place, whose data is not in its JSON."""
     contents = _either(message.body, *_RAW[message.side])
     if contents:

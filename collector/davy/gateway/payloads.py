@@ -15,9 +15,9 @@ from davy.gateway.describe import BYTES, JSON, REFUSALS, STREAM, takes
 from davy.gateway.halves import Half, inferences
 from davy.gateway.ingest import AcceptedIds
 from davy.gateway.joining import Joiner
-from davy.gateway.messages import ANSWER, QUESTION, Message
+from davy.gateway.messages import ANSWER, QUESTION, ProtocolMessage
 from davy.gateway.names import called
-from davy.gateway.writer import Parcel, Writer
+from davy.gateway.writer import PendingRecord, Writer
 from davy.runtime import Runtime
 
 _FIELD: Final = 200
@@ -160,10 +160,10 @@ class Payloads:
         repeated = await self._writer.write(found)
         return AcceptedIds(ids=ids, repeated=repeated)
 
-    def _pair(self, data: bytes, model: str) -> tuple[list[str], list[Parcel]]:
+    def _pair(self, data: bytes, model: str) -> tuple[list[str], list[PendingRecord]]:
         body = bodies.parse(data, _OIP)
         asked, answered = (
-            oip.read(Message(side, "", message.model_dump()))
+            oip.read(ProtocolMessage(side, "", message.model_dump()))
             for side, message in (("request", body.request), ("response", body.response))
         )
         call = body.response.id or body.request.id or bodies.new_id().hex()

@@ -9,12 +9,12 @@ from typing import Final
 
 from davy.codec import Chunk, pack
 from davy.event import INFERENCES
-from davy.gateway.writer import Parcel
+from davy.gateway.writer import PendingRecord
 
 _TOGETHER: Final = 200
 
 
-def parcels(rows: Iterable[tuple[bytes, Chunk]], *, source: str) -> list[Parcel]:
+def parcels(rows: Iterable[tuple[bytes, Chunk]], *, source: str) -> list[PendingRecord]:
     """Join rows, each an id and its chunk, into parcels of up to 200 with one layout; their order is kept."""
     found = []
     for _, run in groupby(rows, key=lambda row: id(row[1].layout)):
@@ -24,7 +24,7 @@ def parcels(rows: Iterable[tuple[bytes, Chunk]], *, source: str) -> list[Parcel]
             chunks = [chunk for _, chunk in part]
             value = partial(_pack, chunks, source)
             layout, ids = chunks[0].layout, [name for name, _ in part]
-            found.append(Parcel(INFERENCES, layout.model, value, ids, fields=layout.paths))
+            found.append(PendingRecord(INFERENCES, layout.model, value, ids, fields=layout.paths))
     return found
 
 

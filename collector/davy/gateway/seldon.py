@@ -15,8 +15,8 @@ import numpy as np
 
 from davy.errors import InvalidInference
 from davy.event import Array
-from davy.gateway.columns import Columns, by_field
-from davy.gateway.messages import ANSWER, Message, decoded
+from davy.gateway.columns import TensorColumns, by_field
+from davy.gateway.messages import ANSWER, ProtocolMessage, decoded
 from davy.gateway.tensors import TYPES, from_bytes, objects, text_or_bytes
 
 EXPECTS: Final = {"request": "data", "response": "data"}
@@ -29,13 +29,13 @@ _TF_TYPES: Final = {
 }  # fmt: skip
 
 
-def speaks(message: Message) -> bool:
+def speaks(message: ProtocolMessage) -> bool:
     """Whether a message is of this protocol."""
     body = message.body
     return isinstance(body.get("data"), dict) or any(name in body for name in _OTHERS)
 
 
-def read(message: Message) -> Columns:
+def read(message: ProtocolMessage) -> TensorColumns:
     """Read the values; names of a request's columns become fields, those of a response the names of the classes.
 
     A response that names its classes holds `probs`, unless the client calls it otherwise. Tags of ``meta`` become
@@ -59,15 +59,17 @@ def read(message: Message) -> Columns:
         values = [values] if isinstance(values, list) else values[np.newaxis]  # a row by itself
     count = len(values)
     if isinstance(values, list) and isinstance(next(iter(values), None), dict):
-        return Columns(by_field(values, message.field), count, tags=tags)
+        return TensorColumns(by_field(values, message.field), count, tags=tags)
     if not names or len(names) != len(set(names)) or _width(values) != len(names):
-        return Columns({message.field: values}, count, tags=tags)
+        return TensorColumns({message.field: values}, count, tags=tags)
     if message.asks:
-        return Columns({name: _column(values, place) for place, name in enumerate(names)}, count, tags=tags)
+        return TensorColumns(
+            {name: _column(values, place) for place, name in enumerate(names)}, count, tags=tags
+        )
     if len(names) < 2 or all(map(_DEFAULT_NAME.fullmatch, names)):
-        return Columns({message.field: values}, count, tags=tags)
+        return TensorColumns({message.field: values}, count, tags=tags)
     name = "probs" if message.field == ANSWER else message.field
-    return Columns({name: values, "class_names": [names] * count}, count, tags=tags)
+    return TensorColumns({name: values, "class_names": [names] * count}, count, tags=tags)
 
 
 def _values(data: Mapping[str, Any]) -> Any:
@@ -162,17 +164,17 @@ def _tags(meta: Any) -> dict[str, str]:
     return {name: str(value) for name, value in tags.items() if isinstance(value, (str, int, float))}
 
 
-def _text(value: Any, name: str, tags: Mapping[str, str]) -> Columns:
-    return Columns({name: [value]}, 1, tags=tags)
+def _text(value: Any, name: str, tags: Mapping[str, str]) -> TensorColumns:
+    return TensorColumns({name: [value]}, 1, tags=tags)
 
 
-def _bytes(value: Any, name: str, tags: Mapping[str, str]) -> Columns:
-    return Columns({name: [decoded(value, "binData")]}, 1, tags=tags)
+def _bytes(value: Any, name: str, tags: Mapping[str, str]) -> TensorColumns:
+    return TensorColumns({name: [decoded(value, "binData")]}, 1, tags=tags)
 
 
-def _json(value: Any, name: str, tags: Mapping[str, str]) -> Columns:
+def _json(value: Any, name: str, tags: Mapping[str, str]) -> TensorColumns:
     items = value if isinstance(value, list) else [value]
-    return Columns(by_field(items, name), len(items), tags=tags)
+    return TensorColumns(by_field(items, name), len(items), tags=tags)
 
 
 def _either(body: Mapping[str, Any], *names: str) -> Any:
@@ -182,6 +184,6 @@ def _either(body: Mapping[str, Any], *names: str) -> Any:
 _TENSORS: Final[Mapping[str, Callable[[Mapping[str, Any]], Array]]] = {
     "tensor": _tensor, "tftensor": _tftensor, "tfTensor": _tftensor,
 }  # fmt: skip
-_OTHERS: Final[Mapping[str, Callable[[Any, str, Mapping[str, str]], Columns]]] = {
+_OTHERS: Final[Mapping[str, Callable[[Any, str, Mapping[str, str]], TensorColumns]]] = {
     "strData": _text, "binData": _bytes, "jsonData": _json, "customData": _json,
 }  # fmt: skip

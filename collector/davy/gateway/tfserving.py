@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from davy.gateway.columns import Columns, by_field, columns
-from davy.gateway.messages import Message, with_bytes
+from davy.gateway.columns import TensorColumns, by_field, columns
+from davy.gateway.messages import ProtocolMessage, with_bytes
 
 EXPECTS: Final = {"request": "inputs", "response": "outputs"}
 
 
-def speaks(message: Message) -> bool:
+def speaks(message: ProtocolMessage) -> bool:
     """Whether a message is of this protocol; a list of objects that describe tensors is Open Inference Protocol."""
     part = EXPECTS[message.side]
     if part not in message.body:
@@ -22,12 +22,12 @@ def speaks(message: Message) -> bool:
     return found is not None and not (isinstance(found, list) and all(map(_is_tensor, found)))
 
 
-def read(message: Message) -> Columns:
+def read(message: ProtocolMessage) -> TensorColumns:
     """Read the tensors; their first axis is the rows, if it is the same in all."""
     part = EXPECTS[message.side]
     found = with_bytes(message.body[part], part)
     if isinstance(found, list):
-        return Columns(by_field(found, message.field), len(found))
+        return TensorColumns(by_field(found, message.field), len(found))
     return columns(found if isinstance(found, dict) else {message.field: found})
 
 

@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from davy import metrics
 from davy.errors import DavyError, LogError
-from davy.gateway.names import Asked, Names
+from davy.gateway.names import ModelNames, ModelUse
 from davy.gateway.recent import Recent
 from davy.log import Message
 from davy.runtime import Runtime
@@ -23,7 +23,7 @@ _log = logging.getLogger("davy.gateway")
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class PendingRecord:
     """One record to be: inferences of one model, or an event that has no inferences to count.
 
     `value` gives the bytes of the record with only the rows it is told, in their order; `ids` has one name a row;
@@ -40,7 +40,7 @@ class Parcel:
 
 @dataclass(slots=True)
 class _Waiting:
-    parcels: Sequence[Parcel]
+    parcels: Sequence[PendingRecord]
     done: asyncio.Future[int]
 
 
@@ -57,9 +57,9 @@ class Writer:
         self._recent = Recent(runtime.settings.gateway.recent_ids)
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
-        self._names = Names(runtime)
+        self._names = ModelNames(runtime)
 
-    async def write(self, parcels: Sequence[Parcel]) -> int:
+    async def write(self, parcels: Sequence[PendingRecord]) -> int:
         """Write parcels; on return they are durable. Gives how many rows had been written before.
 
         Raises
@@ -90,7 +90,7 @@ class Writer:
                 if not one.done.done():
                     one.done.set_result(count)
 
-    def _append(self, group: Sequence[Sequence[Parcel]]) -> list[int]:
+    def _append(self, group: Sequence[Sequence[PendingRecord]]) -> list[int]:
         """Append in one transaction; runs in a thread, one at a time. Gives the repeated rows of each request."""
         messages: list[Message] = []
         written: Counter[str] = Counter()
@@ -122,12 +122,12 @@ class Writer:
                 self._meter.add(metric, count, model=model)
 
 
-def _asked(parcels: Sequence[Parcel]) -> dict[str, Asked]:
+def _asked(parcels: Sequence[PendingRecord]) -> dict[str, ModelUse]:
     """Return what is asked for each model that has inferences among `parcels`."""
-    found: dict[str, Asked] = {}
+    found: dict[str, ModelUse] = {}
     for parcel in parcels:
         if parcel.ids:
-            asked = found.setdefault(parcel.key, Asked())
+            asked = found.setdefault(parcel.key, ModelUse())
             asked.inferences += len(parcel.ids)
             asked.fields.update(map(hash, parcel.fields))
     return found

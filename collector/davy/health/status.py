@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from davy._urls import without_password
-from davy.consume import Place, offset_in, stored_places
+from davy.consume import StoredPosition, offset_in, stored_places
 from davy.event import TOPICS
 from davy.health.asking import Late, at_once, in_turn
 from davy.health.check import Check, State, trouble
@@ -202,7 +202,7 @@ class _Told:
     """What the store says."""
 
     beats: Sequence[Heartbeat]
-    places: Mapping[tuple[str, Partition], Sequence[Place]]
+    places: Mapping[tuple[str, Partition], Sequence[StoredPosition]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def may_complete(scope: _Scope) -> bool:
     return any(name == b"content-type" and b"json" in value for name, value in scope["headers"])
 
 
-class Exchange:
+class HttpExchange:
     """One request and its answer while they pass; nothing is held back and nothing is changed.
 
     Parameters

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from davy.integrations._completions import Exchange, may_complete
+from davy.integrations._completions import HttpExchange, may_complete
 from davy.integrations._request import HEADER, Request
 
 __all__ = ["DavyMiddleware"]
@@ -60,7 +60,7 @@ class DavyMiddleware:
             if self._model is None or not may_complete(scope):
                 await self.app(scope, receive, send_with_id)
             else:
-                await Exchange(self._model).follow(self.app, scope, receive, send_with_id)
+                await HttpExchange(self._model).follow(self.app, scope, receive, send_with_id)
         finally:
             request.leave(token)
 

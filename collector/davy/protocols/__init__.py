@@ -3,6 +3,6 @@
 The gateway reads what was logged of a call with these modules, and the middleware what an application answered.
 """
 
-from davy.protocols.completions import Call, read_call
+from davy.protocols.completions import CompletionCall, read_call
 
-__all__ = ["Call", "read_call"]
+__all__ = ["CompletionCall", "read_call"]

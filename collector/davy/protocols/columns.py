@@ -15,7 +15,7 @@ FIELDS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class TensorColumns:
     """What a request or a response holds: a value a row and field, or whole tensors when `count` is None.
 
     `version` is the model's version and `tags` are segments, where the protocol has them. `choices` names the field
@@ -32,7 +32,7 @@ class Columns:
 
 
 def rows(
-    request: Columns | None, response: Columns | None, limit: int
+    request: TensorColumns | None, response: TensorColumns | None, limit: int
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return inputs and outputs of every inference; halves that do not have as many rows make one inference.
 
@@ -71,7 +71,7 @@ def few_enough(rows: int, limit: int) -> None:
         raise InvalidInference("body", f"{rows} inferences", f"at most {limit} a request")
 
 
-def _first_of_each(response: Columns, each: int) -> Columns:
+def _first_of_each(response: TensorColumns, each: int) -> TensorColumns:
     """Return the first of every `each` answers as the answer, the texts and whatever else of the others beside it."""
     if each < 2 or response.count is None or response.count % each:
         return response

@@ -8,25 +8,25 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from davy.errors import InvalidInference
 from davy.protocols import generate, openai, tgi
-from davy.protocols.columns import Columns, rows
-from davy.protocols.messages import STREAM, Message, events
-from davy.protocols.streaming import Answer
+from davy.protocols.columns import TensorColumns, rows
+from davy.protocols.messages import STREAM, ProtocolMessage, events
+from davy.protocols.streaming import StreamedAnswer
 
 Row: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 _PROTOCOLS: Final = (tgi, generate, openai)
 """The first that speaks both messages reads them."""
-_ONE_ASKED: Final = Columns({}, 1)
+_ONE_ASKED: Final = TensorColumns({}, 1)
 _MOST_ROWS: Final = 1_024
 
 
-class Call(NamedTuple):
+class CompletionCall(NamedTuple):
     """What was asked and answered: inputs and outputs of every inference, and the model the request names, if any."""
 
     rows: list[Row]
     model: str
 
 
-def read_call(request: bytes, response: bytes, *, cut: bool = False) -> Call | None:
+def read_call(request: bytes, response: bytes, *, cut: bool = False) -> CompletionCall | None:
     r"""Return the inferences of a call; None when it is none of a language model.
 
     Parameters
@@ -51,7 +51,7 @@ def read_call(request: bytes, response: bytes, *, cut: bool = False) -> Call | N
     body = _parsed(request)
     if body is None:
         return None
-    asked = Message("request", "", body)
+    asked = ProtocolMessage("request", "", body)
     speaking = [one for one in _PROTOCOLS if one.speaks(asked)]
     if not speaking:
         return None
@@ -65,21 +65,23 @@ def read_call(request: bytes, response: bytes, *, cut: bool = False) -> Call | N
     for _, outputs in found:
         _complete(outputs, told)
     name = body.get("model")
-    return Call(found, name if isinstance(name, str) else "")
+    return CompletionCall(found, name if isinstance(name, str) else "")
 
 
-def _answer(response: bytes) -> Message | None:
+def _answer(response: bytes) -> ProtocolMessage | None:
     start = response.lstrip()
     if start.startswith(STREAM):
         try:
-            return Message("response", "", {}, chunks=events(start, lambda data: _listed(_parsed(data))))
+            return ProtocolMessage(
+                "response", "", {}, chunks=events(start, lambda data: _listed(_parsed(data)))
+            )
         except InvalidInference:
             return None
     found = _parsed(start)
-    return None if found is None else Message("response", "", found)
+    return None if found is None else ProtocolMessage("response", "", found)
 
 
-def _complete(outputs: dict[str, Any], told: Message) -> None:
+def _complete(outputs: dict[str, Any], told: ProtocolMessage) -> None:
     """Count tokens where the stream does not, and put how likely they were in two numbers."""
     surprise(outputs)
     if told.chunks and "completion_tokens" not in outputs:
@@ -96,20 +98,20 @@ def surprise(outputs: dict[str, Any]) -> None:
         outputs |= {"mean_surprisal": sum(known) / len(known), "max_surprisal": max(known)}
 
 
-def streamed(answer: Answer) -> dict[str, Any]:
+def streamed(answer: StreamedAnswer) -> dict[str, Any]:
     """Return the outputs of an answer whose chunks have come: what is missing in it has no field.
 
     Of several choices the first is the answer; the others' texts are ``texts``, and what else they have ``other_NAME``.
 
     Examples
     --------
-    >>> answer = Answer()
+    >>> answer = StreamedAnswer()
     >>> for index, text in enumerate(["yes", "no"]):
     ...     answer.add({"choices": [{"index": index, "delta": {"content": text}}]})
     >>> streamed(answer)
     {'text': 'yes', 'texts': ['no']}
     """
-    found = openai.read(Message("response", "", answer.whole()))
+    found = openai.read(ProtocolMessage("response", "", answer.whole()))
     if not found.count:
         return dict(found.call)
     ((_, outputs),) = rows(_ONE_ASKED, found, _MOST_ROWS)

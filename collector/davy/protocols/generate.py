@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from davy.protocols.columns import Columns
-from davy.protocols.messages import Message
+from davy.protocols.columns import TensorColumns
+from davy.protocols.messages import ProtocolMessage
 
 EXPECTS: Final = {"request": "text_input", "response": "text_output"}
 _NAMES: Final = {"text_input": "prompt", "text_output": "text"}
 _FIXED: Final = {"model_name", "model_version", "id"}
 
 
-def speaks(message: Message) -> bool:
+def speaks(message: ProtocolMessage) -> bool:
     """Whether a message is of this protocol; a streamed answer is its events."""
     part = EXPECTS[message.side]
     return part in message.body or any(part in chunk for chunk in message.chunks)
 
 
-def read(message: Message) -> Columns:
+def read(message: ProtocolMessage) -> TensorColumns:
     """Read the text and the parameters, or the text that answers; the parts of a streamed one are joined."""
     body: dict[str, Any] = dict(message.body)
     for chunk in message.chunks:
@@ -34,4 +34,6 @@ def read(message: Message) -> Columns:
         for name, value in [*(parameters.items() if isinstance(parameters, dict) else ()), *body.items()]
         if name not in _FIXED
     }
-    return Columns({name: [value] for name, value in values.items()}, 1, str(body.get("model_version") or ""))
+    return TensorColumns(
+        {name: [value] for name, value in values.items()}, 1, str(body.get("model_version") or "")
+    )

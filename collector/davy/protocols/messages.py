@@ -12,7 +12,7 @@ STREAM: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ProtocolMessage:
     """A request or a response: which of the two, the name of values without a name, the JSON, the bytes after it.
 
     `chunks` holds the events of a stream, which then stands for the body.

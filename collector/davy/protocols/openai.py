@@ -15,8 +15,8 @@ import numpy as np
 
 from davy.errors import InvalidInference
 from davy.protocols.chat import calls_text, content_text, conversation
-from davy.protocols.columns import Columns
-from davy.protocols.messages import Message
+from davy.protocols.columns import TensorColumns
+from davy.protocols.messages import ProtocolMessage
 from davy.protocols.streaming import whole
 
 EXPECTS: Final = {"request": "messages, prompt or input", "response": "choices, output, data or results"}
@@ -25,7 +25,7 @@ _ASKS: Final = ("messages", "prompt", "input", "query")
 _CHOICES: Final = "texts"
 
 
-def speaks(message: Message) -> bool:
+def speaks(message: ProtocolMessage) -> bool:
     """Whether a message is of this protocol."""
     body = message.body
     if message.chunks:
@@ -40,7 +40,7 @@ def speaks(message: Message) -> bool:
     )
 
 
-def read(message: Message) -> Columns:
+def read(message: ProtocolMessage) -> TensorColumns:
     """Read what was asked, or the answers; a request with several prompts has a row each.
 
     Raises
@@ -60,7 +60,7 @@ def read(message: Message) -> Columns:
     return _ranking(body)
 
 
-def _request(body: Mapping[str, Any]) -> Columns:
+def _request(body: Mapping[str, Any]) -> TensorColumns:
     values = _parameters(body)
     if "messages" in body:
         return _single(values | conversation(body["messages"], "messages"))
@@ -73,7 +73,7 @@ def _request(body: Mapping[str, Any]) -> Columns:
         return _single(values | conversation(asked, part))
     name, prompts = _prompts(asked, part)
     columns = {key: [value] * len(prompts) for key, value in values.items()}
-    return Columns(columns | {name: prompts}, len(prompts))
+    return TensorColumns(columns | {name: prompts}, len(prompts))
 
 
 def _prompts(asked: Any, part: str) -> tuple[str, list[Any]]:
@@ -102,7 +102,7 @@ def _parameters(body: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _choices(body: Mapping[str, Any]) -> Columns:
+def _choices(body: Mapping[str, Any]) -> TensorColumns:
     choices = [
         _object(one, f"choices.{place}") for place, one in enumerate(_list(body["choices"], "choices"))
     ]
@@ -141,7 +141,7 @@ def _logprobs(found: Any) -> list[Any]:
     )
 
 
-def _response(body: Mapping[str, Any]) -> Columns:
+def _response(body: Mapping[str, Any]) -> TensorColumns:
     """Read an answer of the responses API: a list of items, of which messages hold the text."""
     items = [_object(one, f"output.{place}") for place, one in enumerate(_list(body["output"], "output"))]
     texts = [content_text(one.get("content")) for one in items if one.get("type") == "message"]
@@ -152,7 +152,7 @@ def _response(body: Mapping[str, Any]) -> Columns:
     return _many([found], body)
 
 
-def _embeddings(body: Mapping[str, Any]) -> Columns:
+def _embeddings(body: Mapping[str, Any]) -> TensorColumns:
     items = [_object(one, f"data.{place}") for place, one in enumerate(_list(body["data"], "data"))]
     items.sort(key=lambda one: one["index"] if type(one.get("index")) is int else 0)
     return _many([{"embedding": _vector(one.get("embedding"))} for one in items], body)
@@ -169,7 +169,7 @@ def _vector(value: Any) -> Any:
         ) from error
 
 
-def _ranking(body: Mapping[str, Any]) -> Columns:
+def _ranking(body: Mapping[str, Any]) -> TensorColumns:
     """Read a reranking: the places of the documents, best first, and how relevant each is."""
     items = [_object(one, f"results.{place}") for place, one in enumerate(_list(body["results"], "results"))]
     found = {
@@ -179,7 +179,7 @@ def _ranking(body: Mapping[str, Any]) -> Columns:
     return _many([found], body)
 
 
-def _many(found: list[dict[str, Any]], body: Mapping[str, Any], choices: str = "") -> Columns:
+def _many(found: list[dict[str, Any]], body: Mapping[str, Any], choices: str = "") -> TensorColumns:
     """Return answers by column; the tokens of a call are told where it has one row, as they cannot be split."""
     usage = body.get("usage")
     counted = (
@@ -189,11 +189,11 @@ def _many(found: list[dict[str, Any]], body: Mapping[str, Any], choices: str = "
     )
     names = dict.fromkeys(name for one in found for name in one)
     values: dict[str, list[Any]] = {name: [one.get(name) for one in found] for name in names}
-    return Columns(values, len(found), choices=choices, call=counted)
+    return TensorColumns(values, len(found), choices=choices, call=counted)
 
 
-def _single(values: Mapping[str, Any]) -> Columns:
-    return Columns({name: [value] for name, value in values.items()}, 1)
+def _single(values: Mapping[str, Any]) -> TensorColumns:
+    return TensorColumns({name: [value] for name, value in values.items()}, 1)
 
 
 def _list(value: Any, where: str) -> list[Any]:

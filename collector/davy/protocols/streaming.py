@@ -24,13 +24,13 @@ def whole(chunks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     answered = [chunk[_DONE] for chunk in chunks if isinstance(chunk.get(_DONE), dict)]
     if answered:  # the responses API repeats all of it in its last event
         return {"output": [], **answered[-1]}
-    answer = Answer()
+    answer = StreamedAnswer()
     for chunk in chunks:
         answer.add(chunk)
     return answer.whole()
 
 
-class Answer:
+class StreamedAnswer:
     """An answer whose chunks come one after the other."""
 
     def __init__(self) -> None:

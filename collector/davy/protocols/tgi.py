@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from davy.protocols.columns import Columns
-from davy.protocols.messages import Message
+from davy.protocols.columns import TensorColumns
+from davy.protocols.messages import ProtocolMessage
 
 EXPECTS: Final = {"request": "inputs", "response": "generated_text"}
 _COUNTS: Final = {"generated_tokens": "completion_tokens", "input_length": "prompt_tokens"}
 
 
-def speaks(message: Message) -> bool:
+def speaks(message: ProtocolMessage) -> bool:
     """Return whether a message is of this protocol; a streamed answer is its events."""
     if message.asks:
         return isinstance(message.body.get("inputs"), str)
@@ -24,7 +24,7 @@ def speaks(message: Message) -> bool:
     )
 
 
-def read(message: Message) -> Columns:
+def read(message: ProtocolMessage) -> TensorColumns:
     """Read the text and the parameters, or the text that answers, why it ended, its tokens and their likelihoods."""
     if message.asks:
         parameters = message.body.get("parameters")
@@ -40,7 +40,7 @@ def _whole(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"text": body["generated_text"], **_detailed(details), **_likely(tokens)}
 
 
-def _streamed(message: Message) -> dict[str, Any]:
+def _streamed(message: ProtocolMessage) -> dict[str, Any]:
     parts = [one["token"] for one in message.chunks if isinstance(one.get("token"), Mapping)]
     said = [one["generated_text"] for one in message.chunks if isinstance(one.get("generated_text"), str)]
     told = [one["details"] for one in message.chunks if isinstance(one.get("details"), Mapping)]
@@ -66,5 +66,5 @@ def _likely(tokens: Any) -> dict[str, Any]:
     return {"logprobs": found} if found and all(isinstance(one, (int, float)) for one in found) else {}
 
 
-def _single(values: Mapping[str, Any]) -> Columns:
-    return Columns({name: [value] for name, value in values.items()}, 1)
+def _single(values: Mapping[str, Any]) -> TensorColumns:
+    return TensorColumns({name: [value] for name, value in values.items()}, 1)

@@ -19,7 +19,7 @@ from davy.codec import refer
 from davy.event import BlobRef, Path, Summary
 from davy.log import Message
 from davy.sdk.guard import Guard
-from davy.sdk.payload import Payload, TooLarge
+from davy.sdk.payload import Payload, PayloadTooLarge
 from davy.sdk.sink import PAYLOADS
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class ClaimChecks:
         if isinstance(found, Summary):
             return found
         if len(found.data) > self._most_bytes:
-            raise TooLarge(
+            raise PayloadTooLarge(
                 "payload", f"{len(found.data)} bytes", f"at most {self._most_bytes}; see sdk.payload_bytes"
             )
         from davy.blobs import reference

@@ -22,7 +22,7 @@ from davy.sdk.encoding import Encoded, Encoding, Hook, HookFailed
 from davy.sdk.fields import Columns
 from davy.sdk.guard import warn
 from davy.sdk.ids import Ids, join, join_many, parse
-from davy.sdk.payload import TooLarge
+from davy.sdk.payload import PayloadTooLarge
 from davy.sdk.pseudonyms import pseudonym
 from davy.sdk.report import LeftOut
 from davy.sdk.sampling import Sampler
@@ -49,7 +49,7 @@ class InvalidModel(InvalidInference):
 
 _REASONS: Final = (
     (InvalidModel, "invalid_model"),
-    (TooLarge, "too_large"),
+    (PayloadTooLarge, "too_large"),
     (HookFailed, "scrub_error"),
     (BaseException, "encode_error"),
 )
@@ -362,7 +362,7 @@ class Client:
             )
             value = dump(found)
             if len(value) > self._limit:
-                raise TooLarge("truth", f"{len(value)} bytes", f"at most {self._limit}")
+                raise PayloadTooLarge("truth", f"{len(value)} bytes", f"at most {self._limit}")
         except BaseException as error:
             lane.drop("", _reason(error))
             raise

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from davy.errors import LogError, Refused, SettingError
 from davy.event import FEEDBACK, INFERENCES
 from davy.log import Message
-from davy.sdk.sink import PAYLOADS, Later
+from davy.sdk.sink import PAYLOADS, SinkBusy
 from davy.secret import Secret
 
 _ROUTES: Final = {INFERENCES: "/v1/envelopes", FEEDBACK: "/v1/feedback", PAYLOADS: "/v1/payloads"}
@@ -121,10 +121,10 @@ class HttpSink:
             return
         if status in {408, 429} or status >= 500:
             seconds = _seconds(retry_after)
-            raise Later(self._name, status, f"will be tried again in {seconds:g} s or more", seconds)
+            raise SinkBusy(self._name, status, f"will be tried again in {seconds:g} s or more", seconds)
         if status in _UNAUTHORISED:  # says something of the sender and nothing of the message
             remedy = f"{_UNAUTHORISED[status]}; kept and tried again: give a good one (davy keys)"
-            raise Later(self._name, status, remedy, _seconds(retry_after), reason="unauthorised")
+            raise SinkBusy(self._name, status, remedy, _seconds(retry_after), reason="unauthorised")
         raise Refused(self._name, status, "the gateway's answer says why; see davy doctor")
 
     def _unreachable(self, error: Exception) -> LogError:

@@ -171,7 +171,7 @@ def is_place(name: Any) -> bool:
     return type(name) is str and _NO_NAME.fullmatch(name) is not None
 
 
-class Places:
+class TupleNames:
     """Names the members of the tuples that one model answers where they tell what they are.
 
     The only distribution among them is ``probs``, the only text ``label``: whichever was first stays it, so that an
@@ -179,7 +179,7 @@ class Places:
 
     Examples
     --------
-    >>> places = Places(lambda _, array: judged(array, rows=True))
+    >>> places = TupleNames(lambda _, array: judged(array, rows=True))
     >>> places.named({"output_0": np.array(["cat"]), "output_1": np.array([0.9])}).keys()
     dict_keys(['label', 'output_1'])
     """

@@ -31,7 +31,7 @@ class Options(NamedTuple):
         return self if self.shadow is None else self._replace(shadow=change(self.shadow))
 
 
-class Reading(NamedTuple):
+class CallRecord(NamedTuple):
     """What is recorded of a call, read on the caller's thread."""
 
     rows: int | None

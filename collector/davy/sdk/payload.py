@@ -32,7 +32,7 @@ from davy.fields.encoded import of_encoded
 from davy.fields.measures import is_picture, of_blocks, of_one
 from davy.fields.media import NPY, media_type
 from davy.fields.payloads import as_file, npy
-from davy.fields.places import Places, class_map, coarse, of_places, places_of
+from davy.fields.places import PlaceAxes, class_map, coarse, of_places, places_of
 from davy.sdk.summary import summary, thinned
 
 FORMATS: Final = {name: f"image/{name}" for name in IMAGE_FORMATS}
@@ -43,11 +43,11 @@ _HUGE: Final = 4 * 2**20
 """From so many bytes on NumPy asks the system for huge pages: new memory of usual ones takes longer than the copy."""
 
 
-class TooLarge(InvalidInference):
+class PayloadTooLarge(InvalidInference):
     """A value is larger than what travels."""
 
 
-class Stored(NamedTuple):
+class PayloadUpload(NamedTuple):
     """A payload as it goes to the blob store, and what is said of it beside the reference."""
 
     data: bytes
@@ -62,7 +62,7 @@ class Payload(NamedTuple):
     """
 
     size: int
-    make: Callable[[bool], Stored | Summary]
+    make: Callable[[bool], PayloadUpload | Summary]
 
 
 def payload_of(field: FieldPath, value: Any, format: str, most_bytes: int) -> Payload:
@@ -97,7 +97,7 @@ def payload_of(field: FieldPath, value: Any, format: str, most_bytes: int) -> Pa
     if isinstance(value, str):
         data = value.encode("utf-8", "surrogatepass")
         return Payload(
-            _within(name, len(data), most_bytes), lambda _: Stored(data, "text/plain; charset=utf-8")
+            _within(name, len(data), most_bytes), lambda _: PayloadUpload(data, "text/plain; charset=utf-8")
         )
     if isinstance(value, (bytes, bytearray, memoryview)):
         size = _within(name, memoryview(value).nbytes, most_bytes)
@@ -120,7 +120,7 @@ def summarised(field: FieldPath, array: Array, most_bytes: int) -> Payload:
     return Payload(part.nbytes, partial(_summary, field, snapshot(part), array.shape))
 
 
-def dense(array: Array, places: Places, most_bytes: int, *, stored: bool) -> Payload:
+def dense(array: Array, places: PlaceAxes, most_bytes: int, *, stored: bool) -> Payload:
     """Take a snapshot of a dense answer; at every n-th place only, where it would have more than so many bytes.
 
     What becomes of it is its map of classes or, where that is not to be `stored`, a summary.
@@ -186,16 +186,16 @@ def is_file(value: Any) -> bool:
     return issubclass(type(value), os.PathLike) or is_pillow(value)
 
 
-def _array(field: FieldPath, array: Array, format: str, hurried: bool) -> Stored:
+def _array(field: FieldPath, array: Array, format: str, hurried: bool) -> PayloadUpload:
     about = _about(field, array)
     if format == SMALLEST and not hurried:
-        return Stored(*as_file(array), about)
+        return PayloadUpload(*as_file(array), about)
     if format in FORMATS and _is_image(array):
         from PIL import Image
 
         image = Image.fromarray(array.squeeze(-1) if array.shape[-1] == 1 else array)
-        return Stored(*_encoded(image, format), about)
-    return Stored(npy(array), NPY, about)
+        return PayloadUpload(*_encoded(image, format), about)
+    return PayloadUpload(npy(array), NPY, about)
 
 
 def _about(field: FieldPath, array: Array, *, parts: bool = True) -> dict[str, Any]:
@@ -217,15 +217,15 @@ def _summary(field: FieldPath, part: Array, shape: tuple[int, ...], _hurried: bo
 
 
 def _dense(
-    part: Array, places: Places, shape: tuple[int, ...], step: int, stored: bool, _hurried: bool
-) -> Stored | Summary:
+    part: Array, places: PlaceAxes, shape: tuple[int, ...], step: int, stored: bool, _hurried: bool
+) -> PayloadUpload | Summary:
     classes = class_map(part, places)
     about = {"shape": list(shape), "dtype": str(part.dtype)} | of_places(part, places, classes)
     if step > 1:
         about["step"] = step
     if not stored:
         return Summary(about | summary(part) | {"shape": list(shape)})
-    return Stored(*as_file(classes), about)
+    return PayloadUpload(*as_file(classes), about)
 
 
 def _is_image(array: Array) -> bool:
@@ -233,12 +233,12 @@ def _is_image(array: Array) -> bool:
     return channels and array.dtype == np.uint8 and array.size > 0
 
 
-def _picture_of(image: Any, format: str, _hurried: bool) -> Stored:
+def _picture_of(image: Any, format: str, _hurried: bool) -> PayloadUpload:
     pixels = picture(image)
     about = of_one(pixels)
     if format == SMALLEST and image.mode in {"L", "RGB", "RGBA"}:
-        return Stored(*as_file(pixels), about)
-    return Stored(*_encoded(image, "" if format == SMALLEST else format), about)
+        return PayloadUpload(*as_file(pixels), about)
+    return PayloadUpload(*_encoded(image, "" if format == SMALLEST else format), about)
 
 
 def _encoded(image: Any, format: str) -> tuple[bytes, str]:
@@ -252,22 +252,22 @@ def _encoded(image: Any, format: str) -> tuple[bytes, str]:
 
 def _within(field: str, size: int, most_bytes: int) -> int:
     if size > most_bytes:
-        raise TooLarge(field, f"{size} bytes", f"at most {most_bytes}; see sdk.payload_bytes")
+        raise PayloadTooLarge(field, f"{size} bytes", f"at most {most_bytes}; see sdk.payload_bytes")
     return size
 
 
-def _read(path: str | bytes, format: str, most_bytes: int, hurried: bool) -> Stored:
+def _read(path: str | bytes, format: str, most_bytes: int, hurried: bool) -> PayloadUpload:
     with Path(os.fsdecode(path)).open("rb") as file:
         data = file.read(most_bytes + 1)
     _within("path", len(data), most_bytes)
     return _file(data, format, hurried)
 
 
-def _file(data: bytes, format: str, _hurried: bool) -> Stored:
+def _file(data: bytes, format: str, _hurried: bool) -> PayloadUpload:
     kind, about = media_type(data), of_encoded(data)
     if format in FORMATS and kind.startswith("image/") and kind != FORMATS[format]:
         from PIL import Image
 
         with Image.open(io.BytesIO(data)) as image:
-            return Stored(*_encoded(image, format), about)
-    return Stored(data, kind, about)
+            return PayloadUpload(*_encoded(image, format), about)
+    return PayloadUpload(data, kind, about)

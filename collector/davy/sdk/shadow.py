@@ -24,7 +24,7 @@ _DROPPED, _FAILED = "shadow_dropped", "shadow_failed"
 _GUARD: Final = Guard("shadow")
 
 
-class Call(NamedTuple):
+class ShadowCall(NamedTuple):
     """One call of the primary: what it was given, and what will be recorded of it."""
 
     args: Sequence[Any]
@@ -32,7 +32,7 @@ class Call(NamedTuple):
     reading: Any
 
 
-Record: TypeAlias = Callable[[Call, Any, str], None]
+Record: TypeAlias = Callable[[ShadowCall, Any, str], None]
 """Records a call with the shadow's answer or, with a reason, without one."""
 
 
@@ -67,7 +67,7 @@ class Shadow(ForkSafe):
 
     def take(self, args: Sequence[Any], kwargs: Mapping[str, Any], reading: Any) -> None:
         """Answer and record a call soon, or record it now."""
-        call = Call(args, kwargs, reading)
+        call = ShadowCall(args, kwargs, reading)
         if self._is_full():
             self._record(call, None, _DROPPED)
             return
@@ -132,7 +132,7 @@ class Shadow(ForkSafe):
                     self._size -= job.size
                 self._changed.notify_all()
 
-    def _answered(self, call: Call) -> Any:
+    def _answered(self, call: ShadowCall) -> Any:
         found = self._answer(*call.args, **call.kwargs)
         if not inspect.isawaitable(found):
             return found
@@ -149,16 +149,16 @@ class Shadow(ForkSafe):
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    call: Call
+    call: ShadowCall
     context: Context
     size: int
     done: bool = False
 
 
-def _job(call: Call) -> _Job | None:
+def _job(call: ShadowCall) -> _Job | None:
     with _GUARD:
         copies: dict[int, Any] = {}
-        copied, context = Call(*copy.deepcopy(tuple(call), copies)), copy_context()
+        copied, context = ShadowCall(*copy.deepcopy(tuple(call), copies)), copy_context()
         scope = CURRENT.get()
         if scope is not None and scope.pending is not None:  # the id of the request is this call's
             context.run(CURRENT.set, scope._replace(id=scope.take(""), pending=None))
@@ -166,7 +166,7 @@ def _job(call: Call) -> _Job | None:
     return None
 
 
-def _size(call: Call, copies: Iterable[Any]) -> int:
+def _size(call: ShadowCall, copies: Iterable[Any]) -> int:
     """Return the bytes a call keeps while it waits: of copied arrays, of text and bytes among its arguments."""
     arrays = (getattr(one, "nbytes", 0) for one in copies)
     texts = (len(one) for one in chain(call.args, call.kwargs.values()) if isinstance(one, (bytes, str)))

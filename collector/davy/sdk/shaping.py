@@ -19,7 +19,7 @@ from davy.sdk.claims import PLACEHOLDER, Claim
 from davy.sdk.payload import (
     SMALLEST,
     Payload,
-    TooLarge,
+    PayloadTooLarge,
     as_numbers,
     dense,
     is_file,
@@ -234,7 +234,7 @@ class Shaper:
         except Exception as error:  # noqa: BLE001 - whatever the value's own methods raise costs this field only
             lose(
                 ".".join(path),
-                "too_large" if isinstance(error, TooLarge) else getattr(error, "reason", "unfit"),
+                "too_large" if isinstance(error, PayloadTooLarge) else getattr(error, "reason", "unfit"),
             )
             return None, None
         if found is _SECRET:
@@ -316,7 +316,7 @@ class Shaper:
             return value
         if self._blobs and isinstance(value, (str, bytes, bytearray, memoryview)):
             return self._payload(path, value, SMALLEST)
-        raise TooLarge(".".join(path), f"{size} bytes", f"at most {self._limit}; see sdk.inline_bytes")
+        raise PayloadTooLarge(".".join(path), f"{size} bytes", f"at most {self._limit}; see sdk.inline_bytes")
 
     def _large(self, path: Path, value: Any, array: Array, room: _Room, rows: int) -> Payload:
         """Return a payload of an array that is too large for an envelope, as no rule says what becomes of it."""

@@ -45,7 +45,7 @@ class Sink(Protocol):
         """Release everything."""
 
 
-class Later(LogError):
+class SinkBusy(LogError):
     """The sink asks for patience: `seconds` is the least time to wait, `reason` what the log calls it."""
 
     def __init__(

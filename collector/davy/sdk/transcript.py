@@ -82,9 +82,9 @@ class Transcript:
 
     def _add_chunk(self, piece: Any, choices: Sequence[Any]) -> None:
         if self._chat is None:
-            from davy.protocols.streaming import Answer  # only who streams chats pays for it
+            from davy.protocols.streaming import StreamedAnswer  # only who streams chats pays for it
 
-            self._chat = Answer()
+            self._chat = StreamedAnswer()
         used = _part(piece, "usage")
         usage = {} if used is None else {"usage": record(used) or {}}
         self._chat.add({"choices": [self._choice(each) for each in choices], **usage})

@@ -43,8 +43,8 @@ from davy.sdk.fields import (
 )
 from davy.sdk.guard import Guard, goes_on
 from davy.sdk.home import HOME
-from davy.sdk.naming import Places
-from davy.sdk.options import Options, Reading
+from davy.sdk.naming import TupleNames
+from davy.sdk.options import CallRecord, Options
 from davy.sdk.scope import CURRENT
 from davy.sdk.shortcut import Called, Shortcut, Shortcuts, shortcut
 from davy.sdk.streams import EXHAUSTED, OPEN, Story, Tee, tee_for
@@ -52,7 +52,7 @@ from davy.sdk.wrapping import wrap
 
 if TYPE_CHECKING:
     from davy.sdk.client import Client
-    from davy.sdk.shadow import Call, Shadow
+    from davy.sdk.shadow import Shadow, ShadowCall
 
 NOBODY: Final = -1
 """What `Watch.rows` says of a call that serves no one, as when a compiler or exporter looks at a model."""
@@ -107,7 +107,7 @@ class Watch:
         self._class_names = names_of(classes if options.class_names is None else options.class_names)
         self._described: Any = None
         self._short = Shortcuts()
-        self._places = Places(self._judge_output)
+        self._places = TupleNames(self._judge_output)
         self._judge_rows = functools.partial(self._judge_output, "")
         self.holders = {name: Holders(self._unlearn) for name in ("given", "chosen", "tables", "answers")}
         self._beside: Callable[[], Any] | None = None
@@ -197,7 +197,7 @@ class Watch:
         reading = functools.partial(self._read, rows, args, kwargs, result, seen)
         if self._shadow is not None:
             try:
-                found = Reading(rows, low, reading(), latency_ms, at or time.time_ns())
+                found = CallRecord(rows, low, reading(), latency_ms, at or time.time_ns())
             except BaseException as error:
                 client.lose(self.model, error, rows or 1)
                 raise
@@ -328,7 +328,7 @@ class Watch:
             return self.fields(args, kwargs, result)[1]
         return self.columns(args, kwargs, result).outputs
 
-    def _record(self, call: Call, answer: Any, reason: str) -> None:
+    def _record(self, call: ShadowCall, answer: Any, reason: str) -> None:
         """Capture a call of the primary with the shadow's answer or, with a reason, without."""
         with _GUARD:
             client, alternatives = HOME.client or HOME.begin(), {}

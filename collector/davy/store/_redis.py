@@ -50,7 +50,7 @@ _REMEDIES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class RedisAddress:
     """What a URL says: `shown` is the URL without its password."""
 
     shown: str
@@ -58,7 +58,7 @@ class Address:
     arguments: dict[str, Any] = field(repr=False)
 
 
-def parse(url: str) -> Address:
+def parse(url: str) -> RedisAddress:
     """Read a URL.
 
     Raises
@@ -69,7 +69,7 @@ def parse(url: str) -> Address:
     Examples
     --------
     >>> parse("redis://davy:s3cret@redis.example/1?namespace=prod")
-    Address(shown='redis://davy@redis.example/1?namespace=prod', namespace='prod')
+    RedisAddress(shown='redis://davy@redis.example/1?namespace=prod', namespace='prod')
     """
     shown = without_password(url)
     try:
@@ -98,10 +98,10 @@ def parse(url: str) -> Address:
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
     }
-    return Address(shown, namespace, arguments | {known[name]: path for name, path in options.items()})
+    return RedisAddress(shown, namespace, arguments | {known[name]: path for name, path in options.items()})
 
 
-def connect(address: Address) -> Redis | RedisCluster:
+def connect(address: RedisAddress) -> Redis | RedisCluster:
     """Return a client; a server that is part of a cluster gets one that follows the keys.
 
     No client tries a command again on its own: whether the first one was carried out is not known, and another writer
@@ -134,7 +134,7 @@ def connect(address: Address) -> Redis | RedisCluster:
 
 
 @contextmanager
-def failures(address: Address) -> Iterator[None]:
+def failures(address: RedisAddress) -> Iterator[None]:
     """Turn what the client raises into a StoreError with what to do about it."""
     try:
         yield

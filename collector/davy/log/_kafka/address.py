@@ -19,7 +19,7 @@ _PASSWORDS: Final = {"password", "key_password"}
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class KafkaAddress:
     """A cluster as Davy uses it.
 
     `settings` are those of the section ``kafka`` with what the URL says put in; `keep_ms` is how long topics keep
@@ -33,7 +33,7 @@ class Address:
     keep_ms: int
 
     @classmethod
-    def parse(cls, url: str, settings: Settings) -> Address:
+    def parse(cls, url: str, settings: Settings) -> KafkaAddress:
         """Read ``kafka://user:password@host1:9092,host2:9092/prefix?name=value``; all but one host may be left out.
 
         The query takes every setting of the section ``kafka`` but the passwords.
@@ -45,7 +45,7 @@ class Address:
 
         Examples
         --------
-        >>> address = Address.parse("kafka://one,two:9093/team?partitions=3", Settings())
+        >>> address = KafkaAddress.parse("kafka://one,two:9093/team?partitions=3", Settings())
         >>> address.servers, address.topic("davy.flags"), address.settings.partitions
         (('one:9092', 'two:9093'), 'team.davy.flags', 3)
         """

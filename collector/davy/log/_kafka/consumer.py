@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from davy.errors import LogError, LogReplaced
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.library import NEWEST, OLDEST, Admin, Library
 from davy.log.base import Assigned, Partition, Position, Record
 
@@ -30,7 +30,7 @@ class ClusterConsumer:
         self,
         library: Library,
         admin: Admin,
-        address: Address,
+        address: KafkaAddress,
         topics: Sequence[str],
         group: str,
         assigned: Assigned | None,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from davy.errors import LogError, Refused
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log.base import Message, Partition, Position, Record
 
 OLDEST: Final = -2
@@ -132,13 +132,13 @@ class Library:
     given, and tells `Forget` of those it lost.
     """
 
-    admin: Callable[[Address, float], Admin]
-    sender: Callable[[Address, float], Sender]
-    member: Callable[[Address, Sequence[str], str, Begin, Forget], Member]
-    reader: Callable[[Address], Reader]
+    admin: Callable[[KafkaAddress, float], Admin]
+    sender: Callable[[KafkaAddress, float], Sender]
+    member: Callable[[KafkaAddress, Sequence[str], str, Begin, Forget], Member]
+    reader: Callable[[KafkaAddress], Reader]
 
 
-def failure(address: Address, code: int, text: str) -> LogError:
+def failure(address: KafkaAddress, code: int, text: str) -> LogError:
     """Return the error for what a library reports: `code` as in Kafka's protocol, else anything, and its own words."""
     if code == TOO_LARGE:
         remedy = "is larger than the topic's max.message.bytes: raise that, or lower DAVY_KAFKA_MESSAGE_BYTES"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from davy.config import Settings
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.consumer import ClusterConsumer
 from davy.log._kafka.library import NEWEST, OLDEST, Admin, Library, Reader
 from davy.log._kafka.producer import ClusterProducer
@@ -28,7 +28,7 @@ class ClusterLog:
 
     def __init__(self, library: Library, url: str, settings: Settings | None = None) -> None:
         self._library = library
-        self._address = Address.parse(url, settings or Settings())
+        self._address = KafkaAddress.parse(url, settings or Settings())
         self.url = self._address.shown
         self._patience = self._address.settings.answer_seconds
         self._admins: dict[int, Admin] = {}

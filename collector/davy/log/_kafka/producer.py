@@ -11,7 +11,7 @@ from zlib import crc32
 
 from davy.errors import LogError, Refused
 from davy.event import INFERENCES
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.library import Library, Sender, left
 from davy.log._kafka.topics import ensure
 from davy.log.base import Message, check_names
@@ -48,7 +48,7 @@ class ClusterProducer:
     before a fork is left to the parent.
     """
 
-    def __init__(self, library: Library, address: Address) -> None:
+    def __init__(self, library: Library, address: KafkaAddress) -> None:
         self._library = library
         self._address = address
         self._senders: dict[int, Sender] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log.base import Message, Record
 
 
@@ -14,7 +14,7 @@ def headers_of(message: Message) -> list[tuple[str, str | bytes | None]]:
 
 
 def record(
-    address: Address,
+    address: KafkaAddress,
     place: tuple[str, int, int],
     key: bytes | None,
     value: bytes | None,

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from davy.errors import LogError
 from davy.event import TOPICS
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.library import Admin, Topic, left
 
 _ROOM: Final = 64 * 1024
@@ -27,12 +27,12 @@ class Finding:
     remedy: str = ""
 
 
-def largest_record(address: Address) -> int:
+def largest_record(address: KafkaAddress) -> int:
     """Return the bytes of the largest record with everything around it."""
     return address.settings.message_bytes + _ROOM
 
 
-def ensure(admin: Admin, address: Address, names: Sequence[str], deadline: float) -> None:
+def ensure(admin: Admin, address: KafkaAddress, names: Sequence[str], deadline: float) -> None:
     """Make the topics that are missing, and wait until brokers know them.
 
     The broker's clock stamps the records: one clock for all, so that age means the same to everybody.
@@ -60,7 +60,7 @@ def ensure(admin: Admin, address: Address, names: Sequence[str], deadline: float
         time.sleep(_LOOK_AGAIN_SECONDS)
 
 
-def look_over(admin: Admin, address: Address) -> Iterator[Finding]:
+def look_over(admin: Admin, address: KafkaAddress) -> Iterator[Finding]:
     """Say what is wrong with the topics, and which are still to be made."""
     found = admin.topics()
     settings = admin.settings_of(sorted(found))
@@ -81,7 +81,9 @@ def look_over(admin: Admin, address: Address) -> Iterator[Finding]:
 _Fault = tuple[Literal["warning", "wrong"], str, str]
 
 
-def _faults(topic: Topic, settings: Mapping[str, str], address: Address, brokers: int) -> Iterator[_Fault]:
+def _faults(
+    topic: Topic, settings: Mapping[str, str], address: KafkaAddress, brokers: int
+) -> Iterator[_Fault]:
     largest, limit = largest_record(address), int(settings["max.message.bytes"])
     keep, wanted = int(settings["retention.ms"]), address.settings.partitions
     alter = "kafka-configs.sh --alter --entity-type topics --add-config"

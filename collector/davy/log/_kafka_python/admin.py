@@ -11,7 +11,7 @@ import kafka
 from kafka import errors as kafka_errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.library import Topic, failure, left
 from davy.log._kafka_python.client import explained, open_client, place_of
 from davy.log.base import Partition
@@ -27,7 +27,7 @@ _LEADER_CHANGES: Final = (kafka_errors.InvalidMetadataError, kafka_errors.Unknow
 class Admin:
     """See `davy.log._kafka.library.Admin`."""
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: KafkaAddress, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
         self._client = self._open()

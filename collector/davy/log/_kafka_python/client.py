@@ -13,10 +13,10 @@ from kafka.net.compat import KafkaNetClient
 
 from davy.config import KafkaSettings
 from davy.errors import SettingError
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.library import failure
 from davy.log._kafka.records import record
-from davy.log._kafka_python.sockets import DIRECT, Loop, closes_after_failed_handshakes
+from davy.log._kafka_python.sockets import DIRECT, ClosingSelector, closes_after_failed_handshakes
 from davy.log.base import Partition, Record
 
 UNKNOWN: Final = -1
@@ -25,12 +25,12 @@ METADATA_MS: Final = 30_000
 """After this time partitions that were added, and brokers, are known."""
 
 
-def open_client(kind: Any, address: Address, timeout: float, **config: Any) -> Any:
+def open_client(kind: Any, address: KafkaAddress, timeout: float, **config: Any) -> Any:
     """Open a client; what it opened already is closed when the brokers do not answer."""
     clients: list[Any] = []
 
     def make(**settings: Any) -> Any:
-        clients.append(KafkaNetClient(net=Loop(**settings), **settings))
+        clients.append(KafkaNetClient(net=ClosingSelector(**settings), **settings))
         return clients[0]
 
     milliseconds = max(1, int(timeout * 1000))
@@ -51,7 +51,7 @@ def open_client(kind: Any, address: Address, timeout: float, **config: Any) -> A
             raise
 
 
-def _login(address: Address) -> dict[str, Any]:
+def _login(address: KafkaAddress) -> dict[str, Any]:
     settings = address.settings
     login: dict[str, Any] = {"security_protocol": address.security}
     if address.security.endswith("SSL"):
@@ -78,7 +78,7 @@ def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
 
 
 @contextmanager
-def explained(address: Address) -> Iterator[None]:
+def explained(address: KafkaAddress) -> Iterator[None]:
     try:
         yield
     except kafka_errors.KafkaError as error:
@@ -88,14 +88,14 @@ def explained(address: Address) -> Iterator[None]:
         raise failure(address, UNKNOWN if code is None else code, said) from error
 
 
-def place_of(address: Address, partition: Partition) -> Any:
+def place_of(address: KafkaAddress, partition: Partition) -> Any:
     return TopicPartition(address.topic(partition[0]), partition[1])
 
 
-def partition_of(address: Address, place: Any) -> Partition:
+def partition_of(address: KafkaAddress, place: Any) -> Partition:
     return address.plain(place.topic), place.partition
 
 
-def record_of(address: Address, one: Any) -> Record:
+def record_of(address: KafkaAddress, one: Any) -> Record:
     place = (one.topic, one.partition, one.offset)
     return record(address, place, one.key, one.value, one.headers, one.timestamp)

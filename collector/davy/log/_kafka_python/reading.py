@@ -14,7 +14,7 @@ from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import MemberState
 
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.library import FETCH_WAIT_MS, SESSION_SECONDS, Begin, Forget, failure, left
 from davy.log._kafka_python.client import (
     METADATA_MS,
@@ -49,7 +49,7 @@ class Member:
     """See `davy.log._kafka.library.Member`."""
 
     def __init__(
-        self, address: Address, topics: Sequence[str], group: str, begin: Begin, forget: Forget
+        self, address: KafkaAddress, topics: Sequence[str], group: str, begin: Begin, forget: Forget
     ) -> None:
         self._address = address
         self._begin = begin
@@ -131,7 +131,7 @@ class Member:
 class Reader:
     """See `davy.log._kafka.library.Reader`."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: KafkaAddress) -> None:
         self._address = address
         self._consumer = _open_consumer(address)
 
@@ -173,7 +173,7 @@ class _Listener(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self.on_partitions_revoked(lost)
 
 
-def _open_consumer(address: Address, **config: Any) -> Any:
+def _open_consumer(address: KafkaAddress, **config: Any) -> Any:
     return open_client(
         kafka.KafkaConsumer,
         address,

@@ -8,7 +8,7 @@ from typing import Any, Final
 import kafka
 from kafka import errors as kafka_errors
 
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.library import left
 from davy.log._kafka.records import headers_of
 from davy.log._kafka.topics import largest_record
@@ -21,7 +21,7 @@ _BATCH_BYTES: Final = 512 * 1024
 class Sender:
     """See `davy.log._kafka.library.Sender`."""
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: KafkaAddress, timeout: float) -> None:
         self._address = address
         compression = address.settings.compression
         self._client = open_client(

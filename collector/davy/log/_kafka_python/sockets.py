@@ -20,7 +20,7 @@ DIRECT: Final = f"{_SCHEME}://"
 """As ``proxy_url``: connect to brokers themselves, by `_Connecting`."""
 
 
-class Loop(NetworkSelector):  # type: ignore[misc]
+class ClosingSelector(NetworkSelector):  # type: ignore[misc]
     """The library's event loop, which closes at its end every socket it ever waited for."""
 
     def __init__(self, *, request_timeout_ms: int, **config: Any) -> None:

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.library import NEWEST, OLDEST, Topic, left
 from davy.log._librdkafka.client import Holder, partition_of, place_of
 from davy.log.base import Partition
@@ -35,7 +35,7 @@ _LEADER_CHANGES: Final = {
 class Admin(Holder[AdminClient]):
     """See `davy.log._kafka.library.Admin`."""
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: KafkaAddress, timeout: float) -> None:
         self._timeout = timeout
         super().__init__(address, AdminClient, {})
 

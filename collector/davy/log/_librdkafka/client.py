@@ -14,7 +14,7 @@ from weakref import WeakSet
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from davy.errors import LogError
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.library import failure
 from davy.log._kafka.records import record
 from davy.log.base import Partition, Record
@@ -42,7 +42,7 @@ class Holder(Generic[H]):
     """
 
     def __init__(
-        self, address: Address, make: Callable[[dict[str, Any]], H], config: Mapping[str, Any]
+        self, address: KafkaAddress, make: Callable[[dict[str, Any]], H], config: Mapping[str, Any]
     ) -> None:
         self._address = address
         self._heard: deque[KafkaError] = deque(maxlen=8)
@@ -91,15 +91,15 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def place_of(address: Address, partition: Partition, offset: int = 0) -> TopicPartition:
+def place_of(address: KafkaAddress, partition: Partition, offset: int = 0) -> TopicPartition:
     return TopicPartition(address.topic(partition[0]), partition[1], offset)
 
 
-def partition_of(address: Address, place: TopicPartition) -> Partition:
+def partition_of(address: KafkaAddress, place: TopicPartition) -> Partition:
     return address.plain(place.topic), place.partition
 
 
-def _config(address: Address) -> dict[str, Any]:
+def _config(address: KafkaAddress) -> dict[str, Any]:
     settings = address.settings
     login: dict[str, Any] = {"security.protocol": address.security}
     if address.security.endswith("SSL"):
@@ -124,6 +124,6 @@ def _config(address: Address) -> dict[str, Any]:
     }
 
 
-def _record(address: Address, one: Any) -> Record:
+def _record(address: KafkaAddress, one: Any) -> Record:
     place = (one.topic(), one.partition(), one.offset())
     return record(address, place, one.key(), one.value(), one.headers() or (), one.timestamp()[1])

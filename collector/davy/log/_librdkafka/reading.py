@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.library import FETCH_WAIT_MS, SESSION_SECONDS, Begin, Forget, left
 from davy.log._librdkafka.client import ANSWER_SECONDS, Holder, partition_of, place_of
 from davy.log.base import Partition, Position, Record
@@ -33,7 +33,7 @@ class Member(Holder[Consumer]):
     """See `davy.log._kafka.library.Member`."""
 
     def __init__(
-        self, address: Address, topics: Sequence[str], group: str, begin: Begin, forget: Forget
+        self, address: KafkaAddress, topics: Sequence[str], group: str, begin: Begin, forget: Forget
     ) -> None:
         self._begin, self._forget = begin, forget
         self._joined = False
@@ -132,7 +132,7 @@ class Member(Holder[Consumer]):
 class Reader(Holder[Consumer]):
     """See `davy.log._kafka.library.Reader`."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: KafkaAddress) -> None:
         # It joins no group; the library wants the name of one. An answer that waits for records would hold up the
         # next read.
         config = {**_reading(address, "reader"), "enable.partition.eof": True, "fetch.wait.max.ms": 5}
@@ -166,7 +166,7 @@ class Reader(Holder[Consumer]):
         self._held.close()
 
 
-def _reading(address: Address, group: str) -> dict[str, Any]:
+def _reading(address: KafkaAddress, group: str) -> dict[str, Any]:
     return {
         "group.id": address.group(group),
         "allow.auto.create.topics": False,

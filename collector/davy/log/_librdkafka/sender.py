@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaError, Producer
 
 from davy.errors import LogError
-from davy.log._kafka.address import Address
+from davy.log._kafka.address import KafkaAddress
 from davy.log._kafka.library import left
 from davy.log._kafka.records import headers_of
 from davy.log._kafka.topics import largest_record
@@ -19,7 +19,7 @@ from davy.log.base import Message
 class Sender(Holder[Producer]):
     """See `davy.log._kafka.library.Sender`."""
 
-    def __init__(self, address: Address, timeout: float) -> None:
+    def __init__(self, address: KafkaAddress, timeout: float) -> None:
         del timeout  # opening it asks nobody
         self._failed: list[KafkaError] = []
         config = {

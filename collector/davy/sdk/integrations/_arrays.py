@@ -21,7 +21,7 @@ from davy.sdk.naming import canonical
 from davy.sdk.watching import NOBODY, Watch, one_or_many
 
 
-class Reading(NamedTuple):
+class ArrayReading(NamedTuple):
     """What was read of a call: its leaves, and the number of inferences, None without a shared axis."""
 
     result: Any
@@ -76,13 +76,13 @@ class ArrayWatch(Watch):
             return max(lengths, key=lengths.__getitem__) if lengths else None
         return size
 
-    def reading(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Reading:
+    def reading(self, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> ArrayReading:
         """Return what a call was, read once while it is observed."""
-        kept: Reading | None = getattr(self._under_way, "reading", None)
+        kept: ArrayReading | None = getattr(self._under_way, "reading", None)
         if kept is not None and kept.result is result:
             return kept
         given, answered = self.given(args, kwargs), self.answered(args, kwargs, result)
-        found = Reading(result, given, answered, self._count(args, kwargs, given, answered))
+        found = ArrayReading(result, given, answered, self._count(args, kwargs, given, answered))
         if getattr(self._under_way, "observed", False):  # and what a shadow answers is not kept
             self._under_way.reading = found
         return found
