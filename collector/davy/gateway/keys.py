@@ -278,8 +278,7 @@ class Authenticator:
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="davy-keys")
         self._read_at = -_FRESH_SECONDS
         self._begun_at = time.monotonic()
-        # At once, and not at the first request: a store that fails in between would shut out who has to see that.
-        self._reading: Future[None] = self._reader.submit(self._read)
+        self._reading: Future[None] = self._reader.submit(self._read_at_the_start)
 
     async def needed(self) -> bool:
         """Whether a key is needed: one was ever made, or everybody could knock.
@@ -327,6 +326,11 @@ class Authenticator:
             self._reading = self._reader.submit(self._read)
         left = self._begun_at + _PATIENCE_SECONDS - time.monotonic()
         await asyncio.wait([asyncio.wrap_future(self._reading)], timeout=max(0.0, left))
+
+    def _read_at_the_start(self) -> None:
+        """Read the keys for the case that the store fails before the first request, which reads them again."""
+        self._read()
+        self._read_at = -_FRESH_SECONDS
 
     def _read(self) -> None:
         try:
