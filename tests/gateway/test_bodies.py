@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -311,3 +312,12 @@ def test_no_refusal_speaks_pydantic(body: Any) -> None:
             said = error.remedy
         assert "Input should" not in said
         assert len(said) < 300
+
+
+@pytest.mark.parametrize("name", ["fra\nud:1", "fraud:1\n", "\n"])
+@pytest.mark.parametrize("route", ["oip", "cloudevents"])
+def test_a_line_break_in_the_path_is_refused_as_a_name(world: World, route: str, name: str) -> None:
+    _, client = world
+    answer = client.post(f"/v1/{route}/{quote(name)}", json={})
+    assert answer.status_code in {400, 415, 422}
+    assert answer.json()["field"] != "path"

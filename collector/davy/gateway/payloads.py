@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from davy.codec import Encoder
 from davy.gateway import bodies, oip
@@ -21,8 +22,16 @@ from davy.gateway.writer import PendingRecord, Writer
 from davy.runtime import Runtime
 
 _FIELD: Final = 200
-_MODEL: Final = "{model:path}"
-"""A name may have slashes: that of a project, or of a team, before it."""
+
+
+class _ModelName(PathConvertor):
+    """A name may have slashes: that of a project, or of a team, before it. One with a line break is refused by name."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("model_name", _ModelName())
+_MODEL: Final = "{model:model_name}"
 Named = Annotated[str, Query(min_length=1, max_length=_FIELD)]
 
 
