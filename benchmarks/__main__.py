@@ -29,6 +29,7 @@ ON_REQUEST = {
     "space": "benchmarks.space",
     "age": "benchmarks.age",
     "archive": "benchmarks.archive",
+    "rooms": "benchmarks.rooms",
     "installs": "benchmarks.installs",
 }
 """Only run when named: they need an environment of their own, brokers, or minutes to half an hour."""
