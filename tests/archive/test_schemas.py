@@ -406,7 +406,7 @@ def test_a_store_made_anew_puts_empty_lists_where_they_were(tmp_path: Path) -> N
     schema.name(("x",), "json", 8)
     schema.name(("x",), "numbers", 3)
     assert schema.home(("x",)) == TableSchema.from_bytes(schema.to_bytes()).home(("x",)) == ("json", 8)
-    place = open_place((tmp_path / "archive").as_uri())
+    place = open_place(f"file:///{tmp_path}/archive")
     before, after = (Schemas(open_store("memory://"), place) for _ in range(2))
     before.of("inferences", "m").name(("x",), "json", 8)
     before.tell("inferences", "m", [])

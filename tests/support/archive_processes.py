@@ -1,7 +1,8 @@
-"""A process that archives until it is killed: ``archive_processes.py LOG ARCHIVE``."""
+"""A process that archives until it is killed: ``-m support.archive_processes LOG ARCHIVE``."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,8 +20,9 @@ from support.streams import bury
 @contextmanager
 def archiving(log: Path, root: Path) -> Iterator[subprocess.Popen[str]]:
     """Run this file; it says a line before and after every file. What still runs at the end is killed."""
-    command = [sys.executable, __file__, str(log), str(root)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+    command = [sys.executable, "-m", "support.archive_processes", str(log), str(root)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as running:
         try:
             yield running
         finally:
