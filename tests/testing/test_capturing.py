@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import subprocess
 import sys
@@ -160,9 +159,15 @@ def test_blocks_may_end_in_any_order() -> None:
 
 
 def test_an_exception_of_the_test_passes_and_ends_the_block() -> None:
-    with pytest.raises(ZeroDivisionError), capturing() as captured:
-        davy.capture("m:1", {"x": 1}, {})
-        _ = 1 / 0
+    captured = capturing()
+
+    def a_test() -> None:
+        with captured:
+            davy.capture("m:1", {"x": 1}, {})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        a_test()
     assert HOME.client is None
     assert xs(captured) == [1]
 
@@ -231,9 +236,7 @@ def test_a_wrong_setting_is_refused_and_nothing_is_changed(setting: dict[str, ob
     assert davy.flush()
 
 
-def test_no_thread_no_file_and_no_connection_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_thread_no_file_and_no_connection_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         pytest.fail("a socket was opened")
 
@@ -241,13 +244,13 @@ def test_no_thread_no_file_and_no_connection_is_left(
     monkeypatch.setenv("DAVY_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("DAVY_SDK_SPOOL", str(tmp_path / "spool"))
     monkeypatch.setattr(socket.socket, "connect", refused)
-    before, files = set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
+    before, files = set(threading.enumerate()), len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         with capturing() as captured:
             davy.capture("m:1", {"x": np.zeros(200_000)}, {})
             assert len(captured.blobs) == 1
     assert set(threading.enumerate()) == before
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert len(list(Path("/proc/self/fd").iterdir())) == files
     assert list(tmp_path.iterdir()) == []
 
 
