@@ -1,0 +1,1 @@
+"""Plug-ins for Davy: how far an input lies from what a model was shown, and whether more and more inputs lie far."""
