@@ -293,7 +293,7 @@ def test_the_page_says_what_readyz_says_and_nothing_is_green_while_something_is_
     assert (answer.status_code, shown["findings"]) == (503, findings)
     assert (findings[0]["what"], findings[0]["state"]) == ("blobs", "wrong")
     (headline,) = re.findall(r'<p class="verdict ([a-z]*)">([^<]*)<', page)
-    assert (headline[0], headline[1].startswith("blobs is wrong")) == ("drifting", True)
+    assert (headline[0], headline[1].startswith("blobs is wrong")) == ("failing", True)
     assert "cannot be kept (Not a directory): move &lt;b&gt; away" in page
 
 
@@ -302,7 +302,7 @@ def test_the_page_says_what_readyz_says_and_nothing_is_green_while_something_is_
     [
         ([], "healthy", "1 model healthy"),
         (["warning"], "blind", "Warning: check 0; 1 model"),
-        (["warning", "wrong", "wrong"], "drifting", "check 1 is wrong and 2 more; 1 model"),
+        (["warning", "wrong", "wrong"], "failing", "check 1 is wrong and 2 more; 1 model"),
     ],
 )
 def test_the_headline_begins_with_the_worst_finding(

@@ -93,6 +93,11 @@ class ModelRun:
         return set(self._tracker.open_ones)
 
     @property
+    def worst_cause(self) -> str | None:
+        """The cause of its worst open incident, None when none is open."""
+        return self._tracker.worst_cause
+
+    @property
     def scorers(self) -> Sequence[str]:
         """The scorers of its reference."""
         return list(self._reference.scorers) if self._reference is not None else []
