@@ -83,6 +83,17 @@ def with_share(settings: DetectSettings, share: float) -> DetectSettings:
     )
 
 
+def unmatched(names: Collection[str], asked: Asked) -> list[str]:
+    """Return the patterns that match none of the names, in order.
+
+    Examples
+    --------
+    >>> unmatched(["e-detector"], [("e-*", "3"), ("mine", "2")])
+    ['mine']
+    """
+    return [pattern for pattern, _ in asked if not any(fnmatchcase(name, pattern) for name in names)]
+
+
 def most_a_day(settings: DetectSettings) -> float:
     """Return how many inferences of a day count for the promise at most; infinity where only inferences do.
 

@@ -18,6 +18,7 @@ from davy.runner import open_runtime
 if TYPE_CHECKING:
     from davy.config import DetectSettings
     from davy.store import Store
+    from davy_detectors.budget import Asked
     from davy_detectors.budget_report import CleanWeek, Delay, Share
 
 _SIMULATED: Final = "e-detector"
@@ -49,6 +50,9 @@ def budget(
                 name: spending(settings, installed(), a_day or _traffic(store, name))
                 for name in _watched(store)
             }
+    _warn_unmatched("monitor_weights", installed(), settings.monitor_weights)
+    if model:
+        _warn_unmatched("feature_weights", list(found["features"]), settings.feature_weights)
     if not model:
         table = [{"model": name, **_row(share)} for name, spent in rows.items() for share in spent]
         empty = "no model has a reference yet; `davy reference fit` makes one"
@@ -107,6 +111,13 @@ def _show(found: dict[str, Any]) -> None:
         console.show_one(week, title="a clean week")
     else:
         console.warn("the traffic is not known, so nothing is said in days: give it as --a-day")
+
+
+def _warn_unmatched(setting: str, names: Sequence[str], asked: Asked) -> None:
+    from davy_detectors.budget import unmatched
+
+    for pattern in unmatched(names, asked):
+        console.warn(f"detect.{setting}: {pattern!r} matches none of {', '.join(sorted(names)[:_FEATURES])}")
 
 
 def _row(share: Share) -> dict[str, Any]:

@@ -80,6 +80,19 @@ def test_without_a_model_it_lists_all_that_have_a_reference(runtime: Runtime, ru
     assert run("--a-day", "50000", "--json")[0]["days_between"] == pytest.approx(2.0)
 
 
+def test_a_weight_that_nothing_has_is_said(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_reference(runtime, count=500)
+    monkeypatch.setenv("DAVY_DETECT_MONITOR_WEIGHTS", "e-detecter=2, e-*=3")
+    monkeypatch.setenv("DAVY_DETECT_FEATURE_WEIGHTS", "*.income=2, income=2")
+    assert run_app(["budget", "--model", MODEL, "--seconds", "0", "--a-day", "10"]) == 0
+    told = capsys.readouterr().err
+    assert "detect.monitor_weights: 'e-detecter' matches none of e-detector" in told
+    assert "detect.feature_weights: 'income' matches none of" in told
+    assert told.count("matches none") == 2
+
+
 def test_a_model_without_a_reference_or_without_traffic_is_told_what_to_do(
     runtime: Runtime, capsys: pytest.CaptureFixture[str]
 ) -> None:
