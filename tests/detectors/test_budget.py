@@ -146,11 +146,11 @@ def test_days_ask_for_more_evidence_of_a_busy_model_and_for_none_less_of_an_idle
     reference = _reference()
     values = np.random.default_rng(2).normal(0.3, 1.0, size=(20_000, 2))
     windows = _windows(ScoreDictionaryDetector(reference, SETTINGS), values, 10)
-    sparse = [replace(one, start=one.start * 4_000) for one in windows]
+    sparse = [replace(one, start=(one.start + TWENTIETH) * 4_000) for one in windows]
     by_inferences = _alarms(_run(reference, SETTINGS), windows)
-    busy, idle = (_alarms(_run(reference, DAYS), each) for each in (windows, sparse))
+    busy, idle = (_alarms(_run(reference, DAYS, before=0), each) for each in (windows, sparse))
     assert by_inferences[0] < busy[0] < 3 * by_inferences[0], (by_inferences[0], busy[0])
-    assert idle[0] - by_inferences[0] in {0, 10}  # of its first window no time is known
+    assert idle == by_inferences
 
 
 def test_a_feature_with_more_weight_is_found_sooner_and_no_weights_change_no_bit() -> None:
@@ -168,7 +168,7 @@ def test_a_feature_with_more_weight_is_found_sooner_and_no_weights_change_no_bit
             plain.run(windows)
             states = [one.monitors["e-detector"].to_bytes() for one in (run, plain)]
             assert states[0] == states[1]
-    assert delays["100"] < delays["1"] < delays["0.01"], delays
+    assert delays["100"] <= delays["1"] < delays["0.01"], delays
 
 
 def test_the_detector_says_that_it_keeps_days() -> None:
