@@ -83,7 +83,7 @@ class MonitorRun:
         By name.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where it goes on from, and whom it asks
         self,
         make: Callable[[], dict[str, Monitor]],
         *,
