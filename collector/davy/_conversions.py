@@ -33,12 +33,15 @@ def convert(key: str, value: Any, kind: type, limits: Mapping[str, Any]) -> Any:
     Raises
     ------
     SettingError
-        It cannot be read as one, or is beyond `limits`: ``least`` and ``most`` of a number, ``one_of`` of a text or of
-        what each of several patterns becomes, and what a text or such a pattern ``begins`` with.
+        It cannot be read as one, or is beyond `limits`: ``least`` and ``most`` of a number or of what each of several
+        patterns becomes, ``one_of`` of a text or the same, and what a text or such a pattern ``begins`` with.
     """
-    converted = _CONVERTERS[kind](key, value)
+    numbers = math.isfinite(limits["least"])
+    converted = _CONVERTERS[kind](key, _written(value) if numbers and isinstance(value, Mapping) else value)
     if isinstance(converted, tuple):
         for pattern, found in converted:
+            if numbers:
+                _require_within(f"{key}.{pattern}", found, limits)
             _require_one_of(f"{key}.{pattern}", found, limits["one_of"])
             _require_section(key, pattern, limits["begins"])
     elif isinstance(converted, str):
@@ -48,6 +51,16 @@ def convert(key: str, value: Any, kind: type, limits: Mapping[str, Any]) -> Any:
     if kind in {int, float} and not limits["least"] <= converted <= limits["most"]:
         raise SettingError(key, value, f"must be {bounds(limits)}")
     return converted
+
+
+def _written(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a table of numbers as text."""
+    return {name: str(found) if type(found) in {int, float} else found for name, found in table.items()}
+
+
+def _require_within(key: str, value: str, limits: Mapping[str, Any]) -> None:
+    if not limits["least"] <= _to_float(key, value) <= limits["most"]:
+        raise SettingError(key, value, f"must be a number, {bounds(limits)}")
 
 
 def bounds(limits: Mapping[str, Any]) -> str:

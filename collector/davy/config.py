@@ -137,6 +137,22 @@ class DetectSettings:
     false_alarm_every: float = _setting(
         1_000_000, "mean number of inferences of a model between false alarms that you accept", least=1000
     )
+    false_alarm_days: float = _setting(
+        0.0,
+        "mean number of days between false alarms of a model that you accept, beside false_alarm_every: both are"
+        " kept; 0 counts inferences alone",
+        least=0,
+    )
+    monitor_weights: tuple[tuple[str, str], ...] = _setting(
+        (),
+        "weight of a monitor in the accepted false alarms, by a pattern of names; 1 when none matches",
+        least=1e-6,
+    )
+    feature_weights: tuple[tuple[str, str], ...] = _setting(
+        (),
+        "weight of a feature in the evidence of a model, by a pattern of names; 1 when none matches",
+        least=1e-6,
+    )
     tolerance: float = _setting(
         0.0, "smallest shift worth an alarm, in standard deviations of a bin score", least=0
     )

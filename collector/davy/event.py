@@ -296,7 +296,8 @@ class Alert:
     """An incident opened, went on or ended.
 
     `onset_at` and `onset_event` say since when: event time in nanoseconds and the running number, per model,
-    of the first inference after the change. `raised_event` is the number of the inference that raised the alarm.
+    of the first inference after the change. `raised_event` is the number of the inference that raised the alarm, and
+    `monitor` the detector that did.
     """
 
     id: str
@@ -311,6 +312,7 @@ class Alert:
     statistic: float
     threshold: float
     samples: Sequence[bytes] = ()
+    monitor: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,8 @@ TESTED_UNTIL = Metric(
 BLIND = Metric("davy_blind", "gauge", "1 while a known model sends nothing: blind, not healthy.", ("model",))
 MODEL_STATE = Metric(
     "davy_model_state", "gauge",
-    "1 for the state a model is in, 0 for the others: drifting, blind, unwatched (it has no reference) or healthy.",
+    "1 for the state a model is in, 0 for the others: the cause of its worst incident, as drifting, else blind,"
+    " unwatched (it has no reference) or healthy.",
     ("model", "state"),
 )  # fmt: skip
 REFERENCE_SIZE = Metric(

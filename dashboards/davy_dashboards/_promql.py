@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from davy.metrics import Metric
 
 
-def select(metric: Metric, *, suffix: str = "", filtered: bool = True, **match: str) -> str:
+def select(
+    metric: Metric,
+    *,
+    suffix: str = "",
+    filtered: bool = True,
+    excluded: Mapping[str, str] | None = None,
+    **match: str,
+) -> str:
     """Name the series of a metric, narrowed to the dashboard's ``$model`` where the metric has models.
 
     Examples
@@ -17,9 +25,12 @@ def select(metric: Metric, *, suffix: str = "", filtered: bool = True, **match: 
     'davy_blind{model=~"$model"}'
     >>> select(metrics.LAG, role="mine")
     'davy_lag_records{role="mine"}'
+    >>> select(metrics.LAG, excluded={"role": "mine|detect"})
+    'davy_lag_records{role!~"mine|detect"}'
     """
     matchers = ['model=~"$model"'] if filtered and "model" in metric.labels else []
     matchers += [f'{label}="{value}"' for label, value in match.items()]
+    matchers += [f'{label}!~"{values}"' for label, values in (excluded or {}).items()]
     return f"{metric.name}{suffix}{{{','.join(matchers)}}}" if matchers else f"{metric.name}{suffix}"
 
 

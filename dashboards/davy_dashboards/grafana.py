@@ -11,11 +11,11 @@ from davy.metrics import CATALOGUE, Metric
 from davy_dashboards import _panels as panels
 from davy_dashboards._panels import BLUE, GREEN, RED, YELLOW
 from davy_dashboards._promql import in_range, latest, mentions, per_second, quantile, select, share_below
-from davy_detectors.models.known import State
 
 UID: Final = "davy"
-_COLOURS: Final[Mapping[State, str]] = {"healthy": GREEN, "unwatched": BLUE, "blind": YELLOW, "drifting": RED}
-_STATES: Final = {str(number): (state, colour) for number, (state, colour) in enumerate(_COLOURS.items())}
+_COLOURS: Final[Mapping[str, str]] = {"healthy": GREEN, "unwatched": BLUE, "blind": YELLOW}
+_SHOWN: Final = {**_COLOURS, "failing": RED}
+_STATES: Final = {str(number): (state, colour) for number, (state, colour) in enumerate(_SHOWN.items())}
 _OPEN: Final = {"0": ("closed", GREEN), "1": ("open", RED)}
 _QUIET: Final = ((None, GREEN), (1.0, RED))
 
@@ -68,14 +68,16 @@ def _rows() -> Iterator[tuple[str, Sequence[Any]]]:
 
 
 def _models() -> list[Any]:
-    state = " or ".join(
+    known = [
         f"{number} * {select(metrics.MODEL_STATE, state=state)}" for number, state in enumerate(_COLOURS)
-    )
+    ]
+    incident = select(metrics.MODEL_STATE, excluded={"state": "|".join(_COLOURS)})
+    state = " or ".join([*known, f"{len(_COLOURS)} * {incident}"])
     age = f"time() - {latest(metrics.LAST_INFERENCE)}"
     return [
         panels.numbers(
-            "State", "Unwatched: it has no reference. Blind: nothing arrives. Nobody can say whether such a model is"
-            " healthy.", (f"max by (model) ({state})", "{{model}}"),
+            "State", "Failing: the cause is in Incidents. Unwatched: it has no reference. Blind: nothing arrives."
+            " Nobody can say whether such a model is healthy.", (f"max by (model) ({state})", "{{model}}"),
             width=12, names=_STATES, none="no model has sent anything yet",
         ),
         panels.numbers(

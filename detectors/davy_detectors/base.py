@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from davy_detectors.reference import Reference
     from davy_detectors.reference.scored import ScoredBatch
 
-__all__ = ["Aggregate", "Alarm", "Attempt", "Floats", "Monitor", "Reading", "Scorer", "attempted"]
+__all__ = [
+    "Aggregate",
+    "Alarm",
+    "Attempt",
+    "ExposureMonitor",
+    "Floats",
+    "Monitor",
+    "Reading",
+    "Scorer",
+    "attempted",
+    "takes_exposures",
+]
 
 T = TypeVar("T")
 
@@ -146,3 +157,23 @@ class Monitor(Protocol):
 
     def restore(self, data: bytes) -> None:
         """Go on from what `to_bytes` gave; raises DecodeError on another version or reference."""
+
+
+class ExposureMonitor(Monitor, Protocol):
+    """A monitor that can keep a promise in days: it is told what each window counts for in it.
+
+    Its alarms are such that the mean sum of the `exposures` between two is at least `false_alarm_every`. A monitor
+    without exposures keeps the promise in inferences alone.
+    """
+
+    exposed: Literal[True]
+
+    def test(
+        self, aggregates: Sequence[Any], sizes: Sequence[int], exposures: Sequence[float] | None = None
+    ) -> list[Alarm]:
+        """Take in windows as `Monitor.test` does, of which each counts for its exposure; None takes the sizes."""
+
+
+def takes_exposures(monitor: Monitor) -> TypeGuard[ExposureMonitor]:
+    """Say whether a monitor keeps a promise in days."""
+    return getattr(monitor, "exposed", False) is True

@@ -22,7 +22,7 @@ import numpy as np
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings
 from davy.errors import DecodeError
-from davy_detectors.base import Alarm, Floats, Monitor, Scorer
+from davy_detectors.base import Alarm, Floats, Monitor, Scorer, takes_exposures
 from davy_detectors.batch import Batch
 from davy_detectors.nulls import MODEL, NULLS, null, null_reference
 from davy_detectors.plugins import MonitorFactory
@@ -168,6 +168,7 @@ def check_monitor(make: MonitorFactory, *, microseconds: float = 50.0, delay: in
     _same(whole, _told(make(reference, _SETTINGS), changed), "gives the same alarms for the same data")
     _check_aggregates(make(reference, _SETTINGS), changed)
     _check_calls(make(reference, _SETTINGS), changed, whole)
+    _check_exposures(make, reference, changed, whole)
     _check_resume(make, reference, changed, whole)
     monitor = make(reference, _SETTINGS)
     _check_inputs_unharmed(lambda batch: watch(monitor, batch, [_STEP]), clean)
@@ -236,6 +237,24 @@ def _check_calls(monitor: Monitor, batch: Batch, whole: _Told) -> None:
         scored = monitor.reference.scored(part)
         alarms += _test(monitor, aggregated(monitor, scored, np.zeros(len(part), np.int64), 1), [len(part)])
     _same(whole, _Told(monitor, alarms), "takes one window at a time as well")
+
+
+def _check_exposures(make: MonitorFactory, reference: Reference, batch: Batch, whole: _Told) -> None:
+    """What a window counts for in the promise is its inferences or less; what counts for nothing raises no alarm."""
+    monitor, idle = make(reference, _SETTINGS), make(reference, _SETTINGS)
+    if not takes_exposures(monitor) or not takes_exposures(idle):
+        return
+    steps = np.arange(len(batch)) // _STEP
+    sizes = np.bincount(steps).tolist()
+    stored = aggregated(monitor, reference.scored(batch), steps, len(sizes))
+    aggregates = [monitor.aggregate_type.from_bytes(data) for data in stored]
+    alarms = monitor.test(aggregates, sizes, [float(size) for size in sizes])
+    _same(
+        whole, _Told(monitor, alarms), "counts windows for their inferences where these are their exposures"
+    )
+    _require(
+        not idle.test(aggregates, sizes, [0.0] * len(sizes)), "raises no alarm on what counts for nothing"
+    )
 
 
 def _check_resume(make: MonitorFactory, reference: Reference, changed: Batch, whole: _Told) -> None:

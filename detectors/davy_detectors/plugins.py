@@ -106,7 +106,7 @@ class Plugins:
         settings = self._runtime.settings.detect
         names = [name for kind, name in self._points if kind == "monitor"]
         found = {}
-        for name, share in shares(names).items():
+        for name, share in shares(names, settings.monitor_weights).items():
             make = partial(self._make, name, reference, with_share(settings, share))
             monitor = self._attempt("monitor", reference, name, make, tries=1)
             if monitor is not None:

@@ -161,6 +161,18 @@ def test_silence_is_blind_and_only_a_closed_incident_is_healthy(
     assert [model["state"] for model in status(runtime)["models"]] == [expected]
 
 
+def test_a_model_is_in_the_state_of_its_worst_incident_which_looks_like_a_failure(runtime: Runtime) -> None:
+    put_model(runtime, "digits:1")
+    put_incident(runtime)
+    put_incident(runtime, id="i2", cause="late", size=0.9, monitor="clockwork")
+    (model,) = status(runtime)["models"]
+    assert (model["state"], model["open_incidents"]) == ("late", 2)
+    html = Browser(runtime).get("/").text
+    assert "1 model late" in html
+    assert '<span class="state failing">late</span>' in html
+    assert "found by clockwork" in html
+
+
 def test_a_model_with_a_reference_that_never_sent_anything_is_blind(runtime: Runtime) -> None:
     put_reference(runtime.store, "digits:1", b"fitted")
     (model,) = status(runtime)["models"]
@@ -293,7 +305,7 @@ def test_the_page_says_what_readyz_says_and_nothing_is_green_while_something_is_
     assert (answer.status_code, shown["findings"]) == (503, findings)
     assert (findings[0]["what"], findings[0]["state"]) == ("blobs", "wrong")
     (headline,) = re.findall(r'<p class="verdict ([a-z]*)">([^<]*)<', page)
-    assert (headline[0], headline[1].startswith("blobs is wrong")) == ("drifting", True)
+    assert (headline[0], headline[1].startswith("blobs is wrong")) == ("failing", True)
     assert "cannot be kept (Not a directory): move &lt;b&gt; away" in page
 
 
@@ -302,7 +314,7 @@ def test_the_page_says_what_readyz_says_and_nothing_is_green_while_something_is_
     [
         ([], "healthy", "1 model healthy"),
         (["warning"], "blind", "Warning: check 0; 1 model"),
-        (["warning", "wrong", "wrong"], "drifting", "check 1 is wrong and 2 more; 1 model"),
+        (["warning", "wrong", "wrong"], "failing", "check 1 is wrong and 2 more; 1 model"),
     ],
 )
 def test_the_headline_begins_with_the_worst_finding(

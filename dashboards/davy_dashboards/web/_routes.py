@@ -17,8 +17,8 @@ from davy.runtime import Runtime
 from davy_dashboards.web import _format
 from davy_dashboards.web._status import StatusReader
 
-_TONES: Final = {"ok": "healthy", "warning": "blind", "wrong": "drifting"}
-"""The state of a model whose colours a finding has."""
+_TONES: Final = {"ok": "healthy", "warning": "blind", "wrong": "failing"}
+"""The tone of a model whose colours a finding has."""
 
 
 def router(runtime: Runtime, health: Health) -> APIRouter:

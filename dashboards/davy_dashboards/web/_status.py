@@ -20,7 +20,7 @@ from davy.health.status import RoleStatus, read_status
 from davy.runtime import Runtime
 from davy_dashboards.web._format import finite
 from davy_dashboards.web._queue import Queue, QueueReader
-from davy_detectors.models.known import STATES, KnownModel, State, Unlisted, known_models, unlisted
+from davy_detectors.models.known import STATES, KnownModel, Unlisted, known_models, unlisted, urgency
 
 _SECOND: Final = 1_000_000_000
 _FRESH_SECONDS: Final = 1.0
@@ -45,6 +45,7 @@ class IncidentStatus:
     id: str
     model: str
     cause: str
+    monitor: str
     open: bool
     onset_at: int | None
     onset_event: int | None
@@ -66,7 +67,7 @@ class ModelStatus:
     """
 
     model: str
-    state: State
+    state: str
     events: int
     dropped: Mapping[str, int]
     sent: int
@@ -78,6 +79,11 @@ class ModelStatus:
     open_incidents: int
     left_out: Mapping[str, int]
     incomplete: Mapping[str, int]
+
+    @property
+    def tone(self) -> str:
+        """What it looks like: its state, or failing while it has an incident."""
+        return self.state if urgency(self.state) else "failing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +123,9 @@ class Status:
     def tone(self) -> str:
         """The state whose colour the headline has; that of a model that is well only while nothing is amiss."""
         if self.wrong:
-            return "drifting"
-        worst = self._worst
-        return "blind" if self.findings and worst != "drifting" else worst if self.models else ""
+            return "failing"
+        worst = min(self.models, key=lambda one: urgency(one.state)).tone if self.models else ""
+        return "blind" if self.findings and worst != "failing" else worst
 
     @property
     def _of_models(self) -> str:
@@ -133,11 +139,9 @@ class Status:
             )
         if states["healthy"] == len(self.models):
             return f"{_models(len(self.models))} healthy"
-        return ", ".join(f"{_models(states[state])} {state}" for state in STATES[:-1] if states[state])
-
-    @property
-    def _worst(self) -> State:
-        return min((model.state for model in self.models), key=STATES.index, default="healthy")
+        failing = sorted(state for state in states if not urgency(state))
+        told = [*failing, *(state for state in STATES[:-1] if states[state])]
+        return ", ".join(f"{_models(states[state])} {state}" for state in told)
 
 
 class StatusReader:
@@ -196,7 +200,7 @@ class StatusReader:
     def _models(self, now: int) -> list[ModelStatus]:
         read_until = read_through(self._runtime, "detect", (INFERENCES,))
         found = known_models(self._runtime.store, self._runtime.settings.detect, read_until)
-        return sorted((self._model(one, now) for one in found), key=lambda one: STATES.index(one.state))
+        return sorted((self._model(one, now) for one in found), key=lambda one: urgency(one.state))
 
     def _model(self, found: KnownModel, now: int) -> ModelStatus:
         totals = found.totals
@@ -240,6 +244,7 @@ def _incident(stored: Mapping[str, Any], now: int) -> IncidentStatus:
         id=str(stored["id"]),
         model=str(stored["model"]),
         cause=str(stored["cause"]),
+        monitor=str(stored.get("monitor", "")),
         open=stored.get("state") != "resolved",
         onset_at=onset,
         onset_event=stored.get("onset_event"),

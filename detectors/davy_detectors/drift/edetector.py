@@ -16,6 +16,7 @@ from davy.config import DetectSettings
 from davy.errors import DecodeError, ReferenceInvalid
 from davy_detectors.aggregates import Counts
 from davy_detectors.base import Alarm, Floats, Reading
+from davy_detectors.budget import relative
 from davy_detectors.drift.bets import Bets
 from davy_detectors.drift.evidence import BLOCK, Evidence, Singles
 from davy_detectors.reference import Reference
@@ -33,7 +34,7 @@ class ScoreDictionaryDetector:
     Each stream's bins are scored by a dictionary of bounded functions (location, scale, tails, half-lines, single
     categories, missing), each score is bet to have a higher mean than the reference allows, sampling error of the
     reference included, and the bets of a stream are mixed into a Shiryaev-Roberts statistic. The alarm is raised when
-    the average over the streams reaches `false_alarm_every`. Then the statistic starts again.
+    the average over the streams, by `feature_weights`, reaches `false_alarm_every`. Then the statistic starts again.
 
     If inferences are independent and like the reference's, the mean number of inferences between alarms is at least
     `false_alarm_every`: whatever the distributions, whatever the dependence between streams, however often one looks
@@ -45,7 +46,7 @@ class ScoreDictionaryDetector:
     reference
         What is normal.
     settings
-        `false_alarm_every`, `tolerance` and `reference_error` are used.
+        `false_alarm_every`, `feature_weights`, `tolerance` and `reference_error` are used.
 
     References
     ----------
@@ -68,6 +69,7 @@ class ScoreDictionaryDetector:
 
     name: Final = "e-detector"
     aggregate_type: Final = Counts
+    exposed: Final = True
 
     def __init__(self, reference: Reference, settings: DetectSettings) -> None:
         self.reference = reference
@@ -77,6 +79,7 @@ class ScoreDictionaryDetector:
         self._width = max(len(bins.counts) for bins in reference.bins.values())
         self._missing = np.array([bins.missing for bins in reference.bins.values()])
         self._live = np.array([name not in reference.unproven for name in reference.streams])
+        self._weights = np.array(list(relative(list(reference.bins), settings.feature_weights).values()))
         self._done = 0
 
     @cached_property
@@ -90,7 +93,11 @@ class ScoreDictionaryDetector:
         numbers = sum(isinstance(bins, NumberBins) for bins in self.reference.bins.values())
         bets = list(self._bets.values())
         parts = [slice(0, numbers), slice(numbers, len(bets))]
-        return [(part, Evidence(bets[part], self._width)) for part in parts if bets[part]]
+        return [
+            (part, Evidence(bets[part], self._width, self._weights[part].tolist()))
+            for part in parts
+            if bets[part]
+        ]
 
     def aggregate(self, scored: ScoredBatch, windows: NDArray[np.int64], total: int) -> list[Counts]:
         """Count inferences by window and bin, each of shape ``(streams, bins)``; what a failed scorer gives is none."""
@@ -98,15 +105,18 @@ class ScoreDictionaryDetector:
         counts = Counts.of_bins(bins, windows, total, self._width)
         return counts if rows.all() else [Counts(one.values * rows[:, None]) for one in counts]
 
-    def test(self, aggregates: Sequence[Counts], sizes: Sequence[int]) -> list[Alarm]:
-        """Take in windows of `sizes` inferences; return alarms in order."""
-        alarms = []
+    def test(
+        self, aggregates: Sequence[Counts], sizes: Sequence[int], exposures: Sequence[float] | None = None
+    ) -> list[Alarm]:
+        """Take in windows of `sizes` inferences, which count for their exposures; return alarms in order."""
+        alarms, counted = [], sizes if exposures is None else exposures
         for start in range(0, len(sizes), BLOCK):
             block = np.stack([one.values for one in aggregates[start : start + BLOCK]])
             prepared = [group.prepare(block[:, part]) for part, group in self._groups]
             self._silence_unseen(block, prepared)
-            for size, *step in zip(sizes[start : start + BLOCK], *prepared, strict=True):
-                statistic = self._step(size, step)
+            measures = zip(sizes[start : start + BLOCK], counted[start : start + BLOCK], strict=True)
+            for (size, exposure), *step in zip(measures, *prepared, strict=True):
+                statistic = self._step(size, exposure, step)
                 if statistic >= self._threshold:
                     alarms.append(self._alarm(statistic))
                     for _, group in self._groups:
@@ -117,7 +127,7 @@ class ScoreDictionaryDetector:
         """Return the evidence over the threshold: the average, and each stream's."""
         ratios = self._statistics() / self._threshold
         by_name = zip(self._bets, ratios.tolist(), strict=True)
-        return Reading(ratio=float(ratios.mean()), features=dict(by_name))
+        return Reading(ratio=float((ratios * self._weights).mean()), features=dict(by_name))
 
     def sample_scores(self, scored: ScoredBatch, alarm: Alarm) -> Floats:
         """Return what each inference pays the winning bets of the guilty features, shape ``(n,)``.
@@ -209,10 +219,10 @@ class ScoreDictionaryDetector:
             for (payoffs, _), known in zip(steps, (seen[1:] & looked)[:, part], strict=True):
                 payoffs[~known] = 0.0
 
-    def _step(self, size: int, prepared: Sequence[tuple[Singles, Singles]]) -> float:
+    def _step(self, size: int, exposure: float, prepared: Sequence[tuple[Singles, Singles]]) -> float:
         self._done += size
         groups = zip(self._groups, prepared, strict=True)
-        return sum(group.step(*bets, size) for (_, group), bets in groups) / len(self._bets)
+        return sum(group.step(*bets, size, exposure) for (_, group), bets in groups) / len(self._bets)
 
     def _statistics(self) -> Floats:
         return np.concatenate([group.statistics() for _, group in self._groups])

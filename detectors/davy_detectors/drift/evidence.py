@@ -25,7 +25,8 @@ class Evidence:
     over all inferences the change may have begun at, of what the bet has paid since the step they are in. Where no
     reference distribution lets ``P`` grow, and `n` owes nothing to what the inferences look like, ``E[(R + n) P] <= R
     + n``: ``R`` less the number of inferences is a supermartingale, so ``R`` needs `A` inferences on average to
-    reach `A`, however they are cut into steps.
+    reach `A`, however they are cut into steps. A step may count for less than its inferences, its exposure; then ``R``
+    needs an exposure of `A`.
 
     Payoffs are products, kept as they are: what a step pays is capped at ``exp(40)``, which single precision holds for
     any sensible threshold. A cap only lowers a payoff, so the promise stands, and what reaches it is an alarm anyway.
@@ -39,13 +40,15 @@ class Evidence:
         The bets on each stream.
     width
         Bins of a row of counts.
+    weights
+        Of each stream beside the mean of all, shape ``(streams,)``.
 
     References
     ----------
     Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", NEJSDS 2024.
     """
 
-    def __init__(self, bets: Sequence[Bets], width: int) -> None:
+    def __init__(self, bets: Sequence[Bets], width: int, weights: Sequence[float]) -> None:
         scores = max(len(b.scores) for b in bets)
         shape = (len(STAKES), scores)
         self._values: Floats = np.zeros((len(bets), width, scores))
@@ -57,6 +60,7 @@ class Evidence:
             self._payoffs[i, :rows, :, :columns] = b.payoffs.transpose(0, 2, 1)
             self._prior[i, :, :columns] = b.prior.T
         self._payoffs = self._payoffs.reshape(len(bets), width, -1)
+        self._mixture: Singles = self._prior * np.array(weights, np.float32)[:, None, None]
         self._sums: Singles = np.zeros((3, *self._prior.shape), np.float32)
         self._parts = tuple(self._sums)
         self._logs: Floats = np.empty((BLOCK, len(bets), self._payoffs.shape[2]))
@@ -75,14 +79,14 @@ class Evidence:
         shaped = payoffs.reshape(len(counts), *self._prior.shape)
         return list(zip(shaped, sums[:, :, None, :], strict=True))
 
-    def step(self, payoffs: Singles, sums: Singles, size: int) -> float:
-        """Take in one prepared step of `size` inferences; return the sum over the streams of their statistics."""
+    def step(self, payoffs: Singles, sums: Singles, size: int, exposure: float) -> float:
+        """Take in one prepared step of `size` inferences; return the weighted sum of the streams' statistics."""
         evidence, ages, totals = self._parts
-        evidence += size
+        evidence += exposure
         ages += evidence * size
         totals += evidence * sums
         self._sums *= payoffs
-        return float(np.vdot(self._prior, evidence))
+        return float(np.vdot(self._mixture, evidence))
 
     def statistics(self) -> Floats:
         """Return the statistic of every stream, shape ``(streams,)``."""

@@ -62,6 +62,8 @@ class Incident:
         Ids of the inferences that carry the evidence best, without exact duplicates.
     size
         Estimated share of inferences affected since the onset, 0 to 1.
+    monitor
+        Who raised it; empty in what an older version of Davy stored.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Incident:
     samples: Sequence[bytes] = ()
     size: float = 0.0
     resolved_at: int | None = None
+    monitor: str = ""
 
     @property
     def deadline(self) -> int:
@@ -115,7 +118,7 @@ class Incidents:
         return self._open.get(cause)
 
     def raised(
-        self, alarm: Alarm, findings: Findings | None, *, at: int, reference: str
+        self, alarm: Alarm, findings: Findings | None, *, at: int, reference: str, monitor: str
     ) -> tuple[Incident, Alert | None]:
         """Take in an alarm; return the incident as it is now and the alert to send, if there is news.
 
@@ -129,9 +132,13 @@ class Incidents:
             Event time of the inference that raised the alarm.
         reference
             Version of the reference.
+        monitor
+            Who raised the alarm.
         """
         before = self._open.get(alarm.cause)
-        incident = self._opened(alarm, at, reference) if before is None else self._repeated(before, alarm)
+        incident = (
+            self._opened(alarm, at, reference, monitor) if before is None else self._repeated(before, alarm)
+        )
         if findings is not None:
             samples = dict.fromkeys([*incident.samples, *(c.inference_id for c in findings.carriers)])
             incident = replace(incident, samples=list(samples)[:_SAMPLES], size=findings.size)
@@ -146,7 +153,7 @@ class Incidents:
         incident = replace(self._open.pop(cause), state=RESOLVED, resolved_at=at)
         return incident, alert(incident, at)
 
-    def _opened(self, alarm: Alarm, at: int, reference: str) -> Incident:
+    def _opened(self, alarm: Alarm, at: int, reference: str, monitor: str) -> Incident:
         key = (self._model, alarm.cause, alarm.onset_event, reference, alarm.event)
         return Incident(
             id=hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest(),
@@ -163,6 +170,7 @@ class Incidents:
             features=list(alarm.features)[:_FEATURES],
             statistic=alarm.statistic,
             threshold=alarm.threshold,
+            monitor=monitor,
         )
 
     def _repeated(self, incident: Incident, alarm: Alarm) -> Incident:
@@ -196,7 +204,27 @@ def alert(incident: Incident, at: int) -> Alert:
         statistic=incident.statistic,
         threshold=incident.threshold,
         samples=incident.samples,
+        monitor=incident.monitor,
     )
+
+
+def worst_cause(opened: Iterable[tuple[str, float, float, float]]) -> str | None:
+    """Return the cause of the worst of some incidents, None of none.
+
+    Worst is what affects most of the traffic, then what has most evidence over its threshold.
+
+    Parameters
+    ----------
+    opened
+        Cause, size, statistic and threshold of each.
+
+    Examples
+    --------
+    >>> worst_cause([("drift", 0.1, 2e6, 1e6), ("late", 0.4, 1.0, 1.0)])
+    'late'
+    """
+    ranked = [(size, level / most if most else 0.0, cause) for cause, size, level, most in opened]
+    return max(ranked)[2] if ranked else None
 
 
 def message(news: Alert) -> Message:

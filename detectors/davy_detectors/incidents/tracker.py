@@ -12,7 +12,7 @@ from davy.event import FLAGS, Alert, Draw
 from davy.log import Message
 from davy_detectors.flagging.arms import make_flag
 from davy_detectors.incidents.evidence import Carrier, Findings
-from davy_detectors.incidents.incident import Incident, Incidents, message
+from davy_detectors.incidents.incident import Incident, Incidents, message, worst_cause
 from davy_detectors.incidents.matcher import INCIDENT, SampleMatcher
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ class IncidentTracker:
         return {incident.cause: incident.id for incident in self._incidents}
 
     @property
+    def worst_cause(self) -> str | None:
+        """The cause of the worst open incident, None when none is open."""
+        return worst_cause((one.cause, one.size, one.statistic, one.threshold) for one in self._incidents)
+
+    @property
     def matchers(self) -> list[SampleMatcher]:
         """What to keep besides the incidents."""
         return list(self._matchers.values())
@@ -106,7 +111,9 @@ class IncidentTracker:
         if before is None or self._is_news(item, before):
             change = alarm.onset_event if before is None else before.onset_event
             findings = look(item, self.calm_since, change)
-        incident, news = self._incidents.raised(alarm, findings, at=at, reference=reference)
+        incident, news = self._incidents.raised(
+            alarm, findings, at=at, reference=reference, monitor=item.monitor
+        )
         outcome.note(incident, news)
         if findings is not None:
             self._matchers[alarm.cause] = _matcher(incident.id, item, findings)

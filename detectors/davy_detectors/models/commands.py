@@ -34,7 +34,7 @@ def _list(
     as_json: Json = False,
 ) -> None:
     """List models with their state, those that need attention first, and how many are not shown by name."""
-    from davy_detectors.models.known import STATES, known_models, unlisted
+    from davy_detectors.models.known import known_models, unlisted, urgency
 
     with open_runtime(make=False) as runtime:
         store, settings, now = runtime.store, runtime.settings.detect, runtime.clock()
@@ -42,7 +42,7 @@ def _list(
         rates = {one.name: _rate(store, one, now) for one in found}
         others = unlisted(store, now)
         uncounted = 0 if found else _records(runtime.log)
-    found.sort(key=lambda one: (one.retirement is not None, STATES.index(one.state)))
+    found.sort(key=lambda one: (one.retirement is not None, urgency(one.state)))
     rows = [_row(one, rates[one.name]) for one in found]
     if as_json:
         more = {"models": others.models, "inferences": others.inferences}

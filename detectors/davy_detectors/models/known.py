@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 from davy.codec import load_any
 from davy.console import command
 from davy.retired import Retirement, retirements
-from davy_detectors.incidents.incident import INCIDENTS, RESOLVED
+from davy_detectors.incidents.incident import INCIDENTS, RESOLVED, worst_cause
 from davy_detectors.models.roster import UNLISTED
 from davy_detectors.models.roster import unlisted as names_unlisted
 from davy_detectors.reference.active import names as referenced
@@ -23,19 +22,20 @@ if TYPE_CHECKING:
 
 COLLECTION: Final = "detect"
 """Collection with what testing knows, by model."""
-State = Literal["drifting", "blind", "unwatched", "healthy"]
-STATES: Final[tuple[State, ...]] = get_args(State)
-"""Those that need attention first."""
+STATES: Final = ("blind", "unwatched", "healthy")
+"""The states of a model without an open incident, those that need attention first."""
+_WORDS: Final = {"drift": "drifting"}
+"""What a model does of which there is an incident with this cause; of another cause its state has the name."""
 _NAMED: Final = 12
 
 
-def state_of(*, drifting: bool, silent: float | None, watched: bool, blind_seconds: float) -> State:
-    """Return the state of a model.
+def state_of(*, cause: str | None, silent: float | None, watched: bool, blind_seconds: float) -> str:
+    """Return the state of a model: the cause of its worst incident, or one of `STATES`.
 
     Parameters
     ----------
-    drifting
-        Whether it has an open incident.
+    cause
+        Of its worst open incident, None when none is open.
     silent
         Seconds since anything arrived; None when nothing ever did.
     watched
@@ -45,14 +45,21 @@ def state_of(*, drifting: bool, silent: float | None, watched: bool, blind_secon
 
     Examples
     --------
-    >>> state_of(drifting=False, silent=1.0, watched=False, blind_seconds=300.0)
+    >>> state_of(cause=None, silent=1.0, watched=False, blind_seconds=300.0)
     'unwatched'
+    >>> state_of(cause="late", silent=1.0, watched=True, blind_seconds=300.0)
+    'late'
     """
-    if drifting:
-        return "drifting"
+    if cause is not None:
+        return f"failing: {cause}" if cause in STATES else _WORDS.get(cause, cause)
     if silent is None or silent > blind_seconds:
         return "blind"
     return "healthy" if watched else "unwatched"
+
+
+def urgency(state: str) -> int:
+    """Return the place of a state among those that need attention: 0 is an incident."""
+    return STATES.index(state) + 1 if state in STATES else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class KnownModel:
     """
 
     name: str
-    state: State
+    state: str
     totals: Totals
     silent: float | None
     watched: bool
@@ -95,7 +102,7 @@ def known_models(
     names = found.keys() | known | opened.keys()
     names = names | gone.keys() if retired else names - gone.keys()
     models = (
-        _model(name, found.get(name), name in known, opened[name], settings, through)
+        _model(name, found.get(name), name in known, opened.get(name, ()), settings, through)
         for name in sorted(names - {UNLISTED})
     )
     return [replace(one, retirement=gone.get(one.name)) for one in models]
@@ -143,7 +150,7 @@ def _model(
     name: str,
     found: Mapping[str, Any] | None,
     referenced: bool,
-    opened: int,
+    opened: Sequence[Mapping[str, Any]],
     settings: DetectSettings,
     through: int,
 ) -> KnownModel:
@@ -156,17 +163,25 @@ def _model(
     return KnownModel(
         name=name,
         state=state_of(
-            drifting=opened > 0, silent=silent, watched=watched, blind_seconds=settings.blind_seconds
+            cause=worst_cause(
+                (one["cause"], one["size"], one["statistic"], one["threshold"]) for one in opened
+            ),
+            silent=silent,
+            watched=watched,
+            blind_seconds=settings.blind_seconds,
         ),
         totals=totals,
         silent=silent,
         watched=watched,
         evidence=None if found is None else found.get("ratio"),
-        open_incidents=opened,
+        open_incidents=len(opened),
         tested_until=tested + int(settings.window_seconds * SECOND) if tested >= 0 else 0,
     )
 
 
-def _opened(store: Store) -> Counter[str]:
-    incidents = (load_any(data) for _, data in store.items(INCIDENTS))
-    return Counter(str(one["model"]) for one in incidents if one.get("state") != RESOLVED)
+def _opened(store: Store) -> dict[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for one in (load_any(data) for _, data in store.items(INCIDENTS)):
+        if one.get("state") != RESOLVED:
+            found.setdefault(str(one["model"]), []).append(one)
+    return found

@@ -237,7 +237,7 @@ class Coordinator:
         leased.display.suspended(run.suspended)
         leased.display.state(
             state_of(
-                drifting=bool(run.open_causes),
+                cause=run.worst_cause,
                 silent=silent,
                 watched=run.watched,
                 blind_seconds=blind_seconds,

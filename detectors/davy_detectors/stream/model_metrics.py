@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from davy import metrics
 from davy.fields.losses import read_loss
-from davy_detectors.models.known import STATES, State
+from davy_detectors.models.known import STATES
 from davy_detectors.stream.counters import MonotonicCounters
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class ModelMetrics:
         self._model = model
         self._counters = MonotonicCounters(meter)
         self._features: set[str] = set()
+        self._states = set(STATES)
         for metric in _SHOWN:
             if metric.kind == "counter" or metric.known:
                 meter.zero(metric, model=model)
@@ -95,9 +96,10 @@ class ModelMetrics:
         """Show whether the model sends nothing."""
         self._meter.set(metrics.BLIND, float(blind), model=self._model)
 
-    def state(self, state: State) -> None:
-        """Show which state the model is in."""
-        for each in STATES:
+    def state(self, state: str) -> None:
+        """Show which state the model is in, and that it is in none of those it was in before."""
+        self._states.add(state)
+        for each in self._states:
             self._meter.set(metrics.MODEL_STATE, float(each == state), model=self._model, state=each)
 
     def close(self) -> None:

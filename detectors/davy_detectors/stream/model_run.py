@@ -15,6 +15,7 @@ from davy.errors import DecodeError
 from davy.event import INFERENCES
 from davy.log import Message
 from davy.store import Batch as Changes
+from davy_detectors.budget import most_a_day
 from davy_detectors.history import partition_index
 from davy_detectors.history.scan import Source
 from davy_detectors.history.sparse_index import SparseIndex
@@ -90,6 +91,11 @@ class ModelRun:
     def open_causes(self) -> set[str]:
         """The causes of its open incidents."""
         return set(self._tracker.open_ones)
+
+    @property
+    def worst_cause(self) -> str | None:
+        """The cause of its worst open incident, None when none is open."""
+        return self._tracker.worst_cause
 
     @property
     def scorers(self) -> Sequence[str]:
@@ -193,7 +199,11 @@ class ModelRun:
         self._version, self._reference, self._alarmed = version, reference, {}
         self._windows.forget_aggregates()
         self._run = MonitorRun(
-            self._make, since=self._run.tested, number=self._run.number, attempt=self._attempt
+            self._make,
+            since=self._run.tested,
+            number=self._run.number,
+            most_a_day=most_a_day(self._settings),
+            attempt=self._attempt,
         )
         self._moved = True
         return True
@@ -304,8 +314,8 @@ class ModelRun:
             self._moved = False
 
     def _keep_snapshot(self, changes: Changes) -> None:
-        since, number, monitors = self._run.snapshot
-        kept = {"since": since, "number": number, "monitors": monitors}
+        since, number, monitors, before = self._run.snapshot
+        kept = {"since": since, "number": number, "monitors": monitors, "before": before}
         changes.put(SNAPSHOTS, self.model, dump_any(kept))
 
     def _settle(self, outcome: Outcome, changes: Changes) -> None:
@@ -356,6 +366,8 @@ class ModelRun:
             since=found.get("since", -1),
             number=found.get("number", 0),
             snapshot=found.get("monitors"),
+            before=found.get("before", -1),
+            most_a_day=most_a_day(self._settings),
             unreadable=self._starts_anew,
             attempt=self._attempt,
         )

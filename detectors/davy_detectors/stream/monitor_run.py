@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from davy.errors import DecodeError, PluginFailed
-from davy_detectors.base import Attempt, attempted
+from davy_detectors.base import Attempt, attempted, takes_exposures
+from davy_detectors.budget import exposures
 from davy_detectors.stream.windows import Window
 
 if TYPE_CHECKING:
@@ -61,6 +63,10 @@ class MonitorRun:
         The start of the last window before the snapshot, and the running number of the first inference after it.
     snapshot
         The monitors there; those it lacks are fresh.
+    before
+        The start of the last window that these tested, -1 when there is none.
+    most_a_day
+        Inferences of a day that count for the promise at most, `davy_detectors.budget.most_a_day`.
     unreadable
         Called with the name of a monitor whose state cannot be read: it starts anew.
     attempt
@@ -77,19 +83,22 @@ class MonitorRun:
         By name.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where it goes on from, and whom it asks
         self,
         make: Callable[[], dict[str, Monitor]],
         *,
         since: int = -1,
         number: int = 0,
         snapshot: States | None = None,
+        before: int = -1,
+        most_a_day: float = inf,
         unreadable: Callable[[str, DecodeError], None] | None = None,
         attempt: Attempt = attempted,
     ) -> None:
         self._make, self._attempt = make, attempt
         self.since, self._begun = since, number
         self.tested, self.number = since, number
+        self._before, self._latest, self._most_a_day = before, before, most_a_day
         self.monitors = make()
         self._done = dict.fromkeys(self.monitors, 0)
         for name, (done, state) in (snapshot or {}).items():
@@ -104,9 +113,9 @@ class MonitorRun:
         self._snapshot = self._states()
 
     @property
-    def snapshot(self) -> tuple[int, int, States]:
-        """The arguments `since`, `number` and `snapshot` with which another run goes on from there."""
-        return self.since, self._begun, self._snapshot
+    def snapshot(self) -> tuple[int, int, States, int]:
+        """The arguments `since`, `number`, `snapshot` and `before` with which another run goes on from there."""
+        return self.since, self._begun, self._snapshot, self._before
 
     def run(self, windows: Sequence[Window]) -> list[Tested]:
         """Test windows in order."""
@@ -117,20 +126,21 @@ class MonitorRun:
 
     def go_back(self) -> None:
         """Return to the snapshot."""
-        self._go_to(self.since, self._begun, self._snapshot)
+        self._go_to(self.since, self._begun, self._snapshot, self._before)
 
     def advance(self, windows: Sequence[Window], upto: int) -> None:
         """Move the snapshot on over `windows`, which are all that start after it and up to `upto`."""
-        here = (self.tested, self.number, self._states())
+        here = (self.tested, self.number, self._states(), self._latest)
         self.go_back()
         self.run(windows)
         self.since, self._begun, self._snapshot = upto, self.number, self._states()
+        self._before = self._latest
         self._go_to(*here)
 
     def settle(self, upto: int) -> None:
         """Take all that was tested for final, and go on with what starts after `upto`."""
         self._begun, self._snapshot = self.number, self._states()
-        self.since = self.tested = upto
+        self.since = self.tested = self._before = self._latest = upto
 
     def readings(self) -> list[Reading]:
         """Return what every monitor shows."""
@@ -139,17 +149,18 @@ class MonitorRun:
 
     def _run(self, windows: Sequence[Window]) -> list[Tested]:
         found: dict[int, Tested] = {}
+        exposed = self._exposures(windows)
         for window in windows:
             found[window.start] = Tested(window, self.number)
             self.number += window.size
-            self.tested = window.start
+            self.tested = self._latest = window.start
         for name, monitor in list(self.monitors.items()):
             counted = [window for window in windows if name in window.aggregates]
             if not counted:
                 continue
             sizes = [window.aggregates[name][0] for window in counted]
             lasts = self._done[name] + np.cumsum(sizes, dtype=np.int64) - 1
-            alarms = self._attempt(name, partial(_tested, name, monitor, counted, lasts))
+            alarms = self._attempt(name, partial(_tested, name, monitor, counted, lasts, exposed))
             if alarms is None:
                 self._begin_again(name)
                 continue
@@ -158,6 +169,15 @@ class MonitorRun:
                 tested = found[counted[int(np.searchsorted(lasts, alarm.event))].start]
                 tested.raised.append(Raised(name, alarm, tested.last - alarm.event))
         return list(found.values())
+
+    def _exposures(self, windows: Sequence[Window]) -> dict[int, float]:
+        """Return what windows count for in the promise, by start; nothing where they count for their inferences."""
+        if not isfinite(self._most_a_day):
+            return {}
+        starts = np.array([window.start for window in windows], np.int64)
+        sizes = np.array([window.size for window in windows], np.int64)
+        found = exposures(starts, sizes, self._latest, self._most_a_day)
+        return dict(zip(starts.tolist(), found.tolist(), strict=True))
 
     def _begin_again(self, name: str) -> None:
         """Put a monitor that failed where the snapshot has it; one that is suspended is gone."""
@@ -171,8 +191,8 @@ class MonitorRun:
         states = {name: self._attempt(name, monitor.to_bytes) for name, monitor in self.monitors.items()}
         return {name: (self._done[name], state) for name, state in states.items() if state is not None}
 
-    def _go_to(self, tested: int, number: int, states: States) -> None:
-        self.tested, self.number = tested, number
+    def _go_to(self, tested: int, number: int, states: States, latest: int) -> None:
+        self.tested, self.number, self._latest = tested, number, latest
         for name in list(self.monitors):
             done, state = states.get(name, (0, b""))
             if not state or self._attempt(name, partial(_restored, self.monitors[name], state)) is None:
@@ -187,10 +207,23 @@ def merged(monitor: Monitor, one: bytes, other: bytes) -> bytes:
     return kind.from_bytes(one).merge(kind.from_bytes(other)).to_bytes()
 
 
-def _tested(name: str, monitor: Monitor, windows: Sequence[Window], lasts: NDArray[np.int64]) -> list[Alarm]:
+def _tested(
+    name: str,
+    monitor: Monitor,
+    windows: Sequence[Window],
+    lasts: NDArray[np.int64],
+    exposed: Mapping[int, float],
+) -> list[Alarm]:
     found = [window.aggregates[name] for window in windows]
     aggregates = [monitor.aggregate_type.from_bytes(aggregate) for _, aggregate in found]
-    alarms = monitor.test(aggregates, [size for size, _ in found])
+    sizes = [size for size, _ in found]
+    if exposed and takes_exposures(monitor):
+        counted = [
+            min(float(size), exposed[window.start]) for window, size in zip(windows, sizes, strict=True)
+        ]
+        alarms = monitor.test(aggregates, sizes, counted)
+    else:
+        alarms = monitor.test(aggregates, sizes)
     for alarm in alarms:
         if alarm.event not in lasts:
             raise PluginFailed(
