@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from math import inf, isfinite
@@ -150,9 +151,11 @@ def features(reference: Reference, settings: DetectSettings) -> dict[str, float]
 
 def _most(monitor: str, settings: DetectSettings) -> float:
     """Return how many inferences of a day count for a monitor's promise at most."""
-    (point,) = entry_points(group="davy.monitors", name=monitor) or (None,)
-    exposed = point is not None and getattr(point.load(), "exposed", False)
-    return most_a_day(settings) if exposed else inf
+    for point in entry_points(group="davy.monitors", name=monitor):
+        with suppress(Exception):  # doctor says of a plug-in that cannot be loaded that it is suspended
+            if getattr(point.load(), "exposed", False):
+                return most_a_day(settings)
+    return inf
 
 
 class Rehearsal:
