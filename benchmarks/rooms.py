@@ -23,6 +23,7 @@ import davy
 from davy.config import DetectSettings, Settings
 from davy.event import ALERTS
 from davy.runner import open_runtime
+from davy.runtime import Runtime
 from davy_detectors.batch import Batch
 from davy_detectors.reference import Reference
 from davy_detectors.reference.active import put as put_reference
@@ -77,7 +78,7 @@ def _entered() -> tuple[set[str], set[str]]:
             inference = set(files)
             files.clear()
             alarm: set[str] = set()
-            while not sum(runtime.log.end(ALERTS).values()):
+            while not _alerts(runtime):
                 _capture(rng.normal(loc=6.0, size=200))
                 role.counting.step()
                 files.clear()
@@ -88,13 +89,18 @@ def _entered() -> tuple[set[str], set[str]]:
     return inference, alarm
 
 
+def _alerts(runtime: Runtime) -> int:
+    starts = runtime.log.start(ALERTS).items()
+    return sum(1 for (topic, partition), start in starts for _ in runtime.log.read(topic, partition, start))
+
+
 def _capture(values: Any) -> None:
     for value in values.tolist():
         davy.capture(MODEL, {"x": value}, {"y": 0.0})
     assert davy.flush(10)
 
 
-def _work(role: DetectTarget, *, seconds: float, runtime: Any) -> None:
+def _work(role: DetectTarget, *, seconds: float, runtime: Runtime) -> None:
     over = runtime.clock() + int(seconds * 1e9)
     while runtime.clock() < over:
         role.counting.step(timeout=0.1)
