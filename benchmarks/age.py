@@ -38,6 +38,7 @@ from davy_detectors.batch import Batch
 from davy_detectors.models.known import KnownModel, known_models, unlisted
 from davy_detectors.reference import Reference
 from davy_detectors.reference.active import put as put_reference
+from davy_detectors.reference.active import put_fitted
 from davy_detectors.stream.role import DetectTarget
 from davy_miner.candidates import COLLECTION, Candidate
 from davy_miner.worker import Mine
@@ -104,7 +105,7 @@ class Aged:
         """Give a model a reference."""
         batch = Batch.from_columns(model, _rows(np.random.default_rng(seed), 1_000))
         reference = Reference.fit(model, batch, settings=self.runtime.settings.detect)
-        put_reference(self.runtime.store, model, reference.to_bytes())
+        put_fitted(self.runtime, reference)
 
     def send(self, model: str, count: int, rng: np.random.Generator, *, drifts: float = 0.0) -> None:
         """Append inferences of a model, a few of them near-duplicates, with a report of what its sender dropped."""

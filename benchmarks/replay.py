@@ -17,7 +17,7 @@ from davy.log.sqlite import SqliteLog
 from davy.runner import open_runtime
 from davy_detectors.batch import Batch
 from davy_detectors.reference import Reference
-from davy_detectors.reference.active import put as put_reference
+from davy_detectors.reference.active import put_fitted
 from davy_detectors.stream.replay import replay
 
 NAME: Final = "replay"
@@ -37,7 +37,7 @@ def run() -> dict[str, Any]:
         with open_runtime(settings) as runtime:
             normal = {f"inputs.{name}": rng.normal(size=10_000) for name in names}
             fitted = Reference.fit("m:1", Batch.from_columns("m:1", normal), settings=settings.detect)
-            put_reference(runtime.store, "m:1", fitted.to_bytes())
+            put_fitted(runtime, fitted)
             found = [replay(runtime) for _ in range(3)]
             other = replay(runtime, settings=replace(settings.detect, tolerance=0.1))
     took = median(one.seconds for one in found)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from davy._near import meant
 from davy._urls import without_password
@@ -21,6 +21,8 @@ SECTIONS: Final = ("inputs", "outputs", "embedding", "tags", "group", "alternati
 """Parts of an inference that a rule for its fields may be about."""
 MEANINGS: Final = ("ignore", "categorical", "numeric", "text", "time")
 """What a field may be to detection."""
+Tables: TypeAlias = tuple[tuple[str, Any], ...]
+"""Values of sections whose keys others declare: each by the name of its section, a dot and its key, or by its variable."""
 _NEARLY: Final = 0.75
 _SECRET: Final = re.compile("key|secret|pass|pwd|token|salt|credential|auth")
 ADDRESSES: Final = ("http://", "https://")
@@ -67,6 +69,17 @@ def _number(value: float) -> str:
     return f"{int(value):_}" if value == int(value) else f"{value:g}"
 
 
+def may_be_secret(name: str) -> bool:
+    """Whether a setting, by its name, may be one that nobody else should see.
+
+    Examples
+    --------
+    >>> may_be_secret("api_token"), may_be_secret("height")
+    (True, False)
+    """
+    return bool(_SECRET.search(name.lower()))
+
+
 def no_such(name: str, value: object, known: Mapping[str, bool]) -> SettingError:
     """Return the error that says that there is no such setting, with its value unless that may be a secret.
 
@@ -83,7 +96,7 @@ def no_such(name: str, value: object, known: Mapping[str, bool]) -> SettingError
     ''
     """
     near = get_close_matches(name, known, cutoff=_NEARLY)
-    shown = not _SECRET.search(name.lower()) and not any(known[one] for one in near)
+    shown = not may_be_secret(name) and not any(known[one] for one in near)
     remedy = f"no such setting; {meant(name, near)}`davy doctor --settings` lists all of them"
     given = without_password(value) if isinstance(value, str) else value
     return SettingError(name, given if shown and isinstance(value, str | int | float) else "", remedy)
@@ -151,10 +164,34 @@ def _to_pairs(key: str, value: Any) -> tuple[tuple[str, str], ...]:
     return tuple((name.strip(), found.strip()) for name, found in pairs)
 
 
+def to_tables(key: str, value: Any) -> Tables:
+    """Return what a table of sections holds, a text ``name.key=value, …``, or pairs, as pairs of name and value.
+
+    Raises
+    ------
+    SettingError
+        A section is no table, or no name of a section is given.
+
+    Examples
+    --------
+    >>> to_tables("detect.monitors", {"mine": {"height": 3}})
+    (('mine.height', 3),)
+    """
+    if isinstance(value, str):
+        return _to_pairs(key, value)
+    if not isinstance(value, Mapping):
+        return tuple((str(name), found) for name, found in value)
+    for name, section in value.items():
+        if not isinstance(section, Mapping):
+            raise SettingError(f"{key}.{name}", "", f"must be a table: [{key}.NAME] with keys of NAME's own")
+    return tuple((f"{name}.{one}", found) for name, table in value.items() for one, found in table.items())
+
+
 _CONVERTERS: Mapping[Any, Any] = {
     bool: _to_bool,
     int: _to_int,
     float: _to_float,
     str: _to_str,
     tuple[tuple[str, str], ...]: _to_pairs,
+    Tables: to_tables,
 }

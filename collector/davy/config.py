@@ -13,7 +13,17 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from davy._conversions import ADDRESSES, MEANINGS, POLICIES, SECTIONS, bounds, convert, no_such
+from davy._conversions import (
+    ADDRESSES,
+    MEANINGS,
+    POLICIES,
+    SECTIONS,
+    Tables,
+    bounds,
+    convert,
+    no_such,
+    to_tables,
+)
 from davy._near import meant
 from davy._settings_file import from_file
 from davy._urls import without_password
@@ -31,8 +41,9 @@ def _setting(
     secret: bool = False,
     one_of: tuple[str, ...] = (),
     begins: tuple[str, ...] = (),
+    tables: bool = False,
 ) -> Any:
-    limits = {"least": least, "most": most, "one_of": one_of, "begins": begins}
+    limits = {"least": least, "most": most, "one_of": one_of, "begins": begins, "tables": tables}
     return field(default=default, metadata={"help": text, "secret": secret, **limits})
 
 
@@ -186,6 +197,20 @@ class DetectSettings:
         "what a field is where guessing fails, first match first: ignore, categorical, numeric, text or time; a pattern"
         " may begin with a model and a slash",
         one_of=MEANINGS,
+    )
+    monitors: Tables = _setting(
+        (),
+        "settings of monitors, a table [detect.monitors.NAME] for each, or a variable DAVY_DETECT_MONITORS_NAME_KEY for"
+        " each key; a monitor declares its keys (docs/detectors.md)",
+        secret=True,
+        tables=True,
+    )
+    scorers: Tables = _setting(
+        (),
+        "settings of scorers, a table [detect.scorers.NAME] for each, or a variable DAVY_DETECT_SCORERS_NAME_KEY for"
+        " each key; a scorer declares its keys (docs/detectors.md)",
+        secret=True,
+        tables=True,
     )
 
 
@@ -375,6 +400,7 @@ class Described:
     help: str
     secret: bool
     bounds: str
+    tables: bool = False
 
     @property
     def shown(self) -> Any:
@@ -418,6 +444,8 @@ def load(
     for described in known.values():
         if described.variable in env:
             found[described.key] = env[described.variable]
+        if described.tables:
+            found |= _with_variables(described, found.get(described.key, ()), env)
     for variable in sorted(env):
         _refuse_unknown_variable(variable, env[variable], known)
     found.update(overrides or {})
@@ -450,12 +478,22 @@ def describe(settings: Settings) -> list[Described]:
     return list(_walk(settings, Settings(), ""))
 
 
+def _with_variables(described: Described, given: Any, env: Mapping[str, str]) -> dict[str, Tables]:
+    """Return values of sections that others declare, by key, with those of variables after those of the file."""
+    variables = sorted(name for name in env if name.startswith(f"{described.variable}_"))
+    values = (*to_tables(described.key, given), *((name, env[name]) for name in variables))
+    return {described.key: values} if values else {}
+
+
 def _refuse_unknown_variable(variable: str, value: str, known: Mapping[str, Described]) -> None:
     of_tests = variable == "DAVY_REQUIRE_SERVICES" or variable.startswith("DAVY_TEST_")
     if not variable.startswith("DAVY_") or of_tests:
         return
     variables = {described.variable: described.secret for described in known.values()}
-    if variable not in variables:
+    declared_elsewhere = any(
+        one.tables and variable.startswith(f"{one.variable}_") for one in known.values()
+    )
+    if variable not in variables and not declared_elsewhere:
         raise no_such(variable, value, variables)
 
 
@@ -474,6 +512,7 @@ def _walk(settings: Any, defaults: Any, prefix: str) -> Any:
             help=item.metadata["help"],
             secret=item.metadata["secret"],
             bounds=bounds(item.metadata),
+            tables=item.metadata["tables"],
         )
 
 

@@ -147,7 +147,7 @@ PLUGIN_FAILURES = Metric(
 PLUGIN_SUSPENDED = Metric(
     "davy_plugin_suspended",
     "gauge",
-    "1 for a monitor or scorer that failed three times in an hour: the model is blind for it.",
+    "1 for a monitor or scorer that failed three times in an hour, or that a process lacks: the model is blind for it.",
     ("model", "kind", "plugin"),
 )
 LOG_REPLACED = Metric(

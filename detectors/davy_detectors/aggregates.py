@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from davy.codec import dump_any, load_any
 from davy.errors import AggregateInvalid
-from davy_detectors.base import Aggregate, Floats
+from davy_detectors.base import Aggregate
+from davy_detectors.batch import Floats
 
 Integers: TypeAlias = NDArray[np.int64]
 

@@ -1,29 +1,27 @@
 """The two contracts of a detector: `Scorer` gives every inference a number, `Monitor` watches a stream.
 
-Both are vectorised over inferences; neither loops over rows. Both are made from a fitted
-`Reference`. Third parties add their own by the entry point groups ``davy.scorers`` and ``davy.monitors`` and
-prove them with `davy_detectors.checks`.
+Both are vectorised over inferences; neither loops over rows. A reference fits and holds scorers, so their contract stands
+below it, in `davy_detectors.scorer`; monitors are made from a fitted `Reference`. Third parties add their own by the
+entry point groups ``davy.scorers`` and ``davy.monitors`` and prove them with `davy_detectors.checks`. What else a plug-in
+may be given is a `davy_detectors.context.PluginContext`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from davy.event import Evidence
-from davy_detectors.batch import Batch, Floats
-
-if TYPE_CHECKING:
-    from davy_detectors.reference import Reference
-    from davy_detectors.reference.scored import ScoredBatch
+from davy_detectors.batch import Floats
+from davy_detectors.reference.reference import Reference
+from davy_detectors.reference.reference import ScoredBatch
+from davy_detectors.scorer import Attempt, Scorer, attempted
 
 __all__ = ["Aggregate", "Alarm", "Attempt", "Floats", "Monitor", "Reading", "Scorer", "attempted"]
-
-T = TypeVar("T")
 
 
 class Aggregate(Protocol):
@@ -42,45 +40,6 @@ class Aggregate(Protocol):
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Make it again from what `to_bytes` gave."""
-
-
-class Attempt(Protocol):
-    """Calls a plug-in, known by its name; gives None where it failed and that is taken care of."""
-
-    def __call__(self, name: str, work: Callable[[], T], /) -> T | None:
-        """Return what `work` gives."""
-
-
-def attempted(name: str, work: Callable[[], T], /) -> T | None:  # noqa: ARG001 - the protocol's
-    """Call a plug-in and let it raise."""
-    return work()
-
-
-class Scorer(Protocol):
-    """Scores every inference with a number: higher is more suspicious.
-
-    `name` appears in flags, metrics and settings. `fit` learns from reference inferences and returns a new scorer;
-    `score` gives an array of shape ``(n,)``, NaN where an inference has not what the scorer needs.
-    `dump` and `load` carry the fitted state inside a reference; a scorer that learns nothing dumps an empty mapping.
-    `stream` names the feature as which the score is watched for drift; None when it only ranks samples.
-    """
-
-    name: str
-    stream: str | None
-
-    @classmethod
-    def fit(cls, batch: Batch) -> Self | None:
-        """Learn from reference inferences; None when the batch has not what this scorer needs."""
-
-    def score(self, batch: Batch) -> Floats:
-        """Score every inference of `batch`, shape ``(n,)``."""
-
-    def dump(self) -> Mapping[str, object]:
-        """Return the fitted state: scalars, text, arrays, plain containers."""
-
-    @classmethod
-    def load(cls, state: Mapping[str, object]) -> Self:
-        """Make a fitted scorer from what `dump` gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +75,8 @@ class Monitor(Protocol):
     like. State is a versioned value of bounded size. NaN, infinities, empty and constant columns are ordinary inputs.
 
     `name` appears in alarms, metrics and settings, `aggregate_type` reads the aggregates again from their bytes,
-    `reference` is what it was made with.
+    `reference` is what it was made with. It is made of a reference and settings; one with a parameter `context` is given a
+    `PluginContext` too.
     """
 
     name: str

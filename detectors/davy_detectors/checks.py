@@ -22,8 +22,8 @@ import numpy as np
 from davy.codec import dump_any, load_any
 from davy.config import DetectSettings
 from davy.errors import DecodeError
-from davy_detectors.base import Alarm, Floats, Monitor, Scorer
-from davy_detectors.batch import Batch
+from davy_detectors.base import Alarm, Monitor
+from davy_detectors.batch import Batch, Floats
 from davy_detectors.nulls import MODEL, NULLS, null, null_reference
 from davy_detectors.plugins import MonitorFactory
 from davy_detectors.reference.reference import Reference, upper_tail

@@ -22,7 +22,7 @@ from davy_detectors.incidents.incident import INCIDENTS, RESOLVED, Incident
 from davy_detectors.incidents.words import in_words
 from davy_detectors.models.known import KnownModel, known_models
 from davy_detectors.reference.active import COLLECTION as REFERENCES
-from davy_detectors.reference.active import put as put_reference
+from davy_detectors.reference.active import put_fitted, read
 
 Model = Annotated[str, typer.Option("--model", help="The model, as name:version.")]
 OnlyModel = Annotated[str, typer.Option("--model", help="Only this model, as name:version.")]
@@ -78,36 +78,32 @@ def _fit(  # noqa: PLR0913 - options of a command
     if file is None:
         with open_runtime(make=False) as runtime:
             fitted = fit_on_log(runtime, model, last=last, since=begin, until=end, asked=asked)
-            put_reference(runtime.store, model, fitted.to_bytes())
+            put_fitted(runtime, fitted)
     else:
         batch = read_examples(model, file, asked)  # before a directory is made
         with open_runtime() as runtime:
             fitted = fit_on_file(runtime, model, file, batch, asked)
-            put_reference(runtime.store, model, fitted.to_bytes())
+            put_fitted(runtime, fitted)
     console.show_one(_reference_row(fitted) | _unwatched(fitted, as_json), title="reference", as_json=as_json)
 
 
 @reference.command("list")
 def _list_references(as_json: Json = False) -> None:
     """List the references in force."""
-    from davy_detectors.reference import Reference
-
     with open_runtime(make=False) as runtime:
-        rows = [_reference_row(Reference.from_bytes(data)) for _, data in runtime.store.items(REFERENCES)]
+        rows = [_reference_row(read(runtime, data)) for _, data in runtime.store.items(REFERENCES)]
     console.show(rows, title="references", as_json=as_json, empty="none yet; `davy reference fit` makes one")
 
 
 @reference.command("show")
 def _show_reference(model: Model, as_json: Json = False) -> None:
     """Show what the reference of a model was learned from and what it watches."""
-    from davy_detectors.reference import Reference
-
     with open_runtime(make=False) as runtime:
         require_model(model, runtime.store)
         data = runtime.store.get(REFERENCES, model)
-    if data is None:
-        raise ReferenceInvalid("--model", model, "has no reference; `davy reference fit` makes one")
-    found = Reference.from_bytes(data)
+        if data is None:
+            raise ReferenceInvalid("--model", model, "has no reference; `davy reference fit` makes one")
+        found = read(runtime, data)
     row = {**_reference_row(found), "watched": list(found.streams), **_unwatched(found, as_json)}
     console.show_one(row, title="reference", as_json=as_json)
 
@@ -238,7 +234,7 @@ def _reference_row(found: Any) -> dict[str, Any]:
         "model": found.model,
         "version": found.version,
         "inferences": found.size,
-        "scores": list(found.scorers),
+        "scores": list(found.kept),
         "features": len(found.streams),
     }
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from davy.codec import load_any
 from davy.console import command
-from davy.errors import DavyError
+from davy.errors import DavyError, SettingError
 from davy.fields.losses import BY_THE_APP, INCOMPLETE, REMEDIES, read_loss
 from davy.health import Check
 from davy.retired import retirements
 from davy.runtime import Runtime
+from davy_detectors.installed import Installed
 from davy_detectors.models.known import unlisted
 from davy_detectors.models.roster import UNLISTED
-from davy_detectors.plugins import suspensions
+from davy_detectors.plugins import blind_for, suspensions
 from davy_detectors.reference import Reference
 from davy_detectors.reference.loading import Captured, captured_fields
 from davy_detectors.stream.totals import Totals
@@ -27,27 +28,57 @@ _SECTIONS: Final = frozenset({"inputs", "outputs", "embedding"})
 
 
 def checks(runtime: Runtime) -> list[Check]:
-    """Look at every model seen: without a reference nothing can be compared."""
+    """Look at every model seen, for without a reference nothing can be compared, and at plug-ins and their settings."""
     gone = retirements(runtime.store)
     references = {model: data for model, data in runtime.store.items("references") if model not in gone}
     seen = {model for model, _ in runtime.store.items("models")} | set(references)
     seen -= {UNLISTED, *gone}
     captured = captured_fields(runtime.log) if seen else {}
     found = [Check("models", "ok", f"seen: {', '.join(sorted(seen)) or 'none'}"), *_unlisted(runtime)]
+    installed = Installed(runtime.settings.detect, runtime.clock)
+    told = {(one.kind, one.name, one.model) for one in suspensions(runtime.store, runtime.clock())}
     for model in sorted(seen):
-        found += _of_model(model, references.get(model), captured.get(model, Captured()))
+        stored = references.get(model)
+        try:
+            reference = None if stored is None else Reference.from_bytes(stored, installed, runtime.blobs)
+        except DavyError as error:
+            found.append(Check(f"reference of {model}", "wrong", "cannot be read", error.remedy))
+        else:
+            found += _of_model(model, reference, captured.get(model, Captured()))
+            found += _blind(model, reference, installed, told)
         found += _left_out(model, runtime.store.get("detect", model))
-    return [*found, *_suspended(runtime, references)]
+    return [*found, *_suspended(runtime, references), *_settings(installed)]
+
+
+def _blind(
+    model: str, reference: Reference | None, installed: Installed, told: Container[tuple[str, str, str]]
+) -> Iterator[Check]:
+    """Say for which plug-ins a model would be blind in this process, where no process has told it yet."""
+    for one in [] if reference is None else blind_for(reference, installed):
+        if (one.kind, one.name, model) not in told:
+            found = f"blind for this detector: {one.name} ({one.found})"
+            yield Check(f"{one.kind} {one.name} of {model}", "wrong", found, one.remedy)
+
+
+def _settings(installed: Installed) -> Iterator[Check]:
+    """Say which settings of their own plug-ins have, and what is wrong with them."""
+    try:
+        installed.require_settings()
+    except SettingError as error:
+        yield Check(f"setting {error.field}", "wrong", repr(error.value), error.remedy)
+    for kind, name, values in installed.given():
+        yield Check(f"settings of {kind} {name}", "ok", ", ".join(values))
+    for error in installed.strange_settings():
+        yield Check(f"setting {error.field}", "warning", "for a plug-in that is not installed", error.remedy)
 
 
 def _suspended(runtime: Runtime, references: Mapping[str, bytes]) -> Iterator[Check]:
     """Say for which plug-ins a model is blind."""
-    for one in suspensions(runtime.store):
+    for one in suspensions(runtime.store, runtime.clock()):
         if one.model in references:
             when = datetime.fromtimestamp(one.since / 1e9, UTC).isoformat(timespec="seconds")
-            found = f"blind for this {one.kind} since {when}: {one.error}"
-            remedy = "mend and upgrade it, or uninstall it; another version of it, or another reference, is tried anew"
-            yield Check(f"{one.kind} {one.name} of {one.model}", "wrong", found, remedy)
+            found = f"{one.words}, since {when}: {one.error}"
+            yield Check(f"{one.kind} {one.name} of {one.model}", "wrong", found, one.remedy)
 
 
 def _unlisted(runtime: Runtime) -> Iterator[Check]:
@@ -57,15 +88,10 @@ def _unlisted(runtime: Runtime) -> Iterator[Check]:
         yield Check("models", "warning", found, there.remedy)
 
 
-def _of_model(model: str, stored: bytes | None, captured: Captured) -> Iterator[Check]:
+def _of_model(model: str, reference: Reference | None, captured: Captured) -> Iterator[Check]:
     what = f"reference of {model}"
-    if stored is None:
+    if reference is None:
         yield Check(what, "warning", "none", _fit(model, "--from-log", "--last", "10000"))
-        return
-    try:
-        reference = Reference.from_bytes(stored)
-    except DavyError as error:
-        yield Check(what, "wrong", "cannot be read", error.remedy)
         return
     size = reference.size
     if size < _ADVISED:

@@ -12,6 +12,7 @@ from davy.forgetting import Ids, Trace
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_detectors.incidents.incident import INCIDENTS, Incident
+from davy_detectors.reference.active import payloads
 from davy_detectors.stream.partial_aggregate import MODELS
 from davy_detectors.stream.partition_counter import PartitionCounter
 
@@ -46,9 +47,9 @@ class IncidentKeeper:
                 yield Trace({"flags": frozenset({key})}, partial(self._remove, key, ids))
 
     def payloads(self, ids: Ids) -> Iterator[str]:
-        """Return nothing: an id refers to no payload."""
+        """Return what references have in the blob store: fitted states, which owe nothing to single inferences."""
         del ids
-        return iter(())
+        return iter(payloads(self._store))
 
     def _remove(self, key: str, ids: Ids) -> None:
         data = self._store.get(INCIDENTS, key)

@@ -64,10 +64,9 @@ def test_damaged_bytes_are_refused(spoil):
         Reference.from_bytes(spoil(_fit(sample(np.random.default_rng(0), 200)).to_bytes()))
 
 
-@pytest.mark.parametrize(("key", "value"), [("v", 99), ("scorers", {"unknown": {}})])
-def test_bytes_of_another_version_or_with_an_unknown_scorer_are_refused_by_name(key, value):
-    state = {**load_any(_fit(sample(np.random.default_rng(0), 200)).to_bytes()), key: value}
-    with pytest.raises(DecodeError, match=r"99|unknown"):
+def test_bytes_of_another_version_are_refused_by_name():
+    state = {**load_any(_fit(sample(np.random.default_rng(0), 200)).to_bytes()), "v": 99}
+    with pytest.raises(DecodeError, match="99"):
         Reference.from_bytes(dump_any(state))
 
 

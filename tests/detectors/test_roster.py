@@ -90,7 +90,7 @@ def collections(runtime: Runtime, model: str) -> list[str]:
         "retired",
     )
     found = [name for name in names if runtime.store.get(name, model) is not None]
-    if any(one.model == model for one in suspensions(runtime.store)):
+    if any(one.model == model for one in suspensions(runtime.store, runtime.clock())):
         found.append("suspended")
     return found + [name for name in (f"windows/{model}", f"partials/{model}") if runtime.store.count(name)]
 

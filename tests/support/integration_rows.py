@@ -25,7 +25,7 @@ from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy.sdk.watching import Watch
 from davy_detectors.reference import Reference
-from davy_detectors.reference.active import put as put_reference
+from davy_detectors.reference.active import put_fitted
 from davy_detectors.reference.fitting import fit_on_log
 from davy_detectors.stream.replay import replay
 
@@ -80,7 +80,7 @@ def become_of(row: Row, url: str) -> tuple[dict[str, Any], list[str]]:
     with open_runtime(load_settings(env={"DAVY_URL": url})) as runtime:
         kept = _kept(runtime, model)
         reference = fit_on_log(runtime, model, last=100_000, since=None, until=None)
-        put_reference(runtime.store, model, reference.to_bytes())
+        put_fitted(runtime, reference)
         found = {
             "group": row.group,
             "framework": row.framework,

@@ -23,7 +23,7 @@ from davy.store.memory import MemoryStore
 from davy.store.sqlite import SqliteStore
 from davy_detectors.batch import Batch
 from davy_detectors.reference import Reference
-from davy_detectors.reference.active import put as put_reference
+from davy_detectors.reference.active import put_fitted
 from davy_detectors.stream.role import DetectTarget
 
 MODEL = "risk:1"
@@ -141,7 +141,7 @@ def give_reference(runtime: Runtime, *, count: int = 5000, seed: int = 1, model:
     """Fit a reference on clean rows and put it where the detect role finds it."""
     batch = Batch.from_columns(model, rows(count, seed))
     reference = Reference.fit(model, batch, settings=runtime.settings.detect)
-    put_reference(runtime.store, model, reference.to_bytes())
+    put_fitted(runtime, reference)
     return reference
 
 

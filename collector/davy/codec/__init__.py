@@ -18,6 +18,7 @@ from davy.codec._layout import Chunk, Layout, refer, without
 from davy.codec._plain import dump_any, load_any
 from davy.codec._references import references
 from davy.codec._snapshots import Recipe, Snapshot
+from davy.codec._typed import keys_of, typed
 from davy.codec._wire import decode, pack, renamed, select, split
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "dump",
     "dump_any",
     "encode_as",
+    "keys_of",
     "load",
     "load_any",
     "pack",
@@ -38,5 +40,6 @@ __all__ = [
     "renamed",
     "select",
     "split",
+    "typed",
     "without",
 ]

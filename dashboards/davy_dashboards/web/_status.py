@@ -21,6 +21,7 @@ from davy.runtime import Runtime
 from davy_dashboards.web._format import finite
 from davy_dashboards.web._queue import Queue, QueueReader
 from davy_detectors.models.known import STATES, KnownModel, State, Unlisted, known_models, unlisted
+from davy_detectors.plugins import suspensions
 
 _SECOND: Final = 1_000_000_000
 _FRESH_SECONDS: Final = 1.0
@@ -56,13 +57,23 @@ class IncidentStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class BlindStatus:
+    """A plug-in that a model is blind for: in words, since when, why, and what to do about it."""
+
+    words: str
+    since: int
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatus:
     """A model; those that need attention come first.
 
     `sent` is `events`, stored, and all of `dropped`, counted by reason. `rate` is inferences a second between the last
     two looks, `left_out` the values that could not travel by field and reason, `incomplete` the calls recorded in part
     or not understood by reason, `silent` the seconds since anything arrived, `reference` whether it is compared
-    with one, `evidence` that for drift over the alarm threshold.
+    with one, `evidence` that for drift over the alarm threshold, `blind` the plug-ins that do not work for it.
     """
 
     model: str
@@ -78,6 +89,7 @@ class ModelStatus:
     open_incidents: int
     left_out: Mapping[str, int]
     incomplete: Mapping[str, int]
+    blind: Sequence[BlindStatus] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +208,14 @@ class StatusReader:
     def _models(self, now: int) -> list[ModelStatus]:
         read_until = read_through(self._runtime, "detect", (INFERENCES,))
         found = known_models(self._runtime.store, self._runtime.settings.detect, read_until)
-        return sorted((self._model(one, now) for one in found), key=lambda one: STATES.index(one.state))
+        blind: dict[str, list[BlindStatus]] = {}
+        for one in suspensions(self._runtime.store, now):
+            shown = BlindStatus(one.words, one.since, one.error, one.remedy)
+            blind.setdefault(one.model, []).append(shown)
+        models = (self._model(one, now, blind.get(one.name, ())) for one in found)
+        return sorted(models, key=lambda one: STATES.index(one.state))
 
-    def _model(self, found: KnownModel, now: int) -> ModelStatus:
+    def _model(self, found: KnownModel, now: int, blind: Sequence[BlindStatus]) -> ModelStatus:
         totals = found.totals
         return ModelStatus(
             model=found.name,
@@ -216,6 +233,7 @@ class StatusReader:
             left_out={
                 ": ".join(read_loss(each) or (each,)): count for each, count in totals.left_out.items()
             },
+            blind=blind if found.watched else (),
         )
 
     def _rate(self, name: str, events: int, now: int) -> float | None:

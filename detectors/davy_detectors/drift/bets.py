@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from davy.config import DetectSettings
-from davy_detectors.base import Floats
+from davy_detectors.batch import Floats
 from davy_detectors.drift.band import clopper_pearson, empirical_bernstein
 from davy_detectors.drift.scores import Score, dictionary
 from davy_detectors.reference.binning import Bins

@@ -15,12 +15,13 @@ from davy.codec import dump_any, load_any
 from davy.config import DetectSettings
 from davy.errors import DecodeError, ReferenceInvalid
 from davy_detectors.aggregates import Counts
-from davy_detectors.base import Alarm, Floats, Reading
+from davy_detectors.base import Alarm, Reading
+from davy_detectors.batch import Floats
 from davy_detectors.drift.bets import Bets
 from davy_detectors.drift.evidence import BLOCK, Evidence, Singles
 from davy_detectors.reference import Reference
 from davy_detectors.reference.binning import NumberBins
-from davy_detectors.reference.scored import ScoredBatch
+from davy_detectors.reference.reference import ScoredBatch
 
 _CAUSE: Final = "drift"
 _VERSION: Final = 4

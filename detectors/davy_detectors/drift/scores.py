@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from davy_detectors.base import Floats
+from davy_detectors.batch import Floats
 from davy_detectors.reference.binning import QUANTILES, Bins, CategoryBins, NumberBins
 
 _GRID: Final = 2.0**20

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from davy.codec import dump
 from davy.event import FLAGS, Array, Draw, Flag
 from davy.log import Message
-from davy_detectors.base import Floats
+from davy_detectors.batch import Floats
 from davy_detectors.history.record_slice import RecordSlice
 
 CONTROL: Final = "control"

@@ -12,7 +12,8 @@ from davy.codec import dump, dump_any, load, load_any
 from davy.event import Evidence
 from davy.runtime import Runtime
 from davy.store import Batch as Changes
-from davy_detectors.base import Alarm, Floats
+from davy_detectors.base import Alarm
+from davy_detectors.batch import Floats
 from davy_detectors.flagging.arms import Arm, uniform
 from davy_detectors.history.record_slice import RecordSlice
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from davy_detectors.base import Floats
+from davy_detectors.batch import Floats
 from davy_detectors.reference.features import CATEGORIES, Feature
 
 QUANTILES: Final = np.array(

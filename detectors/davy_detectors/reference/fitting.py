@@ -1,22 +1,28 @@
-"""What `davy reference fit` does: reads inferences, compares them with what is captured, fits."""
+"""What `davy reference fit` does: reads inferences, compares them with what is captured, fits; and fits what is new."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from davy.errors import ReferenceInvalid
+from davy.errors import DecodeError, ReferenceInvalid
 from davy_detectors.batch import Batch
+from davy_detectors.installed import Installed
+from davy_detectors.reference.active import COLLECTION, put_fitted
 from davy_detectors.reference.loading import Captured, captured_fields, read_file, read_log
-from davy_detectors.reference.reference import Reference
+from davy_detectors.reference.reference import LEAST, Reference
 from davy_detectors.reference.schema import Rule, matches
 
 if TYPE_CHECKING:
     from davy.config import DetectSettings
     from davy.runtime import Runtime
 
+_PATIENCE_SECONDS: Final = 60.0
+_logger: Final = logging.getLogger("davy.detectors")
 _ENOUGH: Final = 200
 """Inferences after which a field that none of them had counts as never captured."""
 
@@ -95,6 +101,47 @@ def fit_on_file(
         captured=frozenset(captured.fields) if known else None,
         proven=known,
     )
+
+
+def fit_new_scorers(runtime: Runtime, patience: float = _PATIENCE_SECONDS) -> list[str]:
+    """Fit scorers that references in force lack, where the log still holds what these were fitted on; return the models.
+
+    A reference that was fitted on a file, or of whose time the log holds too little, stays as it is: `davy doctor` says
+    that its model is blind for the scorer. Whoever does this at the same time puts the same reference in force.
+
+    Parameters
+    ----------
+    runtime
+        Log, store, blobs and settings.
+    patience
+        Seconds after which the rest is left as it is: a log can be long.
+    """
+    installed, found = Installed(runtime.settings.detect, runtime.clock), []
+    until = time.monotonic() + patience
+    for model, data in list(runtime.store.items(COLLECTION)):
+        try:
+            reference = Reference.from_bytes(data, installed, runtime.blobs)
+            if not reference.unfitted(installed) or not reference.learned_until:
+                continue
+            batch = read_log(
+                runtime.log,
+                model,
+                last=reference.size,
+                until=reference.learned_until + 1,
+                patience=until - time.monotonic(),
+            )
+            if len(batch) < LEAST:
+                continue
+            another = reference.with_scorers(batch, installed)
+        except (DecodeError, ReferenceInvalid) as error:
+            _logger.warning("scorers that the reference of %s lacks are not fitted: %s", model, error)
+            continue
+        if another.tried != reference.tried and runtime.store.get(COLLECTION, model) == data:
+            put_fitted(runtime, another)
+            new = sorted(another.kept.keys() - reference.kept.keys())
+            _logger.info("the reference of %s was fitted with %s as well", model, ", ".join(new) or "nothing new")
+            found.append(model)
+    return found
 
 
 def _settings(runtime: Runtime, asked: Sequence[Rule]) -> DetectSettings:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,7 +75,13 @@ def read_file(model: str, path: Path) -> Batch:
 
 
 def read_log(
-    log: Log, model: str, *, last: int | None = None, since: int | None = None, until: int | None = None
+    log: Log,
+    model: str,
+    *,
+    last: int | None = None,
+    since: int | None = None,
+    until: int | None = None,
+    patience: float = inf,
 ) -> Batch:
     """Read inferences of a model from the log.
 
@@ -87,16 +95,21 @@ def read_log(
         At most so many, the newest.
     since, until
         Event times ``since <= at < until``, nanoseconds since the epoch.
+    patience
+        Longest time to read, in seconds.
 
     Raises
     ------
     ReferenceInvalid
-        The log holds no such inference.
+        The log holds no such inference, or reading takes longer.
     """
+    ends = time.monotonic() + patience
     kept: deque[Batch] = deque()
     count, others = 0, set[str]()
     for (topic, partition), start in log.start(INFERENCES).items():
         for record in log.read(topic, partition, start):
+            if time.monotonic() > ends:
+                raise ReferenceInvalid("--from-log", model, "takes long to read: `davy reference fit` takes the time")
             try:
                 envelope = decode(record.value)
             except DecodeError:

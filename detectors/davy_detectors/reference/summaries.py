@@ -18,7 +18,7 @@ from davy.fields.measures import BOX, IMAGE, VECTOR, about_of, is_picture, of_ar
 from davy.fields.measures import of_rows as means_of_rows
 from davy.fields.places import SURE
 from davy.fields.reading import array_of, is_absent, nested_numbers, rows_of
-from davy_detectors.base import Floats
+from davy_detectors.batch import Floats
 
 RAGGED: Final = (*VECTOR, "length")
 AREAS: Final = 256

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from davy.event import Array
-from davy_detectors.base import Floats
+from davy_detectors.batch import Floats
 from davy_detectors.reference.characters import BLANK, NAMES, SHARES, SINGLE, WIDTH, WORDS, classes, scripts
 from davy_detectors.reference.shapes import shapes
 

@@ -34,8 +34,8 @@ from davy_detectors.stream.windows import Windows
 
 if TYPE_CHECKING:
     from davy.config import DetectSettings
-    from davy_detectors.base import Floats, Monitor
-    from davy_detectors.batch import Batch
+    from davy_detectors.base import Monitor
+    from davy_detectors.batch import Batch, Floats
     from davy_detectors.plugins import Suspension
     from davy_detectors.reference import Reference
 
@@ -187,6 +187,7 @@ class ModelRun:
         reference = self._context.references.current(self.model)
         version = reference.version if reference is not None else ""
         if version == self._version:
+            self._reference = reference  # the same, of which another process' blind scorers may work by now
             return False
         if self._version:
             self._tracker.end_all(self._run.number, self.totals.last_at, outcome)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from davy.errors import DecodeError, PluginFailed
-from davy_detectors.base import Attempt, attempted
+from davy_detectors.scorer import Attempt, attempted
 from davy_detectors.stream.windows import Window
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from davy.errors import PluginFailed
 from davy.event import INFERENCES, Envelope
 from davy.log import Message, Record
 from davy.store import Batch as Changes
-from davy_detectors.base import Floats
+from davy_detectors.batch import Floats
 from davy_detectors.flagging.arms import Arm, control_arm, flags_of, score_arms
 from davy_detectors.history import partition_index
 from davy_detectors.history.partition_index import PartitionIndex
@@ -32,7 +32,7 @@ from davy_detectors.stream.partial_aggregate import MODELS, PartialAggregate
 if TYPE_CHECKING:
     from davy.config import DetectSettings
     from davy_detectors.base import Monitor
-    from davy_detectors.reference.scored import ScoredBatch
+    from davy_detectors.reference.reference import ScoredBatch
 
 
 _SAY_EVERY_SECONDS: Final = 60.0

@@ -9,6 +9,7 @@ depends on neither partitions nor processes.
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from davy.consume import Failures, Loop, Spread, keep_going
 from davy.event import Envelope
@@ -18,9 +19,13 @@ from davy_detectors.models.expiry import Expiry
 from davy_detectors.models.roster import Roster
 from davy_detectors.plugins import Plugins
 from davy_detectors.reference.active import References
+from davy_detectors.reference.fitting import fit_new_scorers
 from davy_detectors.stream.context import DetectContext
 from davy_detectors.stream.coordinator import Coordinator
 from davy_detectors.stream.partition_counter import PartitionCounter
+
+_FITTING_SECONDS: Final = 120.0
+"""So long the fitting of new scorers may take before the role counts as silent."""
 
 
 class DetectTarget(Target):
@@ -46,6 +51,7 @@ class DetectTarget(Target):
         self.counting: Loop[Envelope] = Loop(runtime, role, max_records=runtime.settings.detect.poll_records)
         self.testing = Coordinator(context)
         self.expiry = Expiry(runtime)
+        self._complete = False
 
     def run(self) -> None:
         """Detect until the runtime stops."""
@@ -54,6 +60,7 @@ class DetectTarget(Target):
             keep_going(
                 self._runtime,
                 failures,
+                self._fit_new_scorers,
                 partial(self.counting.step, timeout=0.2),
                 self.testing.step,
                 self.expiry.step,
@@ -61,6 +68,13 @@ class DetectTarget(Target):
             )
         finally:
             self.close()
+
+    def _fit_new_scorers(self) -> None:
+        """Fit once what was installed since the references were fitted: before anything is held that others wait for."""
+        if not self._complete:
+            with self._runtime.pulse.busy(PartitionCounter.name, _FITTING_SECONDS):
+                fit_new_scorers(self._runtime)
+            self._complete = True
 
     def stand_aside(self) -> None:
         """Release every lease; the next step begins again from what is stored."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from davy_detectors.base import Floats
+from davy_detectors.batch import Floats
 from davy_detectors.reference.features import entropy
 from davy_detectors.uncertainty.probability import ProbabilityScorer
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from davy_detectors.base import Floats
+from davy_detectors.batch import Floats
 from davy_detectors.uncertainty.probability import ProbabilityScorer
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from davy_detectors.base import Floats
+from davy_detectors.batch import Floats
 
 _EXACT: Final = 1_024
 _MORE: Final = 16

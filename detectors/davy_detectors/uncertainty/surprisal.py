@@ -8,7 +8,7 @@ from typing import Final, Self
 import numpy as np
 
 from davy.fields.reading import array_of, numbers, rows_of
-from davy_detectors.base import Floats
+from davy_detectors.batch import Floats
 from davy_detectors.batch import Batch
 
 _MEAN: Final = ("outputs", "mean_surprisal")
