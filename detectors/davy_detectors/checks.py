@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from davy.config import DetectSettings
 from davy.errors import DecodeError
 from davy_detectors.base import Alarm, Monitor
 from davy_detectors.batch import Batch, Floats
+from davy_detectors.context import PluginContext, called
 from davy_detectors.nulls import MODEL, NULLS, null, null_reference
 from davy_detectors.plugins import MonitorFactory
 from davy_detectors.reference.reference import Reference, upper_tail
@@ -73,6 +74,7 @@ def check_scorer(
     least_auroc: float = 0.6,
     flag_share: float = 0.05,
     draw: Callable[..., Batch] = sample,
+    own: Any = None,
 ) -> None:
     """Check a scorer against its contract.
 
@@ -88,25 +90,28 @@ def check_scorer(
         Share of clean traffic whose rank may reach this share; checked within a binomial band of 1 in 10 000.
     draw
         Called as `sample` is, for a scorer that needs other outputs.
+    own
+        Its own settings; their defaults when None.
 
     Raises
     ------
     CheckFailed
         Says which promise is broken.
     """
-    fitted = _fitted(cls, draw(np.random.default_rng(1), 2_000))
+    context = _context("scorer", cls, own)
+    fitted = _fitted(cls, draw(np.random.default_rng(1), 2_000), context)
     clean, odd = draw(np.random.default_rng(2), 2_000), draw(np.random.default_rng(3), 2_000, odd=True)
     _check_inputs_unharmed(fitted.score, clean)
     scores = fitted.score(clean)
     _require(scores.shape == (len(clean),), "gives one score an inference")
     _require(bool(np.isfinite(scores).all()), "scores every complete inference")
-    again = _fitted(cls, draw(np.random.default_rng(1), 2_000)).score(clean)
+    again = _fitted(cls, draw(np.random.default_rng(1), 2_000), context).score(clean)
     _require(np.array_equal(scores, again), "gives the same scores for the same fit")
     _check_scorer_splits(fitted, clean)
-    loaded = cls.load(load_any(dump_any(fitted.dump())))
+    loaded = called(cls.load, load_any(dump_any(fitted.dump())), context=context)
     _require(np.array_equal(scores, loaded.score(clean)), "scores alike after dump and load")
     _check_odd_columns(fitted)
-    larger = _fitted(cls, draw(np.random.default_rng(1), 8_000))
+    larger = _fitted(cls, draw(np.random.default_rng(1), 8_000), context)
     sizes = [len(dump_any(scorer.dump())) for scorer in (fitted, larger)]
     _require(
         sizes[1] <= 2 * sizes[0], f"keeps a state of bounded size, not {sizes[0]} and then {sizes[1]} bytes"
@@ -143,23 +148,33 @@ def _test(monitor: Monitor, aggregates: Sequence[bytes], sizes: Sequence[int]) -
     return monitor.test([monitor.aggregate_type.from_bytes(data) for data in aggregates], sizes)
 
 
-def check_monitor(make: MonitorFactory, *, microseconds: float = 50.0, delay: int = 1_000) -> None:
+def check_monitor(
+    cls: MonitorFactory, *, microseconds: float = 50.0, delay: int = 1_000, own: Any = None
+) -> None:
     """Check a monitor against its contract.
 
     Parameters
     ----------
-    make
+    cls
         The monitor's class.
     microseconds
         Time allowed for counting and testing one inference, 1 024 of them in steps of 20, on one core.
     delay
         Inferences within which it has to see that all traffic has become odd.
+    own
+        Its own settings; their defaults when None.
 
     Raises
     ------
     CheckFailed
         Says which promise is broken.
     """
+    context = _context("monitor", cls, own)
+
+    def make(reference: Reference, settings: DetectSettings) -> Monitor:
+        monitor: Monitor = called(cls, reference, settings, context=context)
+        return monitor
+
     reference = _reference(seed=1)
     clean = sample(np.random.default_rng(2), 1_000)
     changed = Batch.concat([clean, sample(np.random.default_rng(3), 1_000, odd=True)])
@@ -361,8 +376,14 @@ def _reference(*, seed: int) -> Reference:
     return Reference.fit(MODEL, sample(np.random.default_rng(seed), 2_000), settings=_SETTINGS, seed=seed)
 
 
-def _fitted(cls: type[Scorer], batch: Batch) -> Scorer:
-    fitted = cls.fit(batch)
+def _context(kind: str, cls: object, own: Any) -> PluginContext:
+    wanted = getattr(cls, "settings_type", None)
+    settings = wanted() if own is None and wanted is not None else own
+    return PluginContext(kind, str(getattr(cls, "name", "")), MODEL, settings)
+
+
+def _fitted(cls: type[Scorer], batch: Batch, context: PluginContext) -> Scorer:
+    fitted: Scorer | None = called(cls.fit, batch, context=context)
     if fitted is None:
         raise CheckFailed("fits what `sample` draws: probabilities, an embedding and inputs")
     return fitted

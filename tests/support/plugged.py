@@ -80,11 +80,11 @@ class _Point:
     """An entry point of a distribution that is not installed."""
 
     def __init__(self, kind: type, version: str) -> None:
-        self.name, self._kind = kind.name, kind
+        self.name, self.plugin = kind.name, kind
         self.dist = type("Dist", (), {"version": version, "name": f"davy-{kind.name}"})()
 
     def load(self) -> Any:
-        return self._kind
+        return self.plugin
 
     def __lt__(self, other: Any) -> bool:
         return bool(self.name < other.name)
@@ -102,7 +102,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
         mine = [_Point(kind, version) for kind in kinds]
 
         def found(group: str) -> list[Any]:
-            wanted = [one for one in mine if hasattr(one.load(), "score") == (group == "davy.scorers")]
+            wanted = [one for one in mine if hasattr(one.plugin, "score") == (group == "davy.scorers")]
             return [*(one for one in ours(group=group) if one.name not in lacking), *wanted]
 
         monkeypatch.setattr(installed, "entry_points", found)
