@@ -22,7 +22,7 @@ SECTIONS: Final = ("inputs", "outputs", "embedding", "tags", "group", "alternati
 MEANINGS: Final = ("ignore", "categorical", "numeric", "text", "time")
 """What a field may be to detection."""
 Tables: TypeAlias = tuple[tuple[str, Any], ...]
-"""Values of sections whose keys others declare: each by the name of its section, a dot and its key, or by its variable."""
+"""Values whose keys others declare: each by the name of its section, a dot and its key, or by its variable."""
 _NEARLY: Final = 0.75
 _SECRET: Final = re.compile("key|secret|pass|pwd|token|salt|credential|auth")
 ADDRESSES: Final = ("http://", "https://")

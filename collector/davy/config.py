@@ -198,14 +198,14 @@ class DetectSettings:
         " may begin with a model and a slash",
         one_of=MEANINGS,
     )
-    monitors: Tables = _setting(
+    monitors: tuple[tuple[str, Any], ...] = _setting(
         (),
         "settings of monitors, a table [detect.monitors.NAME] for each, or a variable DAVY_DETECT_MONITORS_NAME_KEY for"
         " each key; a monitor declares its keys (docs/detectors.md)",
         secret=True,
         tables=True,
     )
-    scorers: Tables = _setting(
+    scorers: tuple[tuple[str, Any], ...] = _setting(
         (),
         "settings of scorers, a table [detect.scorers.NAME] for each, or a variable DAVY_DETECT_SCORERS_NAME_KEY for"
         " each key; a scorer declares its keys (docs/detectors.md)",
@@ -490,9 +490,7 @@ def _refuse_unknown_variable(variable: str, value: str, known: Mapping[str, Desc
     if not variable.startswith("DAVY_") or of_tests:
         return
     variables = {described.variable: described.secret for described in known.values()}
-    declared_elsewhere = any(
-        one.tables and variable.startswith(f"{one.variable}_") for one in known.values()
-    )
+    declared_elsewhere = any(one.tables and variable.startswith(f"{one.variable}_") for one in known.values())
     if variable not in variables and not declared_elsewhere:
         raise no_such(variable, value, variables)
 

@@ -78,8 +78,8 @@ RULES: Final[tuple[Rule, ...]] = (
         severity="ticket",
         summary="{{ $labels.model }} is blind for {{ $labels.kind }} {{ $labels.plugin }}",
         description="The {{ $labels.kind }} {{ $labels.plugin }} failed again and again on inferences of"
-        " {{ $labels.model }}, or a process does not have it or its fitted state. All else about the model is watched as"
-        " before.",
+        " {{ $labels.model }}, or a process does not have it or its fitted state. All else about the model is watched"
+        " as before.",
         run="davy doctor",
     ),
     Rule(

@@ -1,9 +1,9 @@
 """The two contracts of a detector: `Scorer` gives every inference a number, `Monitor` watches a stream.
 
-Both are vectorised over inferences; neither loops over rows. A reference fits and holds scorers, so their contract stands
-below it, in `davy_detectors.scorer`; monitors are made from a fitted `Reference`. Third parties add their own by the
-entry point groups ``davy.scorers`` and ``davy.monitors`` and prove them with `davy_detectors.checks`. What else a plug-in
-may be given is a `davy_detectors.context.PluginContext`.
+Both are vectorised over inferences; neither loops over rows. A reference fits and holds scorers, so their contract
+stands below it, in `davy_detectors.scorer`; monitors are made from a fitted `Reference`. Third parties add their own by
+the entry point groups ``davy.scorers`` and ``davy.monitors`` and prove them with `davy_detectors.checks`. What else a
+plug-in may be given is a `davy_detectors.context.PluginContext`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from davy.event import Evidence
 from davy_detectors.batch import Floats
-from davy_detectors.reference.reference import Reference
-from davy_detectors.reference.reference import ScoredBatch
+from davy_detectors.reference.reference import Reference, ScoredBatch
 from davy_detectors.scorer import Attempt, Scorer, attempted
 
 __all__ = ["Aggregate", "Alarm", "Attempt", "Floats", "Monitor", "Reading", "Scorer", "attempted"]
@@ -75,8 +74,8 @@ class Monitor(Protocol):
     like. State is a versioned value of bounded size. NaN, infinities, empty and constant columns are ordinary inputs.
 
     `name` appears in alarms, metrics and settings, `aggregate_type` reads the aggregates again from their bytes,
-    `reference` is what it was made with. It is made of a reference and settings; one with a parameter `context` is given a
-    `PluginContext` too.
+    `reference` is what it was made with. It is made of a reference and settings; one with a parameter `context` is
+    given a `PluginContext` too.
     """
 
     name: str

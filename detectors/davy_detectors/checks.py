@@ -28,6 +28,7 @@ from davy_detectors.context import PluginContext, called
 from davy_detectors.nulls import MODEL, NULLS, null, null_reference
 from davy_detectors.plugins import MonitorFactory
 from davy_detectors.reference.reference import Reference, upper_tail
+from davy_detectors.scorer import Scorer
 from davy_detectors.stream.monitor_run import merged
 from davy_detectors.stream.partition_counter import aggregated
 

@@ -25,8 +25,8 @@ class PluginContext:
     settings
         Its own section of the settings, as its `settings_type`; None where it declares none.
     clock
-        The time that Davy takes for the present, nanoseconds since the epoch: in a replay that of the log. A result that
-        should be the same in a replay owes nothing to it.
+        The time that Davy takes for the present, nanoseconds since the epoch: in a replay that of the log. A result
+        that should be the same in a replay owes nothing to it.
 
     Examples
     --------

@@ -64,8 +64,8 @@ def _settings(installed: Installed) -> Iterator[Check]:
     """Say which settings of their own plug-ins have, and what is wrong with them."""
     try:
         installed.require_settings()
-    except SettingError as error:
-        yield Check(f"setting {error.field}", "wrong", repr(error.value), error.remedy)
+    except SettingError as wrong:
+        yield Check(f"setting {wrong.field}", "wrong", repr(wrong.value), wrong.remedy)
     for kind, name, values in installed.given():
         yield Check(f"settings of {kind} {name}", "ok", ", ".join(values))
     for error in installed.strange_settings():

@@ -64,7 +64,9 @@ class Installed:
         self._settings = settings or DetectSettings()
         self._clock = clock
         self._points: dict[tuple[str, str], EntryPoint] = {
-            (kind, point.name): point for kind in KINDS for point in sorted(entry_points(group=f"davy.{kind}s"))
+            (kind, point.name): point
+            for kind in KINDS
+            for point in sorted(entry_points(group=f"davy.{kind}s"))
         }
         self._own: dict[tuple[str, str], Any] = {}
 
@@ -103,7 +105,7 @@ class Installed:
         return PluginContext(kind, name, model, self._own[kind, name], self._clock)
 
     def require_settings(self) -> None:
-        """Raise SettingError where a key or value is wrong; what cannot be imported here fails when it is used, alone."""
+        """Raise SettingError where a key or value is wrong; what cannot be imported fails when it is used, alone."""
         for kind in KINDS:
             for name in self.names(kind):
                 if not self._given(kind, name):
@@ -146,7 +148,9 @@ class Installed:
         given, wanted = self._given(kind, name), getattr(self.load(kind, name), "settings_type", None)
         if wanted is None:
             for label, value in given.values():
-                raise SettingError(label, _safe(label, value), f"the {kind} {name} has no settings of its own")
+                raise SettingError(
+                    label, _safe(label, value), f"the {kind} {name} has no settings of its own"
+                )
             return None
         keys, values = keys_of(wanted), {}
         for key, (label, value) in given.items():

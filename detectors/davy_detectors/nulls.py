@@ -15,8 +15,7 @@ import numpy as np
 
 from davy.config import DetectSettings
 from davy.event import Array
-from davy_detectors.batch import Floats
-from davy_detectors.batch import Batch
+from davy_detectors.batch import Batch, Floats
 from davy_detectors.reference import Reference
 
 MODEL: Final = "checked:1"

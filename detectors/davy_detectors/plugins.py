@@ -1,10 +1,10 @@
 """The installed monitors and scorers, each with its share of the budget; one that raises is left out alone.
 
 What a plug-in raises concerns its model alone. It is tried again with the next inferences; after three failures within
-an hour, or where it cannot even be made, it is *suspended* for that model: counted, said by `davy doctor`, the status page,
-metrics and an alert, and left alone until it is upgraded or the model gets another reference. So is a plug-in that a
-process cannot use: that is not installed there, was not fitted, or whose fitted state is lost. That is told again every
-minute by each process it concerns, and no longer holds when none has told it for three.
+an hour, or where it cannot even be made, it is *suspended* for that model: counted, said by `davy doctor`, the status
+page, metrics and an alert, and left alone until it is upgraded or the model gets another reference. So is a plug-in
+that a process cannot use: that is not installed there, was not fitted, or whose fitted state is lost. That is told
+again every minute by each process it concerns, and no longer holds when none has told it for three.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _TRIES: Final = 3
 _WITHIN_NS: Final = 3_600 * 10**9
 _TELL_EVERY_NS: Final = 60 * 10**9
 _TOLD_NS: Final = 3 * _TELL_EVERY_NS
-_MEND: Final = "mend and upgrade it, or uninstall it; another version of it, or another reference, is tried anew"
+_MEND: Final = (
+    "mend and upgrade it, or uninstall it; another version of it, or another reference, is tried anew"
+)
 _LOOK_EVERY_NS: Final = 1_000_000_000
 _logger: Final = logging.getLogger("davy.detectors")
 T = TypeVar("T")
@@ -228,7 +230,9 @@ class Plugins:
                     continue
                 said = replace(said, since=before.since)
             if one not in told:
-                _logger.error("%s is blind for %s %s: %s; %s", model, one.kind, one.name, one.found, one.remedy)
+                _logger.error(
+                    "%s is blind for %s %s: %s; %s", model, one.kind, one.name, one.found, one.remedy
+                )
             changes.put(SUSPENDED, key, dump_any(asdict(said)))
             self._suspended[key] = said
         if changes.operations:
@@ -288,4 +292,3 @@ class Plugins:
 
 def _key(kind: str, name: str, model: str) -> str:
     return f"{kind}/{name}/{model}"
-

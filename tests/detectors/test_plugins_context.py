@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -46,7 +46,7 @@ class WithContext(MeanShift):
 
     name = "with-context"
     settings_type = Drawn
-    met: list[PluginContext] = []
+    met: ClassVar[list[PluginContext]] = []
 
     def __init__(self, reference: Reference, settings: DetectSettings, context: PluginContext) -> None:
         super().__init__(reference, settings)
@@ -165,9 +165,7 @@ def test_a_wrong_key_or_value_is_refused_at_the_start_with_field_value_and_remed
     for settings, told in (
         (_settings(tmp_path, f"[detect.monitors.with-context]\n{line}"), field),
         (
-            _settings(
-                tmp_path, env={f"DAVY_DETECT_MONITORS_WITH_CONTEXT_{key.upper()}": value.strip('"')}
-            ),
+            _settings(tmp_path, env={f"DAVY_DETECT_MONITORS_WITH_CONTEXT_{key.upper()}": value.strip('"')}),
             f"DAVY_DETECT_MONITORS_WITH_CONTEXT_{key.upper()}",
         ),
     ):

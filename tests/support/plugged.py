@@ -95,15 +95,15 @@ Install = Callable[..., None]
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Let these plug-ins be installed beside Davy's own, and no others; `lacking` are names of Davy's own that are not."""
+    """Let these plug-ins, and no others, be installed beside Davy's own."""
     ours = installed.entry_points
 
-    def only(*kinds: type, version: str = "1", lacking: tuple[str, ...] = ()) -> None:
+    def only(*kinds: type, version: str = "1") -> None:
         mine = [_Point(kind, version) for kind in kinds]
 
         def found(group: str) -> list[Any]:
             wanted = [one for one in mine if hasattr(one.plugin, "score") == (group == "davy.scorers")]
-            return [*(one for one in ours(group=group) if one.name not in lacking), *wanted]
+            return [*ours(group=group), *wanted]
 
         monkeypatch.setattr(installed, "entry_points", found)
 

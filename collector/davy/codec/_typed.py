@@ -24,7 +24,7 @@ def keys_of(kind: type) -> dict[str, Any]:
     """
     if is_dataclass(kind):
         names = [one.name for one in fields(kind)]
-    elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+    elif issubclass(kind, msgspec.Struct):
         names = list(kind.__struct_fields__)
     else:
         raise TypeError(f"{kind!r} is neither a dataclass nor a msgspec.Struct")

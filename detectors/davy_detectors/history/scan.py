@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from davy.codec import decode, select
 from davy.errors import DecodeError
 from davy.event import INFERENCES, Array, Envelope
-from davy_detectors.batch import Floats
-from davy_detectors.batch import Batch
+from davy_detectors.batch import Batch, Floats
 from davy_detectors.history.record_slice import window_times
 from davy_detectors.stream.clocks import Watermark
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from davy.codec import decode
-from davy_detectors.batch import Floats
-from davy_detectors.batch import Batch
+from davy_detectors.batch import Batch, Floats
 from davy_detectors.flagging.arms import scores_of
 from davy_detectors.history.scan import Rows, Source, payloads, scan
 

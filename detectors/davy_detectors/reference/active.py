@@ -84,8 +84,8 @@ class References:
     """The active reference of every model asked for, looked up at most once a second by the runtime's clock.
 
     A reference that cannot be read (another version of Davy wrote it) counts as none: the failure is counted and
-    logged once, and the model is shown without a reference. Where only a scorer of it cannot be used, the model is blind
-    for that one.
+    logged once, and the model is shown without a reference. Where only a scorer of it cannot be used, the model is
+    blind for that one.
     """
 
     def __init__(self, runtime: Runtime) -> None:

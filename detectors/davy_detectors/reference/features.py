@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from davy.event import Array, Column
 from davy.fields.measures import COMPONENTS, about_of
 from davy.fields.reading import categories, clocks, numbers, rows_of, texts, times, vectors
-from davy_detectors.batch import Floats
-from davy_detectors.batch import Batch
+from davy_detectors.batch import Batch, Floats
 from davy_detectors.reference import summaries
 from davy_detectors.reference.schema import DAY, LABEL, Field, Schema
 

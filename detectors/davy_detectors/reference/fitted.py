@@ -1,4 +1,4 @@
-"""The fitted scorers of a reference: fitted each by itself, kept inline or in the blob store, restored each by itself."""
+"""The scorers of a reference: each fitted by itself, kept inline or in the blob store, and restored by itself."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def fit_on_file(
 
 
 def fit_new_scorers(runtime: Runtime, patience: float = _PATIENCE_SECONDS) -> list[str]:
-    """Fit scorers that references in force lack, where the log still holds what these were fitted on; return the models.
+    """Fit scorers that references lack, where the log still holds what these were fitted on; return the models.
 
     A reference that was fitted on a file, or of whose time the log holds too little, stays as it is: `davy doctor` says
     that its model is blind for the scorer. Whoever does this at the same time puts the same reference in force.
@@ -139,7 +139,9 @@ def fit_new_scorers(runtime: Runtime, patience: float = _PATIENCE_SECONDS) -> li
         if another.tried != reference.tried and runtime.store.get(COLLECTION, model) == data:
             put_fitted(runtime, another)
             new = sorted(another.kept.keys() - reference.kept.keys())
-            _logger.info("the reference of %s was fitted with %s as well", model, ", ".join(new) or "nothing new")
+            _logger.info(
+                "the reference of %s was fitted with %s as well", model, ", ".join(new) or "nothing new"
+            )
             found.append(model)
     return found
 

@@ -109,7 +109,9 @@ def read_log(
     for (topic, partition), start in log.start(INFERENCES).items():
         for record in log.read(topic, partition, start):
             if time.monotonic() > ends:
-                raise ReferenceInvalid("--from-log", model, "takes long to read: `davy reference fit` takes the time")
+                raise ReferenceInvalid(
+                    "--from-log", model, "takes long to read: `davy reference fit` takes the time"
+                )
             try:
                 envelope = decode(record.value)
             except DecodeError:

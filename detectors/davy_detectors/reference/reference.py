@@ -172,7 +172,9 @@ class Reference:
             schema=schema,
             bins=bins,
             calibration={},
-            tried={"monitor": {name: installed.package("monitor", name) for name in installed.names("monitor")}},
+            tried={
+                "monitor": {name: installed.package("monitor", name) for name in installed.names("monitor")}
+            },
             learned_until=learned_until,
         )
         fitted = empty.with_scorers(batch, installed, seed=seed)
@@ -208,7 +210,11 @@ class Reference:
             try:
                 fit = fit_scorer(name, self.model, installed, learn, judge, batch)
                 stream = None if fit is None else fit.kept.stream
-                added = {} if fit is None or stream is None else {stream: fit_bins(Feature("numeric", fit.scores))}
+                added = (
+                    {}
+                    if fit is None or stream is None
+                    else {stream: fit_bins(Feature("numeric", fit.scores))}
+                )
             except Exception as error:  # noqa: BLE001 - a plug-in's failure is its own, and said
                 said = "scorer %s cannot be fitted and is left out: %s: %s"
                 _logger.warning(said, name, type(error).__name__, error)
@@ -274,9 +280,7 @@ class Reference:
         return dump_any({**self._content(), "version": self.version, "tried": self.tried})
 
     @classmethod
-    def from_bytes(
-        cls, data: bytes, installed: Installed | None = None, blobs: Blobs | None = None
-    ) -> Self:
+    def from_bytes(cls, data: bytes, installed: Installed | None = None, blobs: Blobs | None = None) -> Self:
         """Read what `to_bytes` gave; a scorer that cannot be restored here is `blind`, and nothing else.
 
         Parameters

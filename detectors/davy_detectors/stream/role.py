@@ -70,7 +70,7 @@ class DetectTarget(Target):
             self.close()
 
     def _fit_new_scorers(self) -> None:
-        """Fit once what was installed since the references were fitted: before anything is held that others wait for."""
+        """Fit once what was installed since the references were, before anything is held that others wait for."""
         if not self._complete:
             with self._runtime.pulse.busy(PartitionCounter.name, _FITTING_SECONDS):
                 fit_new_scorers(self._runtime)

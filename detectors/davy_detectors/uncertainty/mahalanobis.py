@@ -8,8 +8,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from davy_detectors.batch import Floats
-from davy_detectors.batch import Batch
+from davy_detectors.batch import Batch, Floats
 from davy_detectors.uncertainty.spectrum import spectrum
 
 _FEW: Final = 2

@@ -11,8 +11,7 @@ from typing import ClassVar, Final, Self
 
 import numpy as np
 
-from davy_detectors.batch import Floats
-from davy_detectors.batch import Batch
+from davy_detectors.batch import Batch, Floats
 
 
 class ProbabilityScorer(ABC):

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from davy.event import Array, Column
 from davy.fields.reading import array_of, numbers, rows_of
 from davy.outputs import CONFIDENCES, LABELS, find
-from davy_detectors.batch import Floats
-from davy_detectors.batch import Batch
+from davy_detectors.batch import Batch, Floats
 
 _EACH: Final = ("scores", "confidences", "detection_scores", "conf")
 _BOXES: Final = ("boxes", "bboxes", "pred_boxes", "detection_boxes", "xyxy")

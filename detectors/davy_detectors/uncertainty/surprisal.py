@@ -8,8 +8,7 @@ from typing import Final, Self
 import numpy as np
 
 from davy.fields.reading import array_of, numbers, rows_of
-from davy_detectors.batch import Floats
-from davy_detectors.batch import Batch
+from davy_detectors.batch import Batch, Floats
 
 _MEAN: Final = ("outputs", "mean_surprisal")
 _LOGPROBS: Final = ("outputs", "logprobs")
