@@ -13,22 +13,28 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from davy._conversions import (
-    ADDRESSES,
-    MEANINGS,
-    POLICIES,
-    SECTIONS,
-    Tables,
-    bounds,
-    convert,
-    no_such,
-    to_tables,
-)
+from davy._conversions import ADDRESSES, MEANINGS, POLICIES, SECTIONS, convert, no_such
+from davy._described import Described, describe, refuse_unknown_variable, with_variables
 from davy._near import meant
 from davy._settings_file import from_file
-from davy._urls import without_password
 from davy.errors import SettingError
 
+__all__ = [
+    "ArchiveSettings",
+    "Described",
+    "DetectSettings",
+    "GatewaySettings",
+    "HealthSettings",
+    "KafkaSettings",
+    "LabelStudioSettings",
+    "LogSettings",
+    "MineSettings",
+    "SdkSettings",
+    "Settings",
+    "amend",
+    "describe",
+    "load",
+]
 T = TypeVar("T")
 
 
@@ -389,27 +395,6 @@ class Settings:
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    """One setting as the documentation and `davy doctor` show it: a URL without its password."""
-
-    key: str
-    variable: str
-    value: Any
-    default: Any
-    help: str
-    secret: bool
-    bounds: str
-    tables: bool = False
-
-    @property
-    def shown(self) -> Any:
-        """The value as anybody may see it: no secret, and no password in a URL."""
-        if self.secret:
-            return "set" if self.value else ""
-        return without_password(self.value) if isinstance(self.value, str) else self.value
-
-
 def load(
     *,
     env: Mapping[str, str] | None = None,
@@ -445,9 +430,9 @@ def load(
         if described.variable in env:
             found[described.key] = env[described.variable]
         if described.tables:
-            found |= _with_variables(described, found.get(described.key, ()), env)
+            found |= with_variables(described, found.get(described.key, ()), env)
     for variable in sorted(env):
-        _refuse_unknown_variable(variable, env[variable], known)
+        refuse_unknown_variable(variable, env[variable], known)
     found.update(overrides or {})
     for key, value in found.items():
         if key not in known:
@@ -471,51 +456,6 @@ def amend(section: T, values: Mapping[str, Any], name: str) -> T:
             raise SettingError(f"{name}.{key}", value, remedy)
     amended: T = _build(section, {f"{name}.{key}": value for key, value in values.items()}, f"{name}.")
     return amended
-
-
-def describe(settings: Settings) -> list[Described]:
-    """List every setting with its variable, value, default and help, in order of declaration."""
-    return list(_walk(settings, Settings(), ""))
-
-
-def _with_variables(described: Described, given: Any, env: Mapping[str, str]) -> dict[str, Tables]:
-    """Return values of sections that others declare, by key, with those of variables after those of the file."""
-    variables = sorted(name for name in env if name.startswith(f"{described.variable}_"))
-    values = (*to_tables(described.key, given), *((name, env[name]) for name in variables))
-    return {described.key: values} if values else {}
-
-
-def _refuse_unknown_variable(variable: str, value: str, known: Mapping[str, Described]) -> None:
-    of_tests = variable == "DAVY_REQUIRE_SERVICES" or variable.startswith("DAVY_TEST_")
-    if not variable.startswith("DAVY_") or of_tests:
-        return
-    variables = {described.variable: described.secret for described in known.values()}
-    declared_elsewhere = any(one.tables and variable.startswith(f"{one.variable}_") for one in known.values())
-    if variable not in variables and not declared_elsewhere:
-        raise no_such(variable, value, variables)
-
-
-def _walk(settings: Any, defaults: Any, prefix: str) -> Any:
-    for item in fields(settings):
-        value, default = getattr(settings, item.name), getattr(defaults, item.name)
-        key = f"{prefix}{item.name}"
-        if is_dataclass(value):
-            yield from _walk(value, default, f"{key}.")
-            continue
-        yield Described(
-            key=key,
-            variable=f"DAVY_{key.upper().replace('.', '_')}",
-            value=_as_given(value),
-            default=_as_given(default),
-            help=item.metadata["help"],
-            secret=item.metadata["secret"],
-            bounds=bounds(item.metadata),
-            tables=item.metadata["tables"],
-        )
-
-
-def _as_given(value: Any) -> Any:
-    return ", ".join(f"{name}={found}" for name, found in value) if isinstance(value, tuple) else value
 
 
 def _build(section: Any, found: Mapping[str, Any], prefix: str) -> Any:
