@@ -15,8 +15,8 @@ rest of the key the name), environment variables, options of a command. A wrong 
 and what is accepted; an unknown one too, with those that are spelt nearly so. `davy doctor --settings` lists what is in
 force. A whole number may have underscores between its digits, as here.
 
-Plug-ins declare settings of their own: `[detect.monitors.NAME]` and `[detect.scorers.NAME]` in the file, or a variable a
-key, `DAVY_DETECT_MONITORS_NAME_KEY`, with the name in capitals and each of its other signs an underscore. They are
+Plug-ins declare settings of their own: `[detect.monitors.NAME]` and `[detect.scorers.NAME]` in the file, or a variable
+a key, `DAVY_DETECT_MONITORS_NAME_KEY`, with the name in capitals and each of its other signs an underscore. They are
 refused in the same way when a role starts that has the plug-in
 ([detectors.md](detectors.md#settings-clock-and-random-numbers)).
 """
