@@ -38,7 +38,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-def _setting(
+def _setting(  # noqa: PLR0913 - limits of a setting, each by its name
     default: Any,
     text: str,
     *,

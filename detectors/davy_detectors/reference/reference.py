@@ -112,7 +112,7 @@ class Reference:
         self._version = version
 
     @classmethod
-    def fit(
+    def fit(  # noqa: PLR0913 - what is known of a file or a log, each by its name
         cls,
         model: str,
         batch: Batch,
