@@ -39,7 +39,7 @@ from davy_detectors.models.known import KnownModel, known_models, unlisted
 from davy_detectors.reference import Reference
 from davy_detectors.reference.active import put as put_reference
 from davy_detectors.stream.role import DetectTarget
-from davy_miner.candidates import COLLECTION, Candidate
+from davy_miner.candidates import CANDIDATES, Candidate
 from davy_miner.worker import Mine
 
 NAME: Final = "age"
@@ -173,7 +173,7 @@ def live(life: Life, directory: Path, months: int = MONTHS) -> Iterator[dict[str
 
 def _answer(world: Aged, rng: np.random.Generator) -> None:
     """Let people answer part of what was chosen, and an outcome become known."""
-    found = (load(Candidate, data) for _, data in world.runtime.store.items(COLLECTION))
+    found = (load(Candidate, data) for _, data in world.runtime.store.items(CANDIDATES.name))
     chosen = [one for one in found if one.state == "selected" and rng.random() < world.life.answered]
     messages = []
     for one in chosen:
@@ -229,10 +229,14 @@ def stored(runtime: Runtime) -> Mapping[str, int]:
         sizes[short] = sizes.get(short, 0) + size
     answered = sum(
         len(key) + len(data)
-        for key, data in runtime.store.items(COLLECTION)
+        for key, data in runtime.store.items(CANDIDATES.name)
         if load(Candidate, data).state in {"labelled", "disputed", "skipped", "deleted"}
     )
-    return {**sizes, COLLECTION: sizes.get(COLLECTION, 0) - answered, "answered candidates": answered}
+    return {
+        **sizes,
+        CANDIDATES.name: sizes.get(CANDIDATES.name, 0) - answered,
+        "answered candidates": answered,
+    }
 
 
 def names(directory: Path, count: int = NAMES) -> dict[str, Any]:

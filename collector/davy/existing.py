@@ -10,12 +10,12 @@ from davy._directory import directory_of
 from davy._near import meant, meant_path
 from davy.config import Settings
 from davy.errors import SettingError
+from davy.models import names
 from davy.store import Store
 
 __all__ = ["meant", "require_model", "require_place", "unknown"]
 
 _FILES: Final = ("log.db", "store.db")
-_MODELS: Final = ("models", "reference_digests", "retired")
 
 
 def unknown(option: str, name: str, known: Iterable[str], *, what: str, remedy: str) -> SettingError:
@@ -47,7 +47,7 @@ def require_model(name: str, store: Store, *more: str) -> str:
     SettingError
         There is no such model.
     """
-    known = {model for collection in _MODELS for model, _ in store.items(collection)}.union(more)
+    known = names(store).union(more)
     if name not in known:
         raise unknown("--model", name, known, what="model", remedy="`davy models list` names all")
     return name

@@ -6,48 +6,36 @@ A person retires a model, and it stays so until somebody keeps it; or its silenc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from davy.codec import dump_any, load_any
+from davy.models import RETIRED, By, Retirement
 from davy.store import Batch, Store
 
 if TYPE_CHECKING:
     from davy.runtime import Runtime
 
-COLLECTION: Final = "retired"
 _LOOK_EVERY_NS: Final = 1_000_000_000
-By = Literal["a person", "silence"]
-
-
-@dataclass(frozen=True, slots=True)
-class Retirement:
-    """When a model was retired, nanoseconds since the epoch, and by whom."""
-
-    at: int
-    by: By
 
 
 def retire(models: Iterable[str], batch: Batch, *, at: int, by: By) -> None:
     """Retire models; one that is retired already stays as it is."""
     for model in models:
-        batch.add(COLLECTION, model, dump_any({"at": at, "by": by}))
+        RETIRED.add(batch, model, Retirement(at, by))
 
 
 def keep(models: Iterable[str], batch: Batch) -> None:
     """Take models back."""
-    for model in models:
-        batch.delete(COLLECTION, model)
+    RETIRED.delete(batch, *models)
 
 
 def retirements(store: Store) -> dict[str, Retirement]:
     """Return the retired models."""
-    return {model: Retirement(**load_any(data)) for model, data in store.items(COLLECTION)}
+    return dict(RETIRED.items(store))
 
 
 def is_retired(model: str, store: Store) -> bool:
     """Whether a model is retired now."""
-    return store.get(COLLECTION, model) is not None
+    return RETIRED.has(store, model)
 
 
 class Retirements:

@@ -10,18 +10,16 @@ from typing import Annotated, Any, Final
 import typer
 
 from davy import console
-from davy.codec import load
 from davy.config import load as load_settings
 from davy.errors import ReferenceInvalid, SettingError
 from davy.event import INFERENCES
 from davy.existing import require_model, unknown
 from davy.health.progress import read_through
 from davy.runner import open_runtime
-from davy.store import Store
 from davy_detectors.incidents.incident import INCIDENTS, RESOLVED, Incident
 from davy_detectors.incidents.words import in_words
 from davy_detectors.models.known import KnownModel, known_models
-from davy_detectors.reference.active import COLLECTION as REFERENCES
+from davy_detectors.reference.active import REFERENCES
 from davy_detectors.reference.active import put as put_reference
 
 Model = Annotated[str, typer.Option("--model", help="The model, as name:version.")]
@@ -93,7 +91,7 @@ def _list_references(as_json: Json = False) -> None:
     from davy_detectors.reference import Reference
 
     with open_runtime(make=False) as runtime:
-        rows = [_reference_row(Reference.from_bytes(data)) for _, data in runtime.store.items(REFERENCES)]
+        rows = [_reference_row(Reference.from_bytes(data)) for data in REFERENCES.values(runtime.store)]
     console.show(rows, title="references", as_json=as_json, empty="none yet; `davy reference fit` makes one")
 
 
@@ -104,7 +102,7 @@ def _show_reference(model: Model, as_json: Json = False) -> None:
 
     with open_runtime(make=False) as runtime:
         require_model(model, runtime.store)
-        data = runtime.store.get(REFERENCES, model)
+        data = REFERENCES.get(runtime.store, model)
     if data is None:
         raise ReferenceInvalid("--model", model, "has no reference; `davy reference fit` makes one")
     found = Reference.from_bytes(data)
@@ -132,7 +130,7 @@ def _incidents(
         done = not wait or wait_until_tested(runtime.log, runtime.store, model, seconds=timeout)
         if model:  # now that what the log held is counted
             require_model(model, runtime.store)
-        found = [incident for incident in _stored(runtime.store) if model in {"", incident.model}]
+        found = [incident for incident in INCIDENTS.values(runtime.store) if model in {"", incident.model}]
         known = known_models(
             runtime.store, runtime.settings.detect, read_through(runtime, "detect", (INFERENCES,))
         )
@@ -171,8 +169,10 @@ def _show_incident(
 ) -> None:
     """Show one incident: guilty features, since when, how large, and the samples that carry it."""
     with open_runtime(make=False) as runtime:
-        found = [incident for incident in _stored(runtime.store) if id and incident.id.startswith(id)]
-        known = [key for key, _ in runtime.store.items(INCIDENTS)]
+        found = [
+            incident for incident in INCIDENTS.values(runtime.store) if id and incident.id.startswith(id)
+        ]
+        known = list(INCIDENTS.keys(runtime.store))
     if not found:
         raise unknown("incident", id, known, what="incident", remedy="`davy incidents` lists them")
     if len(found) > 1:
@@ -227,10 +227,6 @@ def replay(
     console.show(rows, title="what would have been raised", empty="nothing would have been raised")
     console.show(models, title="what was read", empty="the log holds nothing of that time")
     console.say(f"{found.log_seconds:,.0f} s of the log in {found.seconds:,.1f} s")
-
-
-def _stored(store: Store) -> list[Incident]:
-    return [load(Incident, data) for _, data in store.items(INCIDENTS)]
 
 
 def _reference_row(found: Any) -> dict[str, Any]:

@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from davy.codec import load_any
 from davy.console import command
 from davy.errors import DavyError
 from davy.fields.losses import BY_THE_APP, INCOMPLETE, REMEDIES, read_loss
 from davy.health import Check
+from davy.models import MODELS
 from davy.retired import retirements
 from davy.runtime import Runtime
-from davy_detectors.models.known import unlisted
+from davy_detectors.models.known import totals_of, unlisted
 from davy_detectors.models.roster import UNLISTED
 from davy_detectors.plugins import suspensions
 from davy_detectors.reference import Reference
+from davy_detectors.reference.active import REFERENCES
 from davy_detectors.reference.loading import Captured, captured_fields
 from davy_detectors.stream.totals import Totals
 
@@ -29,14 +30,14 @@ _SECTIONS: Final = frozenset({"inputs", "outputs", "embedding"})
 def checks(runtime: Runtime) -> list[Check]:
     """Look at every model seen: without a reference nothing can be compared."""
     gone = retirements(runtime.store)
-    references = {model: data for model, data in runtime.store.items("references") if model not in gone}
-    seen = {model for model, _ in runtime.store.items("models")} | set(references)
+    references = {model: data for model, data in REFERENCES.items(runtime.store) if model not in gone}
+    seen = set(MODELS.keys(runtime.store)) | set(references)
     seen -= {UNLISTED, *gone}
     captured = captured_fields(runtime.log) if seen else {}
     found = [Check("models", "ok", f"seen: {', '.join(sorted(seen)) or 'none'}"), *_unlisted(runtime)]
     for model in sorted(seen):
         found += _of_model(model, references.get(model), captured.get(model, Captured()))
-        found += _left_out(model, runtime.store.get("detect", model))
+        found += _left_out(model, totals_of(runtime.store, model))
     return [*found, *_suspended(runtime, references)]
 
 
@@ -105,11 +106,8 @@ def _unlike(model: str, reference: Reference, captured: Captured) -> Iterator[Ch
         )
 
 
-def _left_out(model: str, stored: bytes | None) -> Iterator[Check]:
+def _left_out(model: str, totals: Totals) -> Iterator[Check]:
     """Say which calls and fields the sending processes had to leave out, and why."""
-    if stored is None:
-        return
-    totals = Totals.load(load_any(stored))
     for reason, count in sorted(totals.incomplete.items()):
         remedy = f"{INCOMPLETE[reason]}; {BY_THE_APP}"
         yield Check(f"calls of {model}", "warning", f"{reason} {count:,} times", remedy)

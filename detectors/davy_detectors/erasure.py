@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from davy.codec import dump, load
 from davy.event import INFERENCES
-from davy.forgetting import Ids, Trace
+from davy.forgetting import Ids, Trace, model_lease, role_lease
+from davy.models import MODELS
 from davy.runtime import Runtime
 from davy.store import Batch
-from davy_detectors.incidents.incident import INCIDENTS, Incident
-from davy_detectors.stream.partial_aggregate import MODELS
+from davy_detectors.incidents.incident import INCIDENTS
 from davy_detectors.stream.partition_counter import PartitionCounter
 
 
@@ -25,13 +24,10 @@ class IncidentKeeper:
 
     def leases(self) -> Sequence[str]:
         """Name the leases of those who count, whole or by partition, and of those who test and write incidents."""
-        partitions = [
-            f"role/{PartitionCounter.name}/{topic}/{number}" for topic, number in self._log.end(INFERENCES)
-        ]
         return [
-            f"role/{PartitionCounter.name}",
-            *partitions,
-            *(f"model/{model}" for model, _ in self._store.items(MODELS)),
+            role_lease(PartitionCounter.name),
+            *(role_lease(PartitionCounter.name, place) for place in self._log.end(INFERENCES)),
+            *map(model_lease, MODELS.keys(self._store)),
         ]
 
     def tagged(self, name: str, text: str) -> Iterator[bytes]:
@@ -41,8 +37,8 @@ class IncidentKeeper:
 
     def traces(self, ids: Ids) -> Iterator[Trace]:
         """Return the incidents that name one of `ids` among their samples."""
-        for key, data in self._store.items(INCIDENTS):
-            if not ids.isdisjoint(load(Incident, data).samples):
+        for key, incident in INCIDENTS.items(self._store):
+            if not ids.isdisjoint(incident.samples):
                 yield Trace({"flags": frozenset({key})}, partial(self._remove, key, ids))
 
     def payloads(self, ids: Ids) -> Iterator[str]:
@@ -51,8 +47,7 @@ class IncidentKeeper:
         return iter(())
 
     def _remove(self, key: str, ids: Ids) -> None:
-        data = self._store.get(INCIDENTS, key)
-        if data is not None:
-            incident = load(Incident, data)
+        incident = INCIDENTS.get(self._store, key)
+        if incident is not None:
             samples = [sample for sample in incident.samples if sample not in ids]
-            self._store.apply(Batch().put(INCIDENTS, key, dump(replace(incident, samples=samples))))
+            self._store.apply(INCIDENTS.put(Batch(), key, replace(incident, samples=samples)))

@@ -15,8 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from davy import metrics
-from davy.codec import dump_any, load_any
-from davy.store import Batch, Store
+from davy.store import Batch, Collection, Store, plain
 from davy_detectors.budget import shares, with_share
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from davy_detectors.base import Attempt, Monitor
     from davy_detectors.reference import Reference
 
-SUSPENDED: Final = "suspended"
 _TRIES: Final = 3
 _WITHIN_NS: Final = 3_600 * 10**9
 _LOOK_EVERY_NS: Final = 1_000_000_000
@@ -67,16 +65,22 @@ class Suspension:
     error: str
 
 
+SUSPENDED: Final[Collection[Suspension]] = plain(
+    "suspended", Suspension, writer="detect", write=asdict, read=lambda found: Suspension(**found)
+)
+"""What is suspended, by plug-in and model."""
+
+
 def suspensions(store: Store) -> list[Suspension]:
     """Return what is suspended."""
-    return [Suspension(**load_any(data)) for _, data in store.items(SUSPENDED)]
+    return list(SUSPENDED.values(store))
 
 
 def end_suspensions(model: str, store: Store, changes: Batch) -> None:
     """Resume everything that is suspended for `model`."""
     for one in suspensions(store):
         if one.model == model:
-            changes.delete(SUSPENDED, _key(one.kind, one.name, model))
+            SUSPENDED.delete(changes, _key(one.kind, one.name, model))
 
 
 class Plugins:
@@ -171,14 +175,13 @@ class Plugins:
         self._look()
         for key, one in list(self._suspended.items()):
             if one.model == reference.model and not self._is_suspended(key, one.kind, one.name, reference):
-                self._runtime.store.apply(Batch().delete(SUSPENDED, key))
+                self._runtime.store.apply(SUSPENDED.delete(Batch(), key))
                 del self._suspended[key]
 
     def _look(self) -> None:
         now = self._runtime.clock()
         if self._looked is None or not 0 <= now - self._looked < _LOOK_EVERY_NS:
-            stored = self._runtime.store.items(SUSPENDED)
-            self._suspended = {key: Suspension(**load_any(data)) for key, data in stored}
+            self._suspended = dict(SUSPENDED.items(self._runtime.store))
             self._looked = now
 
     def _failed(self, kind: str, name: str, reference: Reference, error: Exception, tries: int) -> None:
@@ -195,7 +198,7 @@ class Plugins:
         version = _version(self._points.get((kind, name)))
         found = Suspension(kind, name, model, reference.version, now, version, said[:500])
         key = _key(kind, name, model)
-        self._runtime.store.apply(Batch().put(SUSPENDED, key, dump_any(asdict(found))))
+        self._runtime.store.apply(SUSPENDED.put(Batch(), key, found))
         self._suspended[key] = found
         del self._failures[kind, name, model]
         _logger.error("%s %s is suspended for %s: %s", kind, name, model, said)

@@ -8,14 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import permutations
 
-from davy.codec import load
 from davy.event import Label
 from davy.outputs import Answer, key
 from davy.store import Store
-from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate
+from davy_miner.candidates import CANDIDATES
 from davy_miner.decision import agree, in_order, is_answer, standing
-from davy_miner.labels import COLLECTION, Revisions, answer_of
+from davy_miner.labels import REVISIONS, answer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +98,12 @@ def count(tallies: defaultdict[str, _Tally], labels: Iterable[Label], own: Answe
 
 
 def _answered(store: Store, model: str) -> Iterator[tuple[Iterable[Label], Answer | None]]:
-    for name, data in store.items(COLLECTION):
-        labels = Revisions.from_bytes(data).labels
+    for name, revisions in REVISIONS.items(store):
+        labels = revisions.labels
         if not labels or model not in {"", labels[0].model}:
             continue
-        found = store.get(CANDIDATES, name)
-        yield labels, answer_of(load(Candidate, found)) if found is not None else None
+        found = CANDIDATES.get(store, name)
+        yield labels, answer_of(found) if found is not None else None
 
 
 def _made(annotator: str, tally: _Tally) -> Agreement:

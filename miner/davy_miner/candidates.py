@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from davy.event import BlobRef, Draw
+from davy.store import Collection, events
 
-COLLECTION: Final = "candidates"
 State = Literal[
     "waiting",
     "duplicate",
@@ -93,6 +93,9 @@ class Candidate:
     reason: str = ""
     owed: bool = False
 
+
+CANDIDATES: Final[Collection[Candidate]] = events("candidates", Candidate, writer="mine")
+"""Every candidate by its id, changed by the role alone: the pool in its transactions, the push under its lease."""
 
 CONTROL: Final = "control"
 """The arm of draws made by chance alone, from all traffic."""

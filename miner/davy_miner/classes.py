@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from davy._near import meant
-from davy.codec import load
 from davy.errors import LabelError
 from davy.outputs import Answer
 from davy.outputs.values import key
 from davy.store import Store
-from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate
-from davy_miner.labels import COLLECTION, Revisions, answer_of
+from davy_miner.candidates import CANDIDATES
+from davy_miner.labels import answer_of, revisions_of
 
 _MOST_SHOWN = 10
 
@@ -46,15 +44,14 @@ class Classes:
         return self._known[model]
 
     def _seen(self, model: str) -> Iterator[str]:
-        for _, data in self._store.items(CANDIDATES):
-            candidate = load(Candidate, data)
+        for candidate in CANDIDATES.values(self._store):
             if candidate.model != model:
                 continue
             own = answer_of(candidate)
             if own is not None:
                 yield from own.class_names
                 yield from _named(own.value)
-            for label in Revisions.from_bytes(self._store.get(COLLECTION, candidate.id)).labels:
+            for label in revisions_of(self._store, candidate.id).labels:
                 yield from _named(label.answer)
 
 

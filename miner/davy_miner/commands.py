@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from davy import console
-from davy.codec import load, load_any
 from davy.errors import DavyError, SettingError
 from davy.event import Label
 from davy.existing import require_model
@@ -145,23 +144,25 @@ def _wait_until(done: Callable[[], bool], seconds: float, what: str, value: str)
 
 
 def _candidate_rows(runtime: Runtime, model: str, state: str) -> list[dict[str, Any]]:
-    from davy_miner.candidates import COLLECTION, STATES, Candidate
+    from davy_miner.candidates import CANDIDATES, STATES
 
     if state and state not in STATES:
         raise SettingError("--state", state, f"is one of {', '.join(STATES)}")
     _require_model(runtime, model)
-    found = (load(Candidate, data) for _, data in runtime.store.items(COLLECTION))
-    wanted = [one for one in found if model in {"", one.model} and state in {"", one.state}]
+    wanted = [
+        one
+        for one in CANDIDATES.values(runtime.store)
+        if model in {"", one.model} and state in {"", one.state}
+    ]
     wanted.sort(key=lambda one: _CHOSEN.index(one.state) if one.state in _CHOSEN else len(_CHOSEN))
     return [_candidate_row(runtime, candidate) for candidate in wanted]
 
 
 def _candidate_row(runtime: Runtime, candidate: Any) -> dict[str, Any]:
-    from davy_miner.labels import COLLECTION, Revisions, answer_of
+    from davy_miner.labels import answer_of, revisions_of
 
     own = answer_of(candidate)
-    revisions = Revisions.from_bytes(runtime.store.get(COLLECTION, candidate.id))
-    decision = revisions.decided(runtime.settings.mine.last_word, own)
+    decision = revisions_of(runtime.store, candidate.id).decided(runtime.settings.mine.last_word, own)
     return {
         "id": candidate.id,
         "model": candidate.model,
@@ -317,12 +318,12 @@ def diff(
 
 def _require_model(runtime: Runtime, model: str) -> None:
     """Refuse a model nobody has heard of; one that was forgotten since may have labels and datasets still."""
-    from davy_miner.candidates import COLLECTION as CANDIDATES
-    from davy_miner.dataset.build import COLLECTION as DATASETS
+    from davy_miner.candidates import CANDIDATES
+    from davy_miner.dataset.build import DATASETS
 
     if model:
-        mined = {str(load_any(data)["model"]) for _, data in runtime.store.items(CANDIDATES)}
-        built = {key.rpartition("/")[0] for key, _ in runtime.store.items(DATASETS)}
+        mined = {candidate.model for candidate in CANDIDATES.values(runtime.store)}
+        built = {version.model for version in DATASETS.values(runtime.store)}
         require_model(model, runtime.store, *mined, *built)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from davy.codec import dump_any, load_any
 from davy.errors import DavyError
 from davy.health import Check
 from davy.runtime import Runtime
-from davy.store import Batch
+from davy.store import Batch, Collection, plain
 from davy_miner.labelstudio.records import troubles_in
 
-COLLECTION: Final = "labelling"
 QUEUE_SECONDS: Final = 300.0
 """Selected candidates of which none becomes a task for so long are stuck, though nothing fails."""
 _PATIENCE_SECONDS: Final = 15.0
@@ -22,6 +21,24 @@ _SECOND: Final = 10**9
 _REMEDY: Final = (
     "see that the labelling tool is up and takes the token; `davy doctor` asks it. Davy tries again by itself"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """That something about labelling fails: since when, in nanoseconds since the epoch, and why."""
+
+    since: int
+    reason: str
+
+
+NOTES: Final[Collection[Note]] = plain(
+    "labelling",
+    Note,
+    writer="mine",
+    write=lambda note: {"v": 1, "since": note.since, "reason": note.reason},
+    read=lambda found: Note(found["since"], found["reason"]),
+)
+"""What fails, by what it is."""
 
 
 class Notes:
@@ -41,22 +58,19 @@ class Notes:
     def begin(self) -> None:
         """Forget what an earlier process noted: it is found out anew."""
         self._since, self._moved_at = {}, self._runtime.clock()
-        batch = Batch()
-        for what, _ in self._runtime.store.items(COLLECTION):
-            batch.delete(COLLECTION, what)
+        batch = NOTES.delete(Batch(), *NOTES.keys(self._runtime.store))
         if batch.operations:
             self._runtime.store.apply(batch)
 
     def failed(self, what: str, reason: str, since: int | None = None) -> None:
         """Note that something fails, since now unless it is said or was noted before."""
         since = self._since.setdefault(what, self._runtime.clock() if since is None else since)
-        note = dump_any({"v": 1, "since": since, "reason": reason})
-        self._runtime.store.apply(Batch().put(COLLECTION, what, note))
+        self._runtime.store.apply(NOTES.put(Batch(), what, Note(since, reason)))
 
     def works(self, what: str) -> None:
         """Note that it works."""
         if what in self._since:
-            self._runtime.store.apply(Batch().delete(COLLECTION, what))
+            self._runtime.store.apply(NOTES.delete(Batch(), what))
             del self._since[what]
 
     def queue(self, *, moved: bool) -> None:
@@ -75,10 +89,9 @@ def checks(runtime: Runtime) -> list[Check]:
         return []
     limit = runtime.clock() - int(_PATIENCE_SECONDS * _SECOND)
     wrong = []
-    for what, data in runtime.store.items(COLLECTION):
-        note = load_any(data)
-        if note["since"] <= limit:
-            wrong.append(_wrong(f"labelling: {what}", note["since"], note["reason"]))
+    for what, note in NOTES.items(runtime.store):
+        if note.since <= limit:
+            wrong.append(_wrong(f"labelling: {what}", note.since, note.reason))
     stuck = [one.since for one in troubles_in(runtime.store) if one.since <= limit]
     if stuck:
         found = f"tasks of {len(stuck)} models cannot be sent; `davy doctor` names them"

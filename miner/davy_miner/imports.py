@@ -8,18 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from davy.codec import dump, load
+from davy.codec import dump
 from davy.errors import LabelError
 from davy.event import LABELS, Label
 from davy.log import Message
 from davy.outputs import CORRECT, UNCLEAR, WRONG, Answer
 from davy.runtime import Runtime
 from davy.store import Store
-from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate
+from davy_miner.candidates import CANDIDATES
 from davy_miner.classes import Classes
 from davy_miner.decision import as_said, standing, verdict_named
-from davy_miner.labels import COLLECTION, Revisions, answer_of
+from davy_miner.labels import REVISIONS, answer_of
 
 _Thing = TypeVar("_Thing")
 _AT_ONCE: Final = 1000
@@ -110,9 +109,9 @@ def _batches(things: Sequence[_Thing]) -> Iterator[Sequence[_Thing]]:
 def _learn(known: dict[str, _Asked], ids: Iterable[str], store: Store) -> None:
     """Read the candidates that are not known yet, each once however many lines there are about it."""
     new = [one for one in dict.fromkeys(ids) if one not in known]
-    answers = store.get_many(COLLECTION, new)
-    for key, data in store.get_many(CANDIDATES, new).items():
-        candidate, labels = load(Candidate, data), Revisions.from_bytes(answers.get(key)).labels
+    answers = REVISIONS.get_many(store, new)
+    for key, candidate in CANDIDATES.get_many(store, new).items():
+        labels = answers[key].labels if key in answers else ()
         known[key] = _Asked(
             id=candidate.id,
             inference_id=candidate.inference_id,

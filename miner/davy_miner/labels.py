@@ -9,16 +9,12 @@ from typing import Final
 import numpy as np
 
 from davy.codec import decode, dump, dump_any, load, load_any
-from davy.event import Label
+from davy.event import Feedback, Label
 from davy.outputs import Answer, Classification, MultiLabel, read
-from davy.store import Store
-from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate, flagged_at
+from davy.store import Collection, Store, declare, events
+from davy_miner.candidates import CANDIDATES, Candidate, flagged_at
 from davy_miner.decision import Decision, Verdict, called, decide, in_order
 from davy_miner.select import Estimate, error_rate
-
-COLLECTION: Final = "labels"
-FEEDBACK_NOTES: Final = "feedback"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +36,23 @@ class Revisions:
         return dump_any({"v": 1, "revisions": [load_any(dump(label)) for label in self.labels]})
 
     @classmethod
-    def from_bytes(cls, data: bytes | None) -> Revisions:
+    def from_bytes(cls, data: bytes) -> Revisions:
         """Read what the store keeps."""
-        found = load_any(data)["revisions"] if data is not None else []
-        return cls([load(Label, dump_any(one)) for one in found])
+        return cls([load(Label, dump_any(one)) for one in load_any(data)["revisions"]])
+
+
+REVISIONS: Final[Collection[Revisions]] = declare(
+    Collection("labels", Revisions, "mine", Revisions.to_bytes, Revisions.from_bytes)
+)
+"""What people answered, by candidate."""
+
+FEEDBACK_NOTES: Final[Collection[Feedback]] = events("feedback", Feedback, writer="mine")
+"""What became known of a candidate in the app, the latest, by candidate."""
+
+
+def revisions_of(store: Store, key: str) -> Revisions:
+    """Return the answers to a candidate, none of them when nobody answered."""
+    return REVISIONS.get(store, key) or Revisions()
 
 
 def answer_of(candidate: Candidate) -> Answer | None:
@@ -84,8 +93,7 @@ def quality(store: Store, model: str, rule: str = "majority", *, since: int = 0)
     """
     failed, probability, groups = [], [], []
     judge = Judge(store, rule)
-    for _, data in store.items(CANDIDATES):
-        candidate = load(Candidate, data)
+    for candidate in CANDIDATES.values(store):
         if candidate.model != model or candidate.arm != "random" or flagged_at(candidate) < since:
             continue
         found = judge.verdict(candidate)
@@ -120,8 +128,8 @@ class Judge:
         own = answer_of(candidate)
         if candidate.duplicate_of is None:
             return verdict(self._decided(candidate.id, own), own)
-        data = self._store.get(CANDIDATES, candidate.duplicate_of)
-        asked = answer_of(load(Candidate, data)) if data is not None else None
+        found = CANDIDATES.get(self._store, candidate.duplicate_of)
+        asked = answer_of(found) if found is not None else None
         decision = self._decided(candidate.duplicate_of, asked)
         if decision is None or decision.label is None or (asked and own and own.agrees(asked.value)):
             return verdict(decision, own)
@@ -132,4 +140,4 @@ class Judge:
         return verdict(replace(decision, label=replace(decision.label, verdict="")), own)
 
     def _decided(self, key: str, own: Answer | None) -> Decision | None:
-        return Revisions.from_bytes(self._store.get(COLLECTION, key)).decided(self._rule, own)
+        return revisions_of(self._store, key).decided(self._rule, own)

@@ -9,16 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from davy.codec import dump, load
 from davy.errors import LabelError
 from davy.existing import unknown
 from davy.runtime import Runtime
-from davy.store import Batch, Store
-from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate, State
+from davy.store import Batch, Collection, Store, events
+from davy_miner.candidates import CANDIDATES, State
 from davy_miner.pool import Pool
 
-COLLECTION: Final = "orders"
 Action = Literal["retry", "reject"]
 FROM: Final[dict[Action, tuple[State, ...]]] = {
     "retry": ("unlabellable",),
@@ -40,6 +37,10 @@ class Order:
     at: int
 
 
+ORDERS: Final[Collection[Order]] = events("orders", Order, writer="davy candidates; mine takes them out")
+"""What is to be done, by candidate."""
+
+
 def order(runtime: Runtime, action: Action, candidates: Sequence[str]) -> list[str]:
     """Ask the miner to do something with candidates; return their ids.
 
@@ -52,21 +53,20 @@ def order(runtime: Runtime, action: Action, candidates: Sequence[str]) -> list[s
     """
     batch, now = Batch(), runtime.clock()
     for key in candidates:
-        data = runtime.store.get(CANDIDATES, key)
-        if data is None:
-            known = (name for name, _ in runtime.store.items(CANDIDATES))
+        found = CANDIDATES.get(runtime.store, key)
+        if found is None:
+            known = CANDIDATES.keys(runtime.store)
             raise unknown("candidate", key, known, what="candidate", remedy="`davy candidates` lists them")
-        found = load(Candidate, data)
         if found.state not in FROM[action]:
             raise LabelError("candidate", key, f"is {found.state}: {_INSTEAD[action]}")
-        batch.put(COLLECTION, key, dump(Order(key, action, now)))
+        ORDERS.put(batch, key, Order(key, action, now))
     runtime.store.apply(batch)
     return list(candidates)
 
 
 def open_orders(store: Store, candidates: Sequence[str]) -> list[str]:
     """Return the candidates whose orders were not carried out yet."""
-    return sorted(store.get_many(COLLECTION, list(candidates)))
+    return sorted(ORDERS.get_many(store, list(candidates)))
 
 
 class Orders:
@@ -81,11 +81,11 @@ class Orders:
 
         A candidate that went on since the order was given stays as it is.
         """
-        if not self._store.count(COLLECTION):
+        if not ORDERS.count(self._store):
             return
-        for key, data in self._store.items(COLLECTION):
-            given, candidate = load(Order, data), self._pool.get(key)
-            batch.delete(COLLECTION, key)
+        for key, given in ORDERS.items(self._store):
+            candidate = self._pool.get(key)
+            ORDERS.delete(batch, key)
             if candidate is None or candidate.state not in FROM[given.action]:
                 continue
             if given.action == "reject":

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from davy import metrics
-from davy.codec import dump, load
 from davy.event import Draw, Flag
 from davy.runtime import Runtime
 from davy.store import Batch
-from davy_miner.candidates import ASKED, COLLECTION, Candidate, State, candidate_id, control_draw, flagged_at
+from davy_miner.candidates import ASKED, CANDIDATES, Candidate, State, candidate_id, control_draw, flagged_at
 from davy_miner.labels import FEEDBACK_NOTES
 from davy_miner.select import evidence
 
@@ -62,8 +61,8 @@ class Pool:
             self._counts[place] = 0
         self._entries, self._changed = {}, {}
         self._waiting.clear()
-        for _, data in self._runtime.store.items(COLLECTION):
-            self._index(load(Candidate, data))
+        for candidate in CANDIDATES.values(self._runtime.store):
+            self._index(candidate)
         for model, state in self._counts:
             self._measure(model, state)
 
@@ -79,13 +78,12 @@ class Pool:
         """Return a candidate as this transaction sees it."""
         if key in self._changed:
             return self._changed[key]
-        data = self._runtime.store.get(COLLECTION, key) if key in self._entries else None
-        return load(Candidate, data) if data is not None else None
+        return CANDIDATES.get(self._runtime.store, key) if key in self._entries else None
 
     def put(self, candidate: Candidate, batch: Batch) -> None:
         """Change a candidate."""
         new = candidate.id not in self._entries
-        (batch.add if new else batch.put)(COLLECTION, candidate.id, dump(candidate))
+        (CANDIDATES.add if new else CANDIDATES.put)(batch, candidate.id, candidate)
         self._changed[candidate.id] = candidate
         before = self._entries.get(candidate.id)
         self._index(candidate)
@@ -136,8 +134,8 @@ class Pool:
 
     def several(self, keys: Sequence[str]) -> list[Candidate]:
         """Return candidates as this transaction sees them, in this order, without those that are gone."""
-        stored = self._runtime.store.get_many(COLLECTION, [key for key in keys if key not in self._changed])
-        found = {key: load(Candidate, data) for key, data in stored.items()} | self._changed
+        stored = CANDIDATES.get_many(self._runtime.store, [key for key in keys if key not in self._changed])
+        found = stored | self._changed
         return [found[key] for key in keys if key in found]
 
     def unoffered(self, model: str) -> list[str]:
@@ -158,10 +156,10 @@ class Pool:
 
     def refresh(self) -> None:
         """Read again what the exchange with the labelling tool may have changed."""
-        stored = self._runtime.store.get_many(COLLECTION, self.ids({"selected", "pushing"}))
-        for key, data in stored.items():
+        stored = CANDIDATES.get_many(self._runtime.store, self.ids({"selected", "pushing"}))
+        for key, candidate in stored.items():
             before = self._entries[key]
-            self._index(load(Candidate, data))
+            self._index(candidate)
             self._measure(before.model, before.state)
             self._measure(before.model, self._entries[key].state)
 
@@ -216,7 +214,8 @@ class Pool:
                     self._remove(key, batch)
 
     def _remove(self, key: str, batch: Batch) -> None:
-        batch.delete(COLLECTION, key).delete(FEEDBACK_NOTES, key)
+        CANDIDATES.delete(batch, key)
+        FEEDBACK_NOTES.delete(batch, key)
         entry = self._entries.pop(key)
         self._counts[entry.model, entry.state] -= 1
         self._measure(entry.model, entry.state)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from davy import metrics
-from davy.codec import load
 from davy.errors import DavyError
 from davy.runtime import Runtime
 from davy.store import Store
-from davy_miner.candidates import COLLECTION, Candidate
+from davy_miner.candidates import CANDIDATES
 
 _CAUSES: Final = {"inputs": "nothing to see", "outputs": "no answer", "candidate": "damaged"}
 _LONGEST: Final = 500
@@ -55,8 +54,7 @@ class Unlabellable:
 def unlabellable_in(store: Store) -> list[Unlabellable]:
     """Return what nobody can be asked about, by model, the most frequent reason first."""
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for _, data in store.items(COLLECTION):
-        candidate = load(Candidate, data)
+    for candidate in CANDIDATES.values(store):
         if candidate.state == "unlabellable":
             found[candidate.model][candidate.reason] += 1
     return [Unlabellable(model, by.total(), tuple(by.most_common())) for model, by in sorted(found.items())]

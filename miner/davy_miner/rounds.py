@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, runtime_checkable
 
 from davy import metrics
-from davy.codec import decode, dump, load
+from davy.codec import decode
 from davy.consume import stored_position
 from davy.errors import DavyError
 from davy.event import FLAGS, BlobRef
 from davy.runtime import Runtime
-from davy.store import Batch, Store
+from davy.store import Batch, Collection, Store, events
 from davy_miner.candidates import ASKED, KNOWN, Candidate, State, control_draw
 from davy_miner.choice import GREEDY, RANDOM, Choice, Chosen, choose
 from davy_miner.dedup import Calibration
@@ -27,8 +27,6 @@ from davy_miner.pictures import picture
 from davy_miner.pool import Pool
 from davy_miner.problems import Problem, tell
 
-COLLECTION: Final = "rounds"
-CALIBRATIONS: Final = "calibrations"
 ROLE: Final = "mine"
 REQUESTED: Final = "requested"
 DONE: Final = "done"
@@ -83,6 +81,13 @@ class Round:
     """Which log `flags_end` are offsets of."""
 
 
+ROUNDS: Final[Collection[Round]] = events("rounds", Round, writer="mine, davy mine")
+"""Requests and what became of them, by id."""
+
+CALIBRATIONS: Final[Collection[Calibration]] = events("calibrations", Calibration, writer="mine")
+"""How alike near-duplicates are, by model."""
+
+
 def request(runtime: Runtime, model: str = "", budget: int | None = None) -> str:
     """Ask for a round over everything flagged until now; return its id. The miner role runs it."""
     end = {partition: offset for (_, partition), offset in runtime.log.end(FLAGS).items()}
@@ -91,16 +96,15 @@ def request(runtime: Runtime, model: str = "", budget: int | None = None) -> str
         number = max(number + 1, _next(runtime.store, f"{model or _ALL}/"))
         log, now = runtime.log.identity(FLAGS), runtime.clock()
         asked = Round(f"{model or _ALL}/{number:08d}", model, budget, end, REQUESTED, now, log=log)
-        runtime.store.apply(Batch().add(COLLECTION, asked.id, dump(asked)))
+        runtime.store.apply(ROUNDS.add(Batch(), asked.id, asked))
         # `add` keeps what is there: another request may have taken the number
-        if runtime.store.get(COLLECTION, asked.id) == dump(asked):
+        if ROUNDS.get(runtime.store, asked.id) == asked:
             return asked.id
 
 
 def read(store: Store, key: str) -> Round | None:
     """Return a request as it is now."""
-    data = store.get(COLLECTION, key)
-    return load(Round, data) if data is not None else None
+    return ROUNDS.get(store, key)
 
 
 class Rounds:
@@ -132,7 +136,7 @@ class Rounds:
 
     def run_due(self, batch: Batch) -> bool:
         """Run the first round that is due, put its outcome into `batch`; whether there was one."""
-        if self._runtime.store.count(COLLECTION) != self._count:
+        if ROUNDS.count(self._runtime.store) != self._count:
             self._scan()
         due = next((asked for asked in self._pending if self._reached(asked)), None) or self._by_time()
         if due is None:
@@ -145,15 +149,15 @@ class Rounds:
             else self._run(due.id, model, budget, batch)
             for model in models
         ]
-        batch.put(COLLECTION, due.id, dump(replace(due, state=DONE, results=results)))
+        ROUNDS.put(batch, due.id, replace(due, state=DONE, results=results))
         for model in models:
             self._last[model] = self._runtime.clock()
         self._count = -1
         return True
 
     def _scan(self) -> None:
-        self._count = self._runtime.store.count(COLLECTION)
-        found = [load(Round, data) for _, data in self._runtime.store.items(COLLECTION)]
+        self._count = ROUNDS.count(self._runtime.store)
+        found = list(ROUNDS.values(self._runtime.store))
         self._pending = sorted((one for one in found if one.state == REQUESTED), key=lambda one: one.at)
         done = sorted((one for one in found if one.state == DONE), key=lambda one: one.at)
         now = self._runtime.clock()
@@ -163,10 +167,7 @@ class Rounds:
         before = now - int(self._runtime.settings.mine.estimate_days * _DAY)
         old = done[:-_KEPT] if len(done) > 2 * _KEPT else [one for one in done if one.at < before]
         if old:
-            batch = Batch()
-            for one in old:
-                batch.delete(COLLECTION, one.id)
-            self._runtime.store.apply(batch)
+            self._runtime.store.apply(ROUNDS.delete(Batch(), *(one.id for one in old)))
             self._count -= len(old)
 
     def _reached(self, asked: Round) -> bool:
@@ -238,7 +239,7 @@ class Rounds:
         choice = self._choose(key, model, waiting, budget=0, returned={GREEDY: len(owed)}, batch=batch)
         self._settle(owed, batch)
         done = Round(key, model, 0, {}, DONE, self._runtime.clock(), [self._result(model, 0, choice)])
-        batch.put(COLLECTION, key, dump(done))
+        ROUNDS.put(batch, key, done)
         self._count = -1
         return True
 
@@ -279,7 +280,7 @@ class Rounds:
             ask=self._ask,
         )
         if choice.calibration is not None and choice.calibration != last:
-            batch.put(CALIBRATIONS, model, dump(choice.calibration))
+            CALIBRATIONS.put(batch, model, choice.calibration)
         self._apply(key, [*waiting, *known], choice, batch)
         return choice
 
@@ -354,8 +355,7 @@ class Rounds:
 
 def calibration_of(store: Store, model: str) -> Calibration | None:
     """Return how alike near-duplicates of a model are, as last measured."""
-    data = store.get(CALIBRATIONS, model)
-    return load(Calibration, data) if data is not None else None
+    return CALIBRATIONS.get(store, model)
 
 
 def _unoffered(candidate: Candidate) -> bool:
@@ -371,7 +371,7 @@ def _passed_over(candidate: Candidate, key: str) -> Candidate:
 def _next(store: Store, prefix: str) -> int:
     numbers = [
         int(key.removeprefix(prefix))
-        for key, _ in store.items(COLLECTION)
+        for key in ROUNDS.keys(store)
         if key.startswith(prefix) and key.removeprefix(prefix).isdigit()
     ]
     return max(numbers, default=0) + 1

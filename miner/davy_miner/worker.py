@@ -18,11 +18,10 @@ from davy.retired import Retirements
 from davy.runtime import Runtime, Target
 from davy.store import Batch
 from davy_miner.candidates import State, candidate_id
-from davy_miner.dataset.build import COLLECTION as DATASETS
+from davy_miner.dataset.build import DATASETS
 from davy_miner.decision import as_said, called
 from davy_miner.exchange import Exchange, Tool
-from davy_miner.labels import COLLECTION as REVISIONS
-from davy_miner.labels import FEEDBACK_NOTES, Revisions, answer_of
+from davy_miner.labels import FEEDBACK_NOTES, REVISIONS, Revisions, answer_of, revisions_of
 from davy_miner.orders import Orders
 from davy_miner.pool import Pool
 from davy_miner.rounds import ROLE, Rounds
@@ -73,9 +72,7 @@ class Mine:
         if self.exchange is not None:
             self.exchange.begin()
         self._revisions = {}
-        answers = {
-            key: len(Revisions.from_bytes(data).labels) for key, data in self._runtime.store.items(REVISIONS)
-        }
+        answers = {key: len(revisions.labels) for key, revisions in REVISIONS.items(self._runtime.store)}
         # Where several spoke, the rule may be another than when it was decided.
         several = {key for key, count in answers.items() if count > 1}
         self._unsettled = (answers.keys() - set(self._pool.ids(_ANSWERED))) | several
@@ -156,7 +153,7 @@ class Mine:
         if len(after.labels) == len(before.labels):
             return
         self._revisions[label.candidate] = after
-        batch.put(REVISIONS, label.candidate, after.to_bytes())
+        REVISIONS.put(batch, label.candidate, after)
         self._unsettled.add(label.candidate)
         candidate = self._pool.get(label.candidate)
         if candidate is None:
@@ -167,7 +164,7 @@ class Mine:
 
     def _revisions_of(self, key: str) -> Revisions:
         if key not in self._revisions:
-            self._revisions[key] = Revisions.from_bytes(self._runtime.store.get(REVISIONS, key))
+            self._revisions[key] = revisions_of(self._runtime.store, key)
         return self._revisions[key]
 
     def _settle(self, batch: Batch) -> None:
@@ -191,13 +188,13 @@ class Mine:
             key = candidate_id(model, feedback.id)
             if self._pool.get(key) is not None and self._noted_at(key) <= feedback.at:
                 self._notes[key] = feedback.at
-                batch.put(FEEDBACK_NOTES, key, dump(replace(feedback, model=model)))
+                FEEDBACK_NOTES.put(batch, key, replace(feedback, model=model))
 
     def _noted_at(self, key: str) -> int:
         if key in self._notes:
             return self._notes[key]
-        stored = self._runtime.store.get(FEEDBACK_NOTES, key)
-        return load(Feedback, stored).at if stored is not None else 0
+        stored = FEEDBACK_NOTES.get(self._runtime.store, key)
+        return stored.at if stored is not None else 0
 
     def _tidy(self, batch: Batch) -> None:
         now = self._runtime.clock()
@@ -212,9 +209,9 @@ class Mine:
             self._pool.tidy(now - int(kept * _HOUR), batch, estimated=now - int(estimated * 24 * _HOUR))
 
     def _count_datasets(self) -> None:
-        if self._runtime.store.count(DATASETS) == self._datasets:
+        if DATASETS.count(self._runtime.store) == self._datasets:
             return
-        built = Counter(key.rpartition("/")[0] for key, _ in self._runtime.store.items(DATASETS))
+        built = Counter(version.model for version in DATASETS.values(self._runtime.store))
         self._datasets = built.total()
         for model, count in built.items():
             if self._pool.shows(model):

@@ -164,7 +164,7 @@ def test_state_that_an_earlier_version_left_in_the_future_is_taken_back(stored: 
     play(cluster, [*stretch(0, AWAY), *stretch(AWAY, BACK, HOUR)])
     cluster.processes.pop().close()
     if stored is not None:  # earlier versions kept the append time alone
-        cluster.runtime.store.apply(Changes().put(WATERMARKS, "0", stored))
+        cluster.runtime.store.apply(Changes().put(WATERMARKS.name, "0", stored))
     cluster.start()
     play(cluster, stretch(BACK, COUNT))
     cluster.finish()

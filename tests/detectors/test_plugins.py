@@ -210,7 +210,7 @@ def _drifting(runtime: Runtime) -> dict[str, Any]:
 
 
 def _incidents(runtime: Runtime) -> list[Incident]:
-    return [load(Incident, data) for _, data in runtime.store.items(INCIDENTS)]
+    return [load(Incident, data) for _, data in runtime.store.items(INCIDENTS.name)]
 
 
 FAILING = [Touchy, Shapeless, RaisesInTest, RaisesInAggregate, TooFew, NotMade, WrongEvent]

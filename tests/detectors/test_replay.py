@@ -34,7 +34,7 @@ def runtime(request: Any, tmp_path: Path) -> Runtime:
 
 
 def incidents(runtime: Runtime) -> list[Incident]:
-    return [load(Incident, data) for _, data in runtime.store.items(INCIDENTS)]
+    return [load(Incident, data) for _, data in runtime.store.items(INCIDENTS.name)]
 
 
 def test_a_replay_raises_what_detection_raises(runtime: Runtime) -> None:

@@ -314,7 +314,7 @@ def test_a_retired_model_is_forgotten_in_the_end(runtime: Runtime) -> None:
     ]
     expire(runtime, 59)
     plug_in = Suspension("monitor", "mine", MODEL, "r", 0, "1", "KeyError: 'x'")
-    runtime.store.apply(Batch().put(SUSPENDED, f"monitor/mine/{MODEL}", dump_any(asdict(plug_in))))
+    runtime.store.apply(Batch().put(SUSPENDED.name, f"monitor/mine/{MODEL}", dump_any(asdict(plug_in))))
     assert {"detect", "suspended"} <= {*collections(runtime, MODEL)}
     expire(runtime, 2)
     assert collections(runtime, MODEL) == []

@@ -169,14 +169,13 @@ def test_everything_is_counted_once_or_told_on_kafka_and_redis(
 
 def rows_behind(world: Embedded, away: Path) -> int:
     """Return how many inferences of a log that is gone lie behind where it was read to."""
-    from davy.codec import decode
-    from davy.consume.positions import COLLECTION, load_any
+    from davy.codec import decode, load_any
     from davy.log import open_log
 
     log = open_log(f"sqlite:///{away}")
     name = log.identity("davy.inferences")
     with world.opened() as runtime:
-        stored = load_any(runtime.store.get(COLLECTION, "detect/davy.inferences/0") or b"")
+        stored = load_any(runtime.store.get("positions", "detect/davy.inferences/0") or b"")
     offset = dict(stored)[name]
     behind = sum(decode(record.value).count for record in log.read("davy.inferences", 0, offset))
     log.close()

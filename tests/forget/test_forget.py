@@ -19,8 +19,7 @@ from davy.forgetting.records import OUTBOX
 from davy.retention import RetentionTarget
 from davy.store import Batch
 from davy_miner import dataset
-from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate
+from davy_miner.candidates import CANDIDATES, Candidate
 
 pytestmark = pytest.mark.fast
 
@@ -138,7 +137,7 @@ def test_reading_the_log_again_from_its_start_does_not_bring_it_back(world: Forg
     _start_over(world)
     world.roles()
     assert set(world.flags()) == {one.id for one in BESIDE}
-    candidates = {load(Candidate, data).inference_id for _, data in world.store.items(CANDIDATES)}
+    candidates = {load(Candidate, data).inference_id for _, data in world.store.items(CANDIDATES.name)}
     assert candidates == {one.id for one in BESIDE}
     assert world.places(GONE) == {}
 
@@ -147,7 +146,7 @@ def _start_over(world: ForgetWorld) -> None:
     batch = Batch()
     for key, _ in list(world.store.items("positions")):
         batch.put("positions", key, dump_any(0))
-    for collection in ("detect", CANDIDATES, OUTBOX):
+    for collection in ("detect", CANDIDATES.name, OUTBOX.name):
         for key, _ in list(world.store.items(collection)):
             batch.delete(collection, key)
     world.store.apply(batch)
@@ -180,7 +179,7 @@ def test_a_log_that_cannot_erase_says_until_when_and_nobody_reads_it_there(world
         assert BESIDE[0].id in shown
     _start_over(world)
     world.roles(log)  # type: ignore[arg-type]
-    candidates = {load(Candidate, data).inference_id for _, data in world.store.items(CANDIDATES)}
+    candidates = {load(Candidate, data).inference_id for _, data in world.store.items(CANDIDATES.name)}
     assert candidates == {one.id for one in BESIDE}
 
 
@@ -197,10 +196,10 @@ def test_what_arrives_after_it_was_forgotten_is_erased_when_it_is_first_read(wor
 def test_a_message_on_its_way_to_the_log_is_forgotten_too(world: ForgetWorld) -> None:
     world.live(SUBJECTS)
     flags = [[r.topic, r.key, r.value, {}] for r in world.records(FLAGS)]
-    world.store.apply(Batch().put(OUTBOX, "detect", dump_any(flags)))
+    world.store.apply(Batch().put(OUTBOX.name, "detect", dump_any(flags)))
     assert "store outbox" in world.places(GONE)["text"]
     world.forget(GONE)
-    kept = load_any(world.store.get(OUTBOX, "detect") or b"")
+    kept = load_any(world.store.get(OUTBOX.name, "detect") or b"")
     assert kept == [flag for flag in flags if GONE.id not in flag[2]]
     assert len({flag[2] for flag in kept}) == len(BESIDE)
     assert world.places(GONE) == {}
@@ -226,8 +225,8 @@ def test_a_tag_names_all_its_inferences_wherever_they_are_kept(world: ForgetWorl
     assert work.tagged("user", "bob") == {SUBJECTS[2].id, SUBJECTS[3].id}
     world.label(SUBJECTS[2:4])
     dataset.build(world.runtime(), MODEL)
-    for key, _ in list(world.store.items(CANDIDATES)):
-        world.store.apply(Batch().delete(CANDIDATES, key))
+    for key, _ in list(world.store.items(CANDIDATES.name)):
+        world.store.apply(Batch().delete(CANDIDATES.name, key))
     assert work.tagged("user", "bob") == {SUBJECTS[2].id, SUBJECTS[3].id}
 
 

@@ -99,11 +99,11 @@ def test_any_reference_keeps_a_payload(world: ForgetWorld, where: str) -> None:
             if where == "candidate":
                 world.log.retain(max_bytes=0)
         case "outbox":
-            world.store.apply(Batch().put(OUTBOX, "detect", dump_any([[INFERENCES, "k", envelope, {}]])))
+            world.store.apply(Batch().put(OUTBOX.name, "detect", dump_any([[INFERENCES, "k", envelope, {}]])))
     retention = RetentionTarget(world.runtime())
     assert retention.collect() == 0
     world.log.retain(max_bytes=0)
-    for collection in ("candidates", OUTBOX):
+    for collection in ("candidates", OUTBOX.name):
         for key, _ in list(world.store.items(collection)):
             world.store.apply(Batch().delete(collection, key))
     assert retention.collect() == 1

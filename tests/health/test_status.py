@@ -34,7 +34,7 @@ from davy.gateway.app import make_health_app
 from davy.health import read_status
 from davy.health.asking import at_once
 from davy.health.progress import Progress
-from davy.health.roles import COLLECTION, Heart
+from davy.health.roles import Heart
 from davy.health.status import RoleStatus, Status
 from davy.log import Message
 from davy.runner import open_runtime, open_what_answers
@@ -186,7 +186,7 @@ def test_who_died_is_told_as_gone_with_when_it_was_heard_of(runtime: Runtime, cl
 def test_what_an_older_davy_tells_is_understood(runtime: Runtime) -> None:
     now = runtime.clock()
     told = {"v": 1, "topics": [INFERENCES], "at": now, "done_at": now, "moved_at": now}
-    runtime.store.apply(Batch().put(COLLECTION, "detect/host-1-abc", dump_any(told)))
+    runtime.store.apply(Batch().put("heartbeats", "detect/host-1-abc", dump_any(told)))
     role = detect(read_status(runtime, READS))
     assert (role.state, role.processes[0].process, role.processes[0].up) == ("ok", "host-1-abc", None)
 
@@ -400,7 +400,7 @@ def test_names_that_strangers_chose_cannot_steer_the_terminal(
         "error": "x\x1b[2J\ny",
         "failed_at": now,
     }
-    runtime.store.apply(Batch().put(COLLECTION, "detect/host\x1b[2J", dump_any(told)))
+    runtime.store.apply(Batch().put("heartbeats", "detect/host\x1b[2J", dump_any(told)))
     with console.printing():
         davy.status.show(read_status(runtime, {}), as_json=False)
     assert "\x1b" not in capsys.readouterr().out

@@ -90,11 +90,11 @@ def test_near_duplicates_that_chance_drew_go_when_no_estimate_reaches_back_to_th
             logged_at=clock.now - age * DAY,
         )
         batch.put("candidates", twin.id, dump(twin))
-        batch.put(FEEDBACK_NOTES, twin.id, dump(Feedback(twin.inference_id, 3, clock.now, model=MODEL)))
+        batch.put(FEEDBACK_NOTES.name, twin.id, dump(Feedback(twin.inference_id, 3, clock.now, model=MODEL)))
     apply(runtime, batch)
     run(runtime)
     assert [one.inference_id[-1] for one in in_state(runtime, "duplicate")] == [3]
-    assert runtime.store.count(FEEDBACK_NOTES) == 1
+    assert runtime.store.count(FEEDBACK_NOTES.name) == 1
     assert len(in_state(runtime, "labelled")) == 1
 
 

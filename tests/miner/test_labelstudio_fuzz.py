@@ -15,7 +15,7 @@ from davy.codec import Encoder, decode, dump, pack
 from davy.errors import InvalidInference
 from davy.event import Draw
 from davy.store import Batch
-from davy_miner.candidates import COLLECTION, Candidate, candidate_id
+from davy_miner.candidates import CANDIDATES, Candidate, candidate_id
 from davy_miner.pictures import picture
 
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=5).map(np.array)
@@ -55,7 +55,7 @@ def test_every_selected_sample_is_pushed_or_unlabellable_with_a_reason(
                 inference=pack([chunk]),
             )
             drawn = _picture(world, made)
-            batch.put(COLLECTION, made.id, dump(drawn))
+            batch.put(CANDIDATES.name, made.id, dump(drawn))
         world.store.apply(batch)
         pushed = world.process().push()
         found = world.candidates().values()

@@ -20,7 +20,7 @@ from davy.errors import LabelError
 from davy.gateway.media import open_media
 from davy.outputs import Answer, read
 from davy.store import Batch
-from davy_miner.candidates import COLLECTION
+from davy_miner.candidates import CANDIDATES
 from davy_miner.labelstudio import LabelStudio
 from davy_miner.labelstudio.records import troubles_in
 
@@ -199,7 +199,7 @@ def test_a_candidate_set_back_by_somebody_else_is_not_sent_twice(fake: FakeLabel
     (key,) = world.select(1)
     before = world.candidates()[key]
     world.process().push()
-    world.store.apply(Batch().put(COLLECTION, key, dump(before)))
+    world.store.apply(Batch().put(CANDIDATES.name, key, dump(before)))
     assert world.process().push() == 0
     assert len(fake.tasks_of(key)) == 1
     assert world.candidates()[key].state == "pushed"
@@ -213,7 +213,7 @@ def test_an_answer_read_back_before_the_task_is_confirmed_keeps_its_state(
         world.process(Fuse(5, after=True)).push()
     stored = world.candidates()[key]
     assert (stored.state, len(fake.tasks_of(key))) == ("pushing", 1)
-    world.store.apply(Batch().put(COLLECTION, key, dump(replace(stored, state="labelled"))))
+    world.store.apply(Batch().put(CANDIDATES.name, key, dump(replace(stored, state="labelled"))))
     world.pass_time(1000)
     world.process().push()
     found = world.candidates()[key]

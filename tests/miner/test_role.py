@@ -32,7 +32,7 @@ from davy.runtime import Runtime
 from davy.store import Batch, Lease, Store, open_store
 from davy_miner import rounds
 from davy_miner.candidates import Candidate
-from davy_miner.labels import Revisions, quality
+from davy_miner.labels import quality
 from davy_miner.worker import Mine
 
 pytestmark = pytest.mark.fast
@@ -292,7 +292,7 @@ def test_revisions_in_any_order_and_any_number_of_times_give_the_same_answer() -
         send(runtime, make_flag(3))
         send(runtime, *order)
         run(runtime)
-        kept = Revisions.from_bytes(runtime.store.get("labels", candidate.id))
+        kept = revisions_of(runtime.store, candidate.id)
         outcomes.add((stored(runtime)[candidate.id].state, kept.to_bytes()))
     ((state, kept),) = outcomes
     assert state == "labelled"

@@ -374,9 +374,7 @@ def test_what_an_interrupted_import_appended_stays_and_the_next_comes_to_the_sam
     decided_by = [
         [
             (one.annotator, one.answer)
-            for one in Revisions.from_bytes(runtime.store.get("labels", CANDIDATE.id))
-            .decided("majority", OWN)
-            .opinions  # type: ignore[union-attr]
+            for one in revisions_of(runtime.store, CANDIDATE.id).decided("majority", OWN).opinions  # type: ignore[union-attr]
         ]
         for runtime in (whole, killed)
     ]

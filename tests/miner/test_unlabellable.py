@@ -17,7 +17,7 @@ from davy.health import Check
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_miner import orders, rounds
-from davy_miner.candidates import COLLECTION, Candidate
+from davy_miner.candidates import CANDIDATES, Candidate
 from davy_miner.doctor import checks
 from davy_miner.problems import Problem
 from davy_miner.rounds import calibration_of
@@ -42,7 +42,7 @@ class Picky:
             after = replace(candidate, state="pushed", task=1)
             if int.from_bytes(candidate.inference_id) in self.refused:
                 after = replace(candidate, state="unlabellable", reason="refused with 400", owed=True)
-            batch.put(COLLECTION, candidate.id, dump(after))
+            batch.put(CANDIDATES.name, candidate.id, dump(after))
         self.runtime.store.apply(batch)
         return len(chosen)
 

@@ -27,8 +27,7 @@ from davy.log import Log, Record
 from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy.store import Store
-from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate
+from davy_miner.candidates import CANDIDATES, Candidate
 from support.jumping import jump
 from support.kafka_server import Cluster, fresh_prefix
 from support.network import Proxy
@@ -280,7 +279,7 @@ class Deployment:
 
         For a moment there may be two of one: a killed process may have sent what another one sends.
         """
-        found = [load(Candidate, data) for _, data in store.items(CANDIDATES)]
+        found = [load(Candidate, data) for _, data in store.items(CANDIDATES.name)]
         chosen = Counter(one.id for one in found if one.state in {"selected", "pushing", "pushed"})
         return bool(chosen) and Counter(self.tool.candidates()) == chosen
 

@@ -191,7 +191,7 @@ class ForgetWorld:
             samples=ids,
         )  # fmt: skip
         alert = Alert("i1", MODEL, "drift", "open", 1, 1, 1, 1, [], 2.0, 1.0, ids)
-        self.store.apply(Batch().put(INCIDENTS, "i1", dump(incident)))
+        self.store.apply(Batch().put(INCIDENTS.name, "i1", dump(incident)))
         self.append(ALERTS, dump(alert))
         self.append(FEEDBACK, *(dump(Feedback(one.id, one.text, 5, model=MODEL)) for one in subjects))
         self.append(

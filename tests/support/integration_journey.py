@@ -24,7 +24,7 @@ from davy.event import INFERENCES, Inference
 from davy.runner import open_runtime
 from davy.runtime import Runtime
 from davy_miner import dataset, rounds
-from davy_miner.candidates import COLLECTION, Candidate
+from davy_miner.candidates import CANDIDATES, Candidate
 from davy_miner.labelstudio import LocalLabelStudio
 from davy_miner.labelstudio.templates import chosen
 from support.integration_gateway import Protocols
@@ -282,5 +282,5 @@ def rows_of(runtime: Runtime, model: str) -> dict[str, tuple[Any, str]]:
 
 
 def _candidates(runtime: Runtime) -> Iterator[Candidate]:
-    for _, data in runtime.store.items(COLLECTION):
+    for _, data in runtime.store.items(CANDIDATES.name):
         yield load(Candidate, data)

@@ -17,7 +17,7 @@ from davy.meter import Meter
 from davy.runtime import Runtime
 from davy.store import Batch, Lease, Store
 from davy.store.memory import MemoryStore
-from davy_miner.candidates import COLLECTION, Candidate, candidate_id
+from davy_miner.candidates import CANDIDATES, Candidate, candidate_id
 from davy_miner.labelstudio import LabelStudio
 from davy_miner.labelstudio.client import SdkTool
 from support.fake_labelstudio import LEGACY_KEY, FakeLabelStudio
@@ -170,7 +170,7 @@ class World:
         made = [self.candidate(number, model=model, **fields) for number in range(first, first + count)]
         batch = Batch()
         for one in made:
-            batch.put(COLLECTION, one.id, dump(one))
+            batch.put(CANDIDATES.name, one.id, dump(one))
         self.store.apply(batch)
         return [one.id for one in made]
 
@@ -198,7 +198,7 @@ class World:
 
     def candidates(self) -> dict[str, Candidate]:
         """Every candidate as it is stored."""
-        return {key: load(Candidate, data) for key, data in self.store.items(COLLECTION)}
+        return {key: load(Candidate, data) for key, data in self.store.items(CANDIDATES.name)}
 
     def pull(self, process: LabelStudio) -> list[Label]:
         """Pull and commit."""

@@ -19,7 +19,7 @@ from davy.meter import Meter
 from davy.runtime import Runtime
 from davy.store import Store, open_store
 from davy_miner import rounds
-from davy_miner.candidates import COLLECTION, Candidate, candidate_id
+from davy_miner.candidates import CANDIDATES, Candidate, candidate_id
 from davy_miner.exchange import Tool
 from davy_miner.rounds import Round
 from davy_miner.worker import Mine
@@ -122,7 +122,7 @@ def mine_once(runtime: Runtime, budget: int = 20) -> rounds.Result:
 
 def stored(runtime: Runtime) -> dict[str, Candidate]:
     """Read every candidate, but for the time of the wall clock in it."""
-    found = {key: load(Candidate, data) for key, data in runtime.store.items(COLLECTION)}
+    found = {key: load(Candidate, data) for key, data in runtime.store.items(CANDIDATES.name)}
     return {key: replace(candidate, logged_at=0) for key, candidate in found.items()}
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
-from davy.archive.spans import COLLECTION
+from davy.archive.spans import LEDGERS
 from davy.errors import SettingError
-from davy.forgetting import Ids, Trace
+from davy.forgetting import Ids, Trace, role_lease
 from davy.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ArchiveKeeper:
 
     def leases(self) -> Sequence[str]:
         """Name the lease of the role that writes files."""
-        return ["role/archive"]
+        return [role_lease("archive")]
 
     def tagged(self, name: str, text: str) -> Iterator[bytes]:
         """Return the ids of archived inferences that carry a tag."""
@@ -38,7 +38,7 @@ class ArchiveKeeper:
         """Return the files with rows of `ids`; where the settings do not say where the files are, that they do not."""
         if self._url:
             yield from self._removal.traces(self._place, ids)
-        elif self._store.count(COLLECTION):
+        elif LEDGERS.count(self._store):
             yield Trace({}, _ask_where)
 
     def payloads(self, ids: Ids) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from davy import metrics
 from davy.archive.places import FilePlace
 from davy.archive.schemas import Schemas
-from davy.archive.spans import COLLECTION, Ledger, Span
+from davy.archive.spans import Ledger, Span, ledgers, put_ledger
 from davy.archive.tables import SHELVES, by_day, folder_of, once, to_parquet
 from davy.errors import DecodeError
 from davy.event import INFERENCES, Envelope
@@ -52,14 +52,12 @@ class Archive:
     def restore(self) -> None:
         """Take up which records wait for their files; those of a log that is gone wait in vain."""
         self._schemas.forget()
-        self._ledgers = {}
+        self._ledgers = ledgers(self._runtime.store)
         self._logs = {topic: self._runtime.log.identity(topic) for topic in self.topics}
-        for key, data in self._runtime.store.items(COLLECTION):
-            topic, partition = key.rsplit("/", 1)
-            ledger = self._ledgers[topic, int(partition)] = Ledger.from_bytes(data)
-            for span in ledger.leave(self._logs.get(topic, "")):
+        for place, ledger in self._ledgers.items():
+            for span in ledger.leave(self._logs.get(place[0], "")):
                 text = "another log took its place before records were archived"
-                self._say_lost((topic, int(partition)), span.first, span.last, "Replaced", text)
+                self._say_lost(place, span.first, span.last, "Replaced", text)
 
     def decode(self, record: Record) -> int:
         """Read a record whole; return its number of rows."""
@@ -104,8 +102,7 @@ class Archive:
         return []
 
     def _keep(self, place: Partition, batch: Batch) -> None:
-        topic, partition = place
-        batch.put(COLLECTION, f"{topic}/{partition}", self._ledgers[place].to_bytes())
+        put_ledger(batch, place, self._ledgers[place])
 
     def _write(self, place: Partition, span: Span, batch: Batch) -> bool:
         """Write the files of a span; return whether that is done: not before the store has the columns of the files."""

@@ -19,10 +19,9 @@ from pyarrow import parquet
 
 from davy.archive.columns import BESIDE, HOLDS_EMPTY, KINDS, Home
 from davy.archive.places import FilePlace, file_name
-from davy.archive.spans import SCHEMAS
 from davy.codec import dump_any, load_any
 from davy.event import Path
-from davy.store import Batch, Store
+from davy.store import Batch, Collection, Store, declare
 
 FIELD: Final = b"davy.field"
 """Metadata of a column that has another name than its field: the field's."""
@@ -149,6 +148,12 @@ class TableSchema:
         return not path and taken == name and KINDS[there] == KINDS[kind]
 
 
+SCHEMAS: Final[Collection[TableSchema]] = declare(
+    Collection("archive_schemas", TableSchema, "archive", TableSchema.to_bytes, TableSchema.from_bytes)
+)
+"""Which columns fields have, by table and model."""
+
+
 class Schemas:
     """The schemas of an archive: read from the store, else from what the archive holds.
 
@@ -177,8 +182,7 @@ class Schemas:
         """Return the schema of a table of a model, which may grow until `grow`."""
         key = table, name
         if key not in self._known:
-            data = self._store.get(SCHEMAS, "/".join(key))
-            schema = TableSchema.from_bytes(data) if data else TableSchema()
+            schema = SCHEMAS.get(self._store, "/".join(key)) or TableSchema()
             self._known[key], self._stored[key] = schema, len(schema)
             if key not in self._told:
                 self._take_in(schema, table, name)
@@ -191,7 +195,7 @@ class Schemas:
         """
         for key, schema in self._known.items():
             if len(schema) > self._stored[key]:
-                batch.put(SCHEMAS, "/".join(key), schema.to_bytes())
+                SCHEMAS.put(batch, "/".join(key), schema)
                 self._stored[key] = len(schema)
                 self._batch = batch
         if self._batch is batch:

@@ -6,11 +6,8 @@ from dataclasses import astuple, dataclass, field, replace
 from typing import Final, Self
 
 from davy.codec import dump_any, load_any
-
-COLLECTION: Final = "archive"
-"""The ledgers in the store, by topic and partition."""
-SCHEMAS: Final = "archive_schemas"
-"""The schemas in the store, by table and model."""
+from davy.log import Partition
+from davy.store import Batch, Collection, Store, declare
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +62,23 @@ class Ledger:
         """Read what `to_bytes` gave."""
         growing, sealed = load_any(data)
         return cls(None if growing is None else Span(*growing), [Span(*span) for span in sealed])
+
+
+LEDGERS: Final[Collection[Ledger]] = declare(
+    Collection("archive", Ledger, "archive", Ledger.to_bytes, Ledger.from_bytes)
+)
+"""Which offsets wait for their files, by topic and partition: see `ledgers`."""
+
+
+def ledgers(store: Store) -> dict[Partition, Ledger]:
+    """Return what waits in each partition."""
+    found = {}
+    for key, ledger in LEDGERS.items(store):
+        topic, partition = key.rsplit("/", 1)
+        found[topic, int(partition)] = ledger
+    return found
+
+
+def put_ledger(batch: Batch, place: Partition, ledger: Ledger) -> None:
+    """Write down what waits in a partition."""
+    LEDGERS.put(batch, f"{place[0]}/{place[1]}", ledger)

@@ -15,6 +15,7 @@ from davy.consume.leases import Leases
 from davy.consume.outbox import Outbox
 from davy.consume.part import Part, Role
 from davy.consume.positions import Positions
+from davy.forgetting import outbox_lease, outbox_of
 from davy.log import Consumer, Partition, Position, Record
 from davy.runtime import Runtime
 from davy.store import Lease
@@ -174,10 +175,10 @@ class Loop(Generic[T]):
 
     def _name(self, place: Partition) -> str:
         spread = isinstance(self._role, Spread)
-        return f"{self._role.name}/{place[0]}/{place[1]}" if spread else self._role.name
+        return outbox_of(self._role.name, place if spread else None)
 
     def _right(self, name: str) -> str:
-        return f"role/{name if self._shared else self._role.name}"
+        return outbox_lease(name if self._shared else self._role.name)
 
     def _leave(self) -> None:
         self._parts.clear()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from davy.codec import dump_any, load_any
 from davy.consume.failures import Failures
 from davy.errors import Refused
 from davy.forgetting.records import OUTBOX
@@ -45,8 +44,7 @@ class Outbox:
             Before or after the transaction; `publish_again` makes up for the latter.
         """
         if batch.operations or messages:
-            packed = [[m.topic, m.key, m.value, dict(m.headers)] for m in messages]
-            batch.put(OUTBOX, self._name, dump_any(packed))
+            OUTBOX.put(batch, self._name, messages)
             self._store.apply(batch, lease=lease)
         if not self._publish(
             messages
@@ -55,8 +53,7 @@ class Outbox:
 
     def publish_again(self, lease: Lease) -> None:
         """Publish what the last transaction decided on: whoever made it may have died before that was done."""
-        stored = self._store.get(OUTBOX, self._name)
-        messages = [Message(*fields) for fields in load_any(stored)] if stored else []
+        messages = OUTBOX.get(self._store, self._name)
         if messages:
             self._publish(messages)
             self._clear(lease)
@@ -79,4 +76,4 @@ class Outbox:
         return True
 
     def _clear(self, lease: Lease) -> None:
-        self._store.apply(Batch().delete(OUTBOX, self._name), lease=lease)
+        self._store.apply(OUTBOX.delete(Batch(), self._name), lease=lease)

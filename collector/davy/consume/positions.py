@@ -9,15 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from davy import metrics
-from davy.codec import dump_any, load_any
 from davy.log import Partition, Position
 from davy.runtime import Runtime
-from davy.store import Batch, Store
+from davy.store import Batch, Collection, Store, plain
 
-COLLECTION: Final = "positions"
 _LOGS: Final = 8
 """So many logs are remembered, those read last."""
 _logger = logging.getLogger("davy.consume")
@@ -34,23 +32,39 @@ class StoredPosition:
     log: str
 
 
+def _read(found: Any) -> list[StoredPosition]:
+    if isinstance(found, int):  # written before logs had names
+        return [StoredPosition(found, "")]
+    return [StoredPosition(offset, log) for log, offset in found]
+
+
+POSITIONS: Final[Collection[Sequence[StoredPosition]]] = plain(
+    "positions",
+    list,
+    writer="every role",
+    write=lambda places: [[one.log, one.offset] for one in places],
+    read=_read,
+)
+"""Where a role is in a partition, of every log that is remembered, by keys that `_key` makes."""
+
+
 def stored_positions(store: Store) -> dict[str, StoredPosition]:
     """Return where every role is, by ``role/topic/partition``."""
-    return {key: _read(data)[0] for key, data in store.items(COLLECTION)}
+    return {key: places[0] for key, places in POSITIONS.items(store)}
 
 
 def stored_position(store: Store, role: str, place: Partition) -> StoredPosition | None:
     """Return where a role is in a partition, None when it never handled any of it."""
-    stored = store.get(COLLECTION, _key(role, place))
-    return None if stored is None else _read(stored)[0]
+    stored = POSITIONS.get(store, _key(role, place))
+    return None if stored is None else stored[0]
 
 
 def stored_places(store: Store) -> dict[tuple[str, Partition], list[StoredPosition]]:
     """Return where every role is in each partition, of every log that is remembered, that read last first."""
     found = {}
-    for key, data in store.items(COLLECTION):
+    for key, places in POSITIONS.items(store):
         role, topic, partition = key.rsplit("/", 2)
-        found[role, (topic, int(partition))] = _read(data)
+        found[role, (topic, int(partition))] = list(places)
     return found
 
 
@@ -67,8 +81,7 @@ def offset_in(log: str, places: Sequence[StoredPosition]) -> int:
 
 def stored_offset(store: Store, role: str, place: Partition, log: str) -> int:
     """Return the next offset a role has to handle in a partition of the log of this name, 0 when it read none."""
-    stored = store.get(COLLECTION, _key(role, place))
-    return offset_in(log, _read(stored) if stored is not None else [])
+    return offset_in(log, POSITIONS.get(store, _key(role, place)) or [])
 
 
 class Positions:
@@ -101,11 +114,10 @@ class Positions:
         """Add positions in the present log to a transaction."""
         for place, offset in position.items():
             kept = [StoredPosition(offset, self._logs.get(place[0], "")), *self._others.get(place, ())]
-            batch.put(COLLECTION, _key(self._role, place), dump_any([[one.log, one.offset] for one in kept]))
+            POSITIONS.put(batch, _key(self._role, place), kept)
 
     def _next(self, place: Partition) -> int:
-        stored, log = self._runtime.store.get(COLLECTION, _key(self._role, place)), self._logs[place[0]]
-        known = _read(stored) if stored is not None else []
+        known, log = POSITIONS.get(self._runtime.store, _key(self._role, place)) or [], self._logs[place[0]]
         self._others[place] = [one for one in known if one.log not in {"", log}][: _LOGS - 1]
         mine = [one.offset for one in known if one.log == log] or [one.offset for one in known if not one.log]
         start = self._runtime.log.start(place[0]).get(place, 0)
@@ -124,10 +136,3 @@ class Positions:
 
 def _key(role: str, place: Partition) -> str:
     return f"{role}/{place[0]}/{place[1]}"
-
-
-def _read(stored: bytes) -> list[StoredPosition]:
-    found = load_any(stored)
-    if isinstance(found, int):  # written before logs had names
-        return [StoredPosition(found, "")]
-    return [StoredPosition(offset, log) for log, offset in found]

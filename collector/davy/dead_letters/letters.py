@@ -8,18 +8,17 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final, Literal, TypeAlias
 
-from davy.codec import dump_any, load_any
 from davy.dead_letters.writing import ATTEMPTS, LEFT_OUT, OWN, PROJECT, attempts
 from davy.errors import DavyError, SettingError, StoreError
 from davy.event import TOPICS, dead_letters
 from davy.log import Message, Record
 from davy.projects import owned_record
 from davy.runtime import Runtime
-from davy.store import Batch, Lease
+from davy.store import Batch, Collection, Lease, plain
 
 State: TypeAlias = Literal["waiting", "replayed", "dropped"]
 
-_COLLECTION: Final = "dead_letters"
+_LEASE: Final = "dead_letters"
 _BATCH: Final = 64
 _BATCH_BYTES: Final = 16 * 2**20
 _LEASE_SECONDS: Final = 30.0
@@ -32,6 +31,16 @@ class _Mark:
     state: State
     at: int
     log: str = ""
+
+
+_MARKS: Final[Collection[_Mark]] = plain(
+    "dead_letters",
+    _Mark,
+    writer="davy dlq",
+    write=lambda mark: [mark.state, mark.at, mark.log],
+    read=lambda found: _Mark(*found),
+)
+"""What became of letters, by place; of those that are not here nothing did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +209,7 @@ class DeadLetters:
                 first(batch)
                 marks = Batch()
                 for letter in batch:
-                    marks.put(
-                        _COLLECTION, letter.place, dump_any([state, now, identity(letter.record.topic)])
-                    )
+                    _MARKS.put(marks, letter.place, _Mark(state, now, identity(letter.record.topic)))
                 self._runtime.store.apply(marks, lease=lease)
                 dealt += map(_bare, batch)
         finally:
@@ -210,7 +217,7 @@ class DeadLetters:
         return dealt
 
     def _lease(self) -> Lease:
-        lease = self._runtime.store.acquire(_COLLECTION, self._owner, seconds=_LEASE_SECONDS)
+        lease = self._runtime.store.acquire(_LEASE, self._owner, seconds=_LEASE_SECONDS)
         if lease is None:
             remedy = f"another process replays or drops letters, or died doing so: wait {_LEASE_SECONDS:g} s"
             raise StoreError("dead letters", self._runtime.store.url, remedy)
@@ -223,7 +230,7 @@ class DeadLetters:
         for place in self._marks():
             topic, partition, offset = place.rsplit("/", 2)
             if int(offset) < starts.get((topic, int(partition)), 0):
-                outlived.delete(_COLLECTION, place)
+                _MARKS.delete(outlived, place)
         self._runtime.store.apply(outlived)
 
     def _read(self, selection: Selection) -> Iterator[Letter]:
@@ -238,7 +245,7 @@ class DeadLetters:
                     yield Letter(record, found.state, found.at)
 
     def _marks(self) -> dict[str, _Mark]:
-        return {place: _Mark(*load_any(mark)) for place, mark in self._runtime.store.items(_COLLECTION)}
+        return dict(_MARKS.items(self._runtime.store))
 
 
 def _place(topic: str, partition: int | str, offset: int | str) -> str:

@@ -9,7 +9,14 @@ from davy.forgetting.keepers import Keeper, Trace, keepers
 from davy.forgetting.names import ForgottenIds, Ids
 from davy.forgetting.orphans import collect, orphans
 from davy.forgetting.receipts import Receipt, receipts
-from davy.forgetting.rights import asked_aside, standing_aside
+from davy.forgetting.rights import (
+    asked_aside,
+    model_lease,
+    outbox_lease,
+    outbox_of,
+    role_lease,
+    standing_aside,
+)
 from davy.forgetting.work import KINDS, ForgetReport, Forgetting
 
 __all__ = [
@@ -25,7 +32,11 @@ __all__ = [
     "asked_aside",
     "collect",
     "keepers",
+    "model_lease",
     "orphans",
+    "outbox_lease",
+    "outbox_of",
     "receipts",
+    "role_lease",
     "standing_aside",
 ]

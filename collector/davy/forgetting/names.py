@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from davy.codec import dump_any, load_any
-from davy.store import Batch, Store
+from davy.store import Batch, Collection, Store, marks, plain
 
 Ids: TypeAlias = frozenset[bytes]
 """Ids of inferences, 16 bytes each."""
 
-COLLECTION: Final = "forgotten"
-STATE: Final = "forgetting"
+
+@dataclass(frozen=True, slots=True)
+class _Forgotten:
+    """Since when an id is forgotten, or when that was finished, nanoseconds since the epoch, and whether it was."""
+
+    at: int
+    done: bool
+
+
+FORGOTTEN: Final[Collection[_Forgotten]] = plain(
+    "forgotten",
+    _Forgotten,
+    writer="davy forget; retain drops them",
+    write=lambda one: {"v": 1, "at": one.at, "done": one.done},
+    read=lambda found: _Forgotten(found["at"], found["done"]),
+)
+"""What is forgotten, by the id in hexadecimal."""
+
+STATE: Final[Collection[bytes]] = marks("forgetting", writer="davy forget, davy recount")
+"""The version of `FORGOTTEN`, the payloads that go with it, and until when roles are to stand aside."""
 _VERSION: Final = "version"
 _PAYLOADS: Final = "payloads"
 
@@ -36,16 +55,15 @@ class ForgottenIds:
 
     def current(self) -> frozenset[bytes]:
         """Return every id that is forgotten, removed already or not; one look into the store when nothing changed."""
-        version = self._store.get(STATE, _VERSION)
+        version = STATE.get(self._store, _VERSION)
         if version != self._version:
-            self._ids = frozenset(bytes.fromhex(key) for key, _ in self._store.items(COLLECTION))
+            self._ids = frozenset(map(bytes.fromhex, FORGOTTEN.keys(self._store)))
             self._version = version
         return self._ids
 
     def unfinished(self) -> frozenset[bytes]:
         """Return the ids of which something may still be there."""
-        stored = self._store.items(COLLECTION)
-        return frozenset(bytes.fromhex(key) for key, data in stored if not load_any(data)["done"])
+        return frozenset(bytes.fromhex(key) for key, one in FORGOTTEN.items(self._store) if not one.done)
 
     def finished(self) -> frozenset[bytes]:
         """Return the ids of which nothing is left that anybody is shown."""
@@ -53,7 +71,7 @@ class ForgottenIds:
 
     def payloads(self) -> frozenset[str]:
         """Return the hashes of the payloads the unfinished ids referred to."""
-        stored = self._store.get(STATE, _PAYLOADS)
+        stored = STATE.get(self._store, _PAYLOADS)
         return frozenset(load_any(stored)) if stored else frozenset()
 
     def add(self, ids: Ids, *, at: int) -> None:
@@ -63,27 +81,25 @@ class ForgottenIds:
     def add_payloads(self, hashes: frozenset[str]) -> None:
         """Write down which payloads go with them: what refers to these is removed first."""
         hashes = hashes | self.payloads()
-        self._store.apply(Batch().put(STATE, _PAYLOADS, dump_any(sorted(hashes))))
+        self._store.apply(STATE.put(Batch(), _PAYLOADS, dump_any(sorted(hashes))))
 
     def finish(self, ids: Ids, *, at: int) -> None:
         """Write down that nothing is left of `ids`, the only ones that were unfinished."""
-        self._put(ids, at, Batch().delete(STATE, _PAYLOADS), done=True)
+        self._put(ids, at, STATE.delete(Batch(), _PAYLOADS), done=True)
 
     def expire(self, before: int, *, dry_run: bool = False) -> int:
         """Drop the ids finished before this time; return their number. If `dry_run`, only return it."""
-        old = []
-        for key, data in self._store.items(COLLECTION):
-            found = load_any(data)
-            if found["done"] and found["at"] < before:
-                old.append(key)
+        old = [key for key, one in FORGOTTEN.items(self._store) if one.done and one.at < before]
         if old and not dry_run:
-            batch = Batch().put(STATE, _VERSION, secrets.token_bytes(8))
-            for key in old:
-                batch.delete(COLLECTION, key)
-            self._store.apply(batch)
+            self._store.apply(FORGOTTEN.delete(_renewed(Batch()), *old))
         return len(old)
 
     def _put(self, ids: Ids, at: int, batch: Batch, *, done: bool) -> None:
         for id in sorted(ids):
-            batch.put(COLLECTION, id.hex(), dump_any({"v": 1, "at": at, "done": done}))
-        self._store.apply(batch.put(STATE, _VERSION, secrets.token_bytes(8)))
+            FORGOTTEN.put(batch, id.hex(), _Forgotten(at, done))
+        self._store.apply(_renewed(batch))
+
+
+def _renewed(batch: Batch) -> Batch:
+    """Let everybody read the names again."""
+    return STATE.put(batch, _VERSION, secrets.token_bytes(8))

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from davy.codec import dump, load
 from davy.forgetting.names import Ids
-from davy.store import Batch, Store
-
-_COLLECTION: Final = "forget_receipts"
+from davy.store import Batch, Collection, Store, events
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,10 @@ class Receipt:
     left: int
 
 
+RECEIPTS: Final[Collection[Receipt]] = events("forget_receipts", Receipt, writer="davy forget")
+"""Every receipt, by time."""
+
+
 def hashed(ids: Ids) -> list[str]:
     """Return the names by which a receipt knows inferences.
 
@@ -55,11 +56,10 @@ def hashed(ids: Ids) -> list[str]:
 def write(store: Store, receipt: Receipt) -> None:
     """Keep a receipt, for good."""
     key = f"{receipt.at:020d}-{secrets.token_hex(4)}"
-    store.apply(Batch().put(_COLLECTION, key, dump(receipt)))
+    store.apply(RECEIPTS.put(Batch(), key, receipt))
 
 
 def receipts(store: Store, ids: Ids = frozenset()) -> list[Receipt]:
     """Return the receipts, oldest first; if `ids` are given, those that name one of them."""
     wanted = set(hashed(ids))
-    found = (load(Receipt, data) for _, data in store.items(_COLLECTION))
-    return [one for one in found if not wanted or not wanted.isdisjoint(one.ids)]
+    return [one for one in RECEIPTS.values(store) if not wanted or not wanted.isdisjoint(one.ids)]

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
-from davy.codec import dump_any, load_any, references
+from davy.codec import references
 from davy.event import INFERENCES
 from davy.forgetting.keepers import Trace
 from davy.forgetting.names import ForgottenIds, Ids
+from davy.forgetting.rights import outbox_lease
 from davy.forgetting.strip import SOURCES, Stripped, strip, tagged
-from davy.log import Record
+from davy.log import Message, Record
 from davy.runtime import Runtime
-from davy.store import Batch
+from davy.store import Batch, Collection, plain
 
-OUTBOX: Final = "outbox"
-"""The collection of what each role was about to publish last; see `davy.consume`."""
+OUTBOX: Final[Collection[Sequence[Message]]] = plain(
+    "outbox",
+    list,
+    writer="every role; davy forget",
+    write=lambda messages: [[one.topic, one.key, one.value, dict(one.headers)] for one in messages],
+    read=lambda found: [Message(*fields) for fields in found],
+)
+"""What each role was about to publish last, by `outbox_of`; see `davy.consume`."""
 _PAGE: Final = 64
 
 
@@ -31,8 +39,7 @@ class LogKeeper:
 
     def leases(self) -> Sequence[str]:
         """Name the leases under which outboxes are written: those of roles, and rights by their own name."""
-        names = [name for name, _ in self._store.items(OUTBOX)]
-        return [name if name.startswith("model/") else f"role/{name}" for name in names]
+        return [outbox_lease(name) for name in OUTBOX.keys(self._store)]
 
     def tagged(self, name: str, text: str) -> Iterator[bytes]:
         """Return the ids of the inferences of the log that carry a tag, without those that are hidden for good."""
@@ -50,8 +57,8 @@ class LogKeeper:
                 remove = partial(self._erase, topic, partition, offsets, ids)
                 yield _trace([stripped for _, stripped in page], remove, stays=stays)
         yield Trace({}, self._make_sure)
-        for role, data in self._store.items(OUTBOX):
-            held = [stripped for message in load_any(data) if (stripped := _strip(message, ids))]
+        for role, messages in OUTBOX.items(self._store):
+            held = [stripped for one in messages if (stripped := strip(one.topic, one.value, ids))]
             if held:
                 yield _trace(held, partial(self._empty, role, ids))
 
@@ -59,9 +66,9 @@ class LogKeeper:
         """Return the payloads that the log and the outboxes refer to, but for `ids`."""
         for record in self._records():
             yield from _references(record.topic, record.value, ids)
-        for _, data in self._store.items(OUTBOX):
-            for topic, _, value, _ in load_any(data):
-                yield from _references(topic, value, ids)
+        for messages in OUTBOX.values(self._store):
+            for one in messages:
+                yield from _references(one.topic, one.value, ids)
 
     def _hidden(self) -> frozenset[bytes]:
         """Return the forgotten ids that only retention can do more about: those in a log that cannot erase."""
@@ -95,15 +102,13 @@ class LogKeeper:
         self._log.erase(INFERENCES, 0, {})
 
     def _empty(self, role: str, ids: Ids) -> None:
-        stored = self._store.get(OUTBOX, role)
         kept = []
-        for message in load_any(stored) if stored else ():
-            stripped = _strip(message, ids)
-            if stripped is not None:
-                message[2] = stripped.value
-            if message[2]:
-                kept.append(message)
-        self._store.apply(Batch().put(OUTBOX, role, dump_any(kept)))
+        for message in OUTBOX.get(self._store, role) or ():
+            stripped = strip(message.topic, message.value, ids)
+            value = message.value if stripped is None else stripped.value
+            if value:
+                kept.append(replace(message, value=value))
+        self._store.apply(OUTBOX.put(Batch(), role, kept))
 
 
 def _trace(found: Sequence[Stripped], remove: partial[None], *, stays: bool = False) -> Trace:
@@ -111,11 +116,6 @@ def _trace(found: Sequence[Stripped], remove: partial[None], *, stays: bool = Fa
     for one in found:
         things[one.kind] = things.get(one.kind, frozenset()) | one.names
     return Trace(things, remove, frozenset().union(*(one.payloads for one in found)), stays)
-
-
-def _strip(message: Sequence[Any], ids: Ids) -> Stripped | None:
-    topic, _, value, _ = message
-    return strip(topic, value, ids)
 
 
 def _references(topic: str, value: bytes, ids: Ids) -> frozenset[str]:

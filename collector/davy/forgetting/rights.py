@@ -12,14 +12,60 @@ from typing import Final
 from davy.codec import dump_any, load_any
 from davy.errors import LeaseLost, StoreError
 from davy.forgetting.names import STATE
+from davy.log import Partition
 from davy.runtime import Runtime
 from davy.store import Batch, Lease, Store
 
 _UNTIL: Final = "until"
+_MODEL: Final = "model/"
 _SECONDS: Final = 10.0
 _LONGEST_SECONDS: Final = 60.0
 """Of a request: ten seconds, and by how much the clocks of two machines may differ."""
 _LOOK_SECONDS: Final = 0.05
+
+
+def outbox_of(role: str, place: Partition | None = None) -> str:
+    """Name the outbox of a role, of one that spreads that of a partition.
+
+    Examples
+    --------
+    >>> outbox_of("mine"), outbox_of("detect", ("davy.inferences", 3))
+    ('mine', 'detect/davy.inferences/3')
+    """
+    return role if place is None else f"{role}/{place[0]}/{place[1]}"
+
+
+def role_lease(role: str, place: Partition | None = None) -> str:
+    """Name the lease under which a role, or its part for a partition, changes what it keeps.
+
+    Examples
+    --------
+    >>> role_lease("mine"), role_lease("detect", ("davy.inferences", 3))
+    ('role/mine', 'role/detect/davy.inferences/3')
+    """
+    return f"role/{outbox_of(role, place)}"
+
+
+def model_lease(model: str) -> str:
+    """Name the lease under which a model is tested, and the outbox of whoever does.
+
+    Examples
+    --------
+    >>> model_lease("fraud:3")
+    'model/fraud:3'
+    """
+    return f"{_MODEL}{model}"
+
+
+def outbox_lease(outbox: str) -> str:
+    """Name the lease under which an outbox is written.
+
+    Examples
+    --------
+    >>> outbox_lease(outbox_of("mine")), outbox_lease(model_lease("fraud:3"))
+    ('role/mine', 'model/fraud:3')
+    """
+    return outbox if outbox.startswith(_MODEL) else role_lease(outbox)
 
 
 def asked_aside(store: Store, now: int) -> bool:
@@ -27,7 +73,7 @@ def asked_aside(store: Store, now: int) -> bool:
 
     A time further away than any process asks for was written before the clock was set back.
     """
-    stored = store.get(STATE, _UNTIL)
+    stored = STATE.get(store, _UNTIL)
     return stored is not None and bool(0 < load_any(stored) - now <= _LONGEST_SECONDS * 1e9)
 
 
@@ -96,7 +142,7 @@ class _Rights:
     def give_back(self) -> None:
         for lease in self._leases.values():
             self._runtime.store.release(lease)
-        self._runtime.store.apply(Batch().delete(STATE, _UNTIL))
+        self._runtime.store.apply(STATE.delete(Batch(), _UNTIL))
 
     def _renew(self) -> None:
         with self._lock:
@@ -107,4 +153,4 @@ class _Rights:
 
     def _ask(self) -> None:
         until = self._runtime.clock() + int(_SECONDS * 1e9)
-        self._runtime.store.apply(Batch().put(STATE, _UNTIL, dump_any(until)))
+        self._runtime.store.apply(STATE.put(Batch(), _UNTIL, dump_any(until)))

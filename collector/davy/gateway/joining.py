@@ -12,15 +12,16 @@ from typing import Final
 from fastapi.concurrency import run_in_threadpool
 
 from davy import metrics
-from davy.codec import Encoder, dump, load
+from davy.codec import Encoder
 from davy.errors import DavyError, InvalidInference
 from davy.gateway.bodies import aside
 from davy.gateway.halves import Half, join, read
 from davy.gateway.writer import Writer
 from davy.runtime import Runtime
-from davy.store import Batch
+from davy.store import Batch, Collection, events
 
-_COLLECTION: Final = "joining"
+_HALVES: Final[Collection[Half]] = events("joining", Half, writer="gateway")
+"""Logged halves of calls that wait for the other one."""
 _LONGEST_TICK: Final = 1.0
 _log = logging.getLogger("davy.gateway")
 
@@ -83,8 +84,8 @@ class Joiner:
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """Take up what an earlier process left waiting, and watch the time."""
-        for _, data in await run_in_threadpool(lambda: list(self._store.items(_COLLECTION))):
-            self._keep(load(Half, data))
+        for half in await run_in_threadpool(lambda: list(_HALVES.values(self._store))):
+            self._keep(half)
         self._halves = dict(sorted(self._halves.items(), key=lambda item: item[1].held_at))
         task = asyncio.create_task(self._watch())
         try:
@@ -105,7 +106,7 @@ class Joiner:
     async def _hold(self, half: Half) -> None:
         self._keep(half)
         try:
-            await self._change(lambda batch: batch.put(_COLLECTION, _name(half), dump(half)))
+            await self._change(lambda batch: _HALVES.put(batch, _name(half), half))
         except DavyError:
             self._drop(half)
             raise
@@ -142,7 +143,7 @@ class Joiner:
             self._bytes -= len(half.data)
 
     async def _forget(self, half: Half) -> None:
-        await self._change(lambda batch: batch.delete(_COLLECTION, _name(half)))
+        await self._change(lambda batch: _HALVES.delete(batch, _name(half)))
 
     async def _change(self, change: Callable[[Batch], Batch]) -> None:
         await run_in_threadpool(lambda: self._store.apply(change(Batch())))

@@ -16,19 +16,17 @@ from pathlib import Path
 from typing import Final
 
 from davy._directory import directory_of, unwritten
-from davy.codec import dump, load
 from davy.errors import DavyError, SettingError, StoreError
 from davy.existing import unknown
 from davy.gateway.refusals import Forbidden, Unauthorised
 from davy.projects import require_project
 from davy.runtime import Runtime
 from davy.secret import Secret
-from davy.store import Batch, Store
+from davy.store import Batch, Collection, Store, events
 
 SCOPES: Final = ("read", "write")
 OVERLAP_HOURS: Final = 24.0
 """For so long a rotated key stays good: apps are given the new one meanwhile, one after the other."""
-_COLLECTION: Final = "keys"
 _FRESH_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 1.0
 """So long a request waits for a store to give its keys; those it gave last do meanwhile."""
@@ -61,6 +59,10 @@ class Key:
     def holds(self, now: int) -> bool:
         """Whether the key is still good."""
         return not self.ends_at or now < self.ends_at
+
+
+_KEYS: Final[Collection[Key]] = events("keys", Key, writer="davy keys")
+"""Every key ever made, by its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +181,7 @@ class KeyRing:
 
     def listed(self) -> list[Key]:
         """Every key ever made, those that ended too, oldest first."""
-        found = [load(Key, data) for _, data in self._store.items(_COLLECTION)]
-        return sorted(found, key=lambda key: key.made_at)
+        return sorted(_KEYS.values(self._store), key=lambda key: key.made_at)
 
     def create(
         self, project: str, scopes: Sequence[str], *, binds: bool = True, show: Show | None = None
@@ -241,14 +242,13 @@ class KeyRing:
         return key
 
     def _find(self, id: str) -> Key:
-        data = self._store.get(_COLLECTION, id)
-        if data is None:
-            known = (name for name, _ in self._store.items(_COLLECTION))
-            raise unknown("key", id, known, what="key", remedy="`davy keys list` shows all")
-        return load(Key, data)
+        found = _KEYS.get(self._store, id)
+        if found is None:
+            raise unknown("key", id, _KEYS.keys(self._store), what="key", remedy="`davy keys list` shows all")
+        return found
 
     def _put(self, key: Key) -> None:
-        self._store.apply(Batch().put(_COLLECTION, key.id, dump(key)))
+        self._store.apply(_KEYS.put(Batch(), key.id, key))
 
 
 class Authenticator:

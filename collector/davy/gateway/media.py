@@ -10,9 +10,12 @@ from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 from davy.errors import BlobError
 from davy.event import BlobRef
 from davy.runtime import Runtime
-from davy.store import Batch
+from davy.store import Batch, Collection, marks
 
 _SALT: Final = "davy.media"
+_SECRETS: Final[Collection[bytes]] = marks("secrets", writer="gateway, mine")
+"""Secrets that Davy made for itself."""
+_MEDIA: Final = "media"
 
 
 def media_url(runtime: Runtime, reference: BlobRef) -> str:
@@ -47,8 +50,8 @@ def _serializer(runtime: Runtime) -> URLSafeTimedSerializer:
 def _secret(runtime: Runtime) -> str:
     if runtime.settings.gateway.media_secret:
         return runtime.settings.gateway.media_secret
-    stored = runtime.store.get("secrets", "media")
+    stored = _SECRETS.get(runtime.store, _MEDIA)
     if stored is None:
-        runtime.store.apply(Batch().add("secrets", "media", secrets.token_bytes(32).hex().encode()))
-        stored = runtime.store.get("secrets", "media")
+        runtime.store.apply(_SECRETS.add(Batch(), _MEDIA, secrets.token_bytes(32).hex().encode()))
+        stored = _SECRETS.get(runtime.store, _MEDIA)
     return (stored or b"").decode()

@@ -12,17 +12,15 @@ from typing import Final
 from fastapi.concurrency import run_in_threadpool
 
 from davy import metrics
-from davy.codec import dump, load
 from davy.errors import DavyError, InvalidInference
 from davy.projects import owned
 from davy.runtime import Runtime
-from davy.store import Batch
+from davy.store import Batch, Collection, events
 
 CALLER: Final[ContextVar[str]] = ContextVar("caller", default="")
 """Who sends the request that is being answered: the name of a key, or an address."""
 PROJECT: Final[ContextVar[str]] = ContextVar("project", default="")
 """The project that the models of this request belong to, empty for none."""
-_COLLECTION: Final = "gateway_models"
 _IDLE_NS: Final = 24 * 3600 * 10**9
 _OLD_NS: Final = 3600 * 10**9
 """The store is told anew that a model sends when what it says is older than this."""
@@ -68,6 +66,10 @@ class _Place:
     stored_at: int = 0
 
 
+_PLACES: Final[Collection[_Place]] = events("gateway_models", _Place, writer="gateway")
+"""The models that have a place, by name."""
+
+
 class ModelNames:
     """The models that are written: so many for each key, and in all, each of so many fields; used on one event loop.
 
@@ -90,7 +92,7 @@ class ModelNames:
         self._of_key: Counter[str] = Counter()
         self._fields: dict[str, set[int]] = {}
         self._changing = asyncio.Lock()
-        self._take(dict(self._store.items(_COLLECTION)), self._clock())
+        self._take(dict(_PLACES.items(self._store)), self._clock())
 
     async def admit(self, asked: Mapping[str, ModelUse]) -> None:
         """Take the inferences of a request, by model; all of them or, where there is no room for a name, none.
@@ -132,7 +134,7 @@ class ModelNames:
     async def _change(self, asked: Mapping[str, ModelUse], now: int) -> None:
         missing = [model for model in asked if model not in self._places]
         if missing:
-            self._take(await run_in_threadpool(lambda: self._store.get_many(_COLLECTION, missing)), now)
+            self._take(await run_in_threadpool(lambda: _PLACES.get_many(self._store, missing)), now)
             for model in self._places.keys() & missing:
                 self._places[model].at = now  # another gateway gave it its place
         new = [model for model in missing if model not in self._places]
@@ -146,7 +148,7 @@ class ModelNames:
         self._of_key[key] += len(new)
         for model in asked:
             self._places[model].at = self._places[model].stored_at = now
-            batch.put(_COLLECTION, model, dump(self._places[model]))
+            _PLACES.put(batch, model, self._places[model])
         try:
             await run_in_threadpool(lambda: self._store.apply(batch))
         except DavyError:
@@ -159,7 +161,7 @@ class ModelNames:
             idle = [model for model, place in self._places.items() if now - place.at > _IDLE_NS]
             self._give_up(idle)
             for model in idle:
-                batch.delete(_COLLECTION, model)
+                _PLACES.delete(batch, model)
         return self._reached(key, new)
 
     def _reached(self, key: str, new: Sequence[str]) -> str:
@@ -178,9 +180,9 @@ class ModelNames:
     def _refuse(self, asked: Mapping[str, ModelUse], bound: str) -> None:
         self._meter.add(metrics.UNNAMED, sum(one.inferences for one in asked.values()), bound=bound)
 
-    def _take(self, stored: Mapping[str, bytes], now: int) -> None:
-        for model, data in stored.items():
-            place = self._places[model] = load(_Place, data)
+    def _take(self, stored: Mapping[str, _Place], now: int) -> None:
+        for model, place in stored.items():
+            self._places[model] = place
             place.at = min(place.at, now)  # the clock was ahead
             self._of_key[place.by] += 1
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from importlib.metadata import entry_points, version
 from typing import Any, Final
 
-from davy.codec import dump_any, load_any
 from davy.config import Settings
 from davy.console import age
 from davy.errors import StoreError
@@ -20,9 +19,12 @@ from davy.health.places import PROBE_SECONDS
 from davy.health.progress import STUCK_SECONDS, Progress
 from davy.log import Partition, Waiting
 from davy.runtime import Runtime
-from davy.store import Batch, Store
+from davy.store import Batch, Collection, Store, plain
 
-COLLECTION: Final = "heartbeats"
+_HEARTBEATS: Final[Collection[dict[str, Any]]] = plain(
+    "heartbeats", dict, writer="every role", write=lambda told: told, read=lambda told: told
+)
+"""What each process tells of each role: read as `Heartbeat`."""
 ALIVE_SECONDS: Final = 15.0
 """A process tells of its roles three times in this time."""
 _KEPT_SECONDS: Final = 3600.0
@@ -58,7 +60,7 @@ class Heartbeat:
 
 def heartbeats(store: Store) -> list[Heartbeat]:
     """Return what processes told, also those that are gone, by role."""
-    return [_beat(key, load_any(data)) for key, data in store.items(COLLECTION)]
+    return [_beat(key, told) for key, told in _HEARTBEATS.items(store)]
 
 
 class Heart:
@@ -102,18 +104,16 @@ class Heart:
                 "error": known.error,
                 "failed_at": None if known.failed is None else now - int(known.failed * _SECOND),
             }
-            batch.put(COLLECTION, f"{role}/{self._process}", dump_any(told))
+            _HEARTBEATS.put(batch, _key(role, self._process), told)
         for one in heartbeats(self._runtime.store):
             if not within(one, now, _KEPT_SECONDS):
-                batch.delete(COLLECTION, f"{one.role}/{one.process}")
+                _HEARTBEATS.delete(batch, _key(one.role, one.process))
         self._runtime.store.apply(batch)
 
     def stop(self) -> None:
         """Take back what was told: this process is about to end."""
-        batch = Batch()
-        for role in self._runtime.pulse.reads:
-            batch.delete(COLLECTION, f"{role}/{self._process}")
-        self._runtime.store.apply(batch)
+        told = (_key(role, self._process) for role in self._runtime.pulse.reads)
+        self._runtime.store.apply(_HEARTBEATS.delete(Batch(), *told))
 
 
 def own_checks(runtime: Runtime, followed: Mapping[str, Progress]) -> list[Check]:
@@ -223,6 +223,10 @@ def _unread(reads: Sequence[str], waiting: Waiting | None, now: int) -> str:
     since = waiting.since if waiting.records else None
     oldest = "" if since is None else f", the oldest for {age(max(0.0, (now - since) / _SECOND))}"
     return f", {waiting.records:,} records unread{oldest}"
+
+
+def _key(role: str, process: str) -> str:
+    return f"{role}/{process}"
 
 
 def _beat(key: str, told: Any) -> Heartbeat:

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from davy.codec import load_any
 from davy.errors import DavyError
-from davy.event import INFERENCES, TOPICS, dead_letters
+from davy.event import INFERENCES, TOPICS, Evidence, dead_letters
 from davy.fields.losses import read_loss
 from davy.health import Health
 from davy.health.progress import read_through
@@ -19,8 +18,9 @@ from davy.health.roles import expected_roles
 from davy.health.status import RoleStatus, read_status
 from davy.runtime import Runtime
 from davy_dashboards.web._format import finite
-from davy_dashboards.web._queue import Queue, QueueReader
+from davy_detectors.incidents.incident import INCIDENTS, RESOLVED, Incident
 from davy_detectors.models.known import STATES, KnownModel, State, Unlisted, known_models, unlisted
+from davy_miner.queue import Queue, QueueReader
 
 _SECOND: Final = 1_000_000_000
 _FRESH_SECONDS: Final = 1.0
@@ -181,7 +181,7 @@ class StatusReader:
     def _read(self) -> Status:
         now, store = self._runtime.clock(), self._runtime.store
         labelstudio = self._runtime.settings.labelstudio
-        incidents = [_incident(load_any(data), now) for _, data in store.items("incidents")]
+        incidents = [_incident(one, now) for one in INCIDENTS.values(store)]
         return Status(
             at=now,
             models=self._models(now),
@@ -234,29 +234,29 @@ class StatusReader:
         return found
 
 
-def _incident(stored: Mapping[str, Any], now: int) -> IncidentStatus:
-    onset = stored.get("onset_at") or None
+def _incident(one: Incident, now: int) -> IncidentStatus:
+    onset = one.onset_at or None
     return IncidentStatus(
-        id=str(stored["id"]),
-        model=str(stored["model"]),
-        cause=str(stored["cause"]),
-        open=stored.get("state") != "resolved",
+        id=one.id,
+        model=one.model,
+        cause=one.cause,
+        open=one.state != RESOLVED,
         onset_at=onset,
-        onset_event=stored.get("onset_event"),
-        resolved_at=stored.get("resolved_at") or None,
+        onset_event=one.onset_event,
+        resolved_at=one.resolved_at or None,
         age=None if onset is None else max(0.0, (now - onset) / _SECOND),
-        size=_number(stored.get("size")),
-        samples=len(stored.get("samples") or ()),
-        features=[_guilty(feature) for feature in stored.get("features") or ()],
+        size=_number(one.size),
+        samples=len(one.samples),
+        features=[_guilty(feature) for feature in one.features],
     )
 
 
-def _guilty(stored: Mapping[str, Any]) -> Guilty:
+def _guilty(one: Evidence) -> Guilty:
     return Guilty(
-        feature=str(stored["feature"]),
-        change=str(stored["change"]),
-        reference=_number(stored.get("reference")),
-        current=_number(stored.get("current")),
+        feature=one.feature,
+        change=one.change,
+        reference=_number(one.reference),
+        current=_number(one.current),
     )
 
 

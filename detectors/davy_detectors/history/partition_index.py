@@ -11,6 +11,7 @@ import numpy as np
 from davy.codec import dump_any, load_any
 from davy.errors import DecodeError
 from davy.event import Array, Envelope
+from davy.store import Collection, declare
 from davy_detectors.history.sparse_index import SparseIndex
 
 if TYPE_CHECKING:
@@ -20,14 +21,15 @@ _VERSION: Final = 2
 _REMEMBERED: Final = 1024
 
 
-def collection(partition: int) -> str:
-    """Return the collection that holds what a partition of the inferences remembers, by model."""
-    return f"counting/{partition}"
+COUNTING: Final[Collection[bytes]] = declare(
+    Collection("counting", bytes, "detect", bytes, bytes, version=_VERSION, by="partition")
+)
+"""What each partition of the inferences remembers, by model, as `PartitionIndex.load` reads it in a log."""
 
 
 def by_partition(store: Store, model: str, partitions: Iterable[int], log: str) -> dict[int, PartitionIndex]:
     """Return what each partition of a log remembers of a model, those that have had it."""
-    stored = {partition: store.get(collection(partition), model) for partition in partitions}
+    stored = {partition: COUNTING.of(partition).get(store, model) for partition in partitions}
     return {
         partition: PartitionIndex.load(data, log) for partition, data in stored.items() if data is not None
     }

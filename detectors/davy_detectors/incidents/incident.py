@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final
 from davy.codec import dump
 from davy.event import ALERTS, Alert, Evidence
 from davy.log import Message
+from davy.store import Collection, events
 
 if TYPE_CHECKING:
     from davy_detectors.base import Alarm
     from davy_detectors.incidents.evidence import Findings
 
-INCIDENTS: Final = "incidents"
 OPEN: Final = "open"
 ONGOING: Final = "ongoing"
 RESOLVED: Final = "resolved"
@@ -86,6 +86,12 @@ class Incident:
     def deadline(self) -> int:
         """The inference with which the incident is resolved, should no alarm come before or with it."""
         return self.last_event + self.patience
+
+
+INCIDENTS: Final[Collection[Incident]] = events(
+    "incidents", Incident, writer="detect; davy recount, davy forget"
+)
+"""Every incident by its id."""
 
 
 class Incidents:

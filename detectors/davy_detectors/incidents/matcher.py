@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from davy.codec import dump, dump_any, load, load_any
+from davy.codec import dump, load
 from davy.event import Evidence
 from davy.runtime import Runtime
 from davy.store import Batch as Changes
+from davy.store import Collection, plain
 from davy_detectors.base import Alarm, Floats
 from davy_detectors.flagging.arms import Arm, uniform
 from davy_detectors.history.record_slice import RecordSlice
 
 INCIDENT: Final = "incident"
-COLLECTION: Final = "matchers"
 _LOOK_EVERY_NS: Final = 1_000_000_000
 
 
@@ -53,9 +53,30 @@ class SampleMatcher:
         return Arm(f"{INCIDENT}:{self.incident}", chosen, probability, scores, self.incident)
 
 
+class _Matchers(NamedTuple):
+    """The sample matchers of a model, and the version of its reference that they were found with."""
+
+    reference: str
+    matchers: Sequence[SampleMatcher]
+
+
+def _read(found: dict[str, Any]) -> _Matchers:
+    return _Matchers(found["reference"], [load(SampleMatcher, one) for one in found["matchers"]])
+
+
+MATCHERS: Final[Collection[_Matchers]] = plain(
+    "matchers",
+    _Matchers,
+    writer="detect",
+    write=lambda kept: {"reference": kept.reference, "matchers": [dump(one) for one in kept.matchers]},
+    read=_read,
+)
+"""What those who count look for, by model."""
+
+
 def end(model: str, changes: Changes) -> None:
     """Recognise samples of no incident of `model` any more."""
-    changes.delete(COLLECTION, model)
+    MATCHERS.delete(changes, model)
 
 
 class SampleMatchers:
@@ -64,28 +85,21 @@ class SampleMatchers:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._looked: int | None = None
-        self._found: dict[str, tuple[str, list[SampleMatcher]]] = {}
+        self._found: dict[str, _Matchers] = {}
 
-    def current(self, model: str, reference: str) -> list[SampleMatcher]:
+    def current(self, model: str, reference: str) -> Sequence[SampleMatcher]:
         """Return the matchers of the open incidents of `model` that were found with this version of its reference."""
         now = self._runtime.clock()
         if self._looked is None or not 0 <= now - self._looked < _LOOK_EVERY_NS:
-            stored = self._runtime.store.items(COLLECTION)
-            self._found = {name: _read(data) for name, data in stored}
+            self._found = dict(MATCHERS.items(self._runtime.store))
             self._looked = now
         version, matchers = self._found.get(model, ("", []))
         return matchers if version == reference else []
 
 
-def _read(stored: bytes) -> tuple[str, list[SampleMatcher]]:
-    found: dict[str, Any] = load_any(stored)
-    return found["reference"], [load(SampleMatcher, one) for one in found["matchers"]]
-
-
 def announce(model: str, reference: str, matchers: Sequence[SampleMatcher], changes: Changes) -> None:
     """Publish to those who count what to look for; nothing ends it."""
     if matchers:
-        kept = {"reference": reference, "matchers": [dump(matcher) for matcher in matchers]}
-        changes.put(COLLECTION, model, dump_any(kept))
+        MATCHERS.put(changes, model, _Matchers(reference, matchers))
     else:
-        changes.delete(COLLECTION, model)
+        MATCHERS.delete(changes, model)

@@ -10,6 +10,7 @@ import typer
 from davy import console, retired
 from davy.event import INFERENCES
 from davy.existing import require_model
+from davy.models import MODELS
 from davy.runner import open_runtime
 from davy.store import Batch
 
@@ -73,13 +74,11 @@ def _retire(names: Names, as_json: Json = False) -> None:
 @models.command("keep")
 def _keep(names: Names, as_json: Json = False) -> None:
     """Take retired models back."""
-    from davy_detectors.stream.partial_aggregate import MODELS
-
     with open_runtime(make=False) as runtime:
         changes = Batch()
         for name in names:
             require_model(name, runtime.store)
-            changes.add(MODELS, name, b"")
+            MODELS.add(changes, name, "")
         retired.keep(names, changes)
         runtime.store.apply(changes)
     console.show([{"model": name, "retired": False} for name in names], title="models", as_json=as_json)

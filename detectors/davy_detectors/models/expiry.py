@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from davy import retired
-from davy.codec import load, load_any
 from davy.consume import Leases
 from davy.event import INFERENCES
+from davy.forgetting import model_lease
 from davy.forgetting.records import OUTBOX
-from davy.retired import Retirement
+from davy.models import Retirement
 from davy.store import Batch as Changes
-from davy_detectors.history import partition_index
+from davy.store import Collection
+from davy_detectors.history.partition_index import COUNTING
 from davy_detectors.incidents import matcher
-from davy_detectors.incidents.incident import INCIDENTS, RESOLVED, Incident
-from davy_detectors.models.known import COLLECTION
+from davy_detectors.incidents.incident import INCIDENTS, RESOLVED
+from davy_detectors.models.known import DETECTED
 from davy_detectors.models.roster import UNLISTED
 from davy_detectors.plugins import end_suspensions
 from davy_detectors.reference import active
-from davy_detectors.stream import model_run, windows
+from davy_detectors.stream import model_run
 from davy_detectors.stream.totals import Totals
+from davy_detectors.stream.windows import WINDOWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,8 +77,8 @@ class Expiry:
         patience = int(self._settings.idle_days * _DAY_NS)
         if not patience:
             return
-        for model, data in self._runtime.store.items(COLLECTION):
-            heard_at = Totals.load(load_any(data)).heard_at
+        for model, state in DETECTED.items(self._runtime.store):
+            heard_at = Totals.load(state).heard_at
             if heard_at and now - heard_at > patience and model not in gone and model != UNLISTED:
                 _logger.warning(
                     "%s has sent nothing for %g days (detect.idle_days): it is retired until it sends again",
@@ -92,13 +94,13 @@ class Expiry:
         for model in sorted(over):
             text = "%s was retired %g days ago (detect.retired_days): its totals, reference and incidents are forgotten"
             _logger.info(text, model, self._settings.retired_days)
-            for collection in (COLLECTION, model_run.SNAPSHOTS, *map(partition_index.collection, partitions)):
-                changes.delete(
-                    collection, model
-                )  # no partial aggregate: one that is there came this moment, and begins anew
-            for key, _ in self._runtime.store.items(windows.collection(model)):
-                changes.delete(windows.collection(model), key)
-            changes.delete(OUTBOX, f"model/{model}")
+            kept: list[Collection[Any]] = [DETECTED, model_run.SNAPSHOTS, *map(COUNTING.of, partitions)]
+            for (
+                collection
+            ) in kept:  # no partial aggregate: one that is there came this moment, and begins anew
+                collection.delete(changes, model)
+            WINDOWS.of(model).delete(changes, *WINDOWS.of(model).keys(self._runtime.store))
+            OUTBOX.delete(changes, model_lease(model))
             matcher.end(model, changes)
             end_suspensions(model, self._runtime.store, changes)
             active.remove(model, changes)
@@ -108,14 +110,13 @@ class Expiry:
     def _forget_incidents(self, models: set[str], now: int, changes: Changes) -> None:
         patience = int(self._settings.incident_days * _DAY_NS)
         resolved: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-        for key, data in self._runtime.store.items(INCIDENTS):
-            incident = load(Incident, data)
+        for key, incident in INCIDENTS.items(self._runtime.store):
             if incident.model in models:
-                changes.delete(INCIDENTS, key)
+                INCIDENTS.delete(changes, key)
             elif incident.state == RESOLVED:
                 resolved[incident.model].append((incident.resolved_at or incident.raised_at, key))
         for found in resolved.values():
             found.sort(reverse=True)
             for number, (at, key) in enumerate(found):
                 if number >= _INCIDENTS or (patience and now - at > patience):
-                    changes.delete(INCIDENTS, key)
+                    INCIDENTS.delete(changes, key)

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from davy.codec import load_any
 from davy.console import command
-from davy.retired import Retirement, retirements
+from davy.models import Retirement
+from davy.retired import retirements
+from davy.store import Collection, plain
 from davy_detectors.incidents.incident import INCIDENTS, RESOLVED
 from davy_detectors.models.roster import UNLISTED
 from davy_detectors.models.roster import unlisted as names_unlisted
@@ -21,8 +22,17 @@ if TYPE_CHECKING:
     from davy.config import DetectSettings
     from davy.store import Store
 
-COLLECTION: Final = "detect"
-"""Collection with what testing knows, by model."""
+_VERSION: Final = 2
+
+
+def _as_is(state: dict[str, Any]) -> dict[str, Any]:
+    return state
+
+
+DETECTED: Final[Collection[dict[str, Any]]] = plain(
+    "detect", dict, writer="detect", write=_as_is, read=_as_is, version=_VERSION
+)
+"""The state of testing, by model: `ModelRun` goes on from it; others are told by `KnownModel` and `totals_of`."""
 State = Literal["drifting", "blind", "unwatched", "healthy"]
 STATES: Final[tuple[State, ...]] = get_args(State)
 """Those that need attention first."""
@@ -90,7 +100,7 @@ def known_models(
     retired
         Whether those that are retired are among them.
     """
-    found = {name: load_any(data) for name, data in store.items(COLLECTION)}
+    found = dict(DETECTED.items(store))
     known, opened, gone = referenced(store), _opened(store), retirements(store)
     names = found.keys() | known | opened.keys()
     names = names | gone.keys() if retired else names - gone.keys()
@@ -99,6 +109,16 @@ def known_models(
         for name in sorted(names - {UNLISTED})
     )
     return [replace(one, retirement=gone.get(one.name)) for one in models]
+
+
+def totals_of(store: Store, model: str) -> Totals:
+    """Return what is known of a model altogether; nothing of one that was never tested."""
+    return Totals.load(DETECTED.get(store, model) or {})
+
+
+def tested_through(store: Store, model: str) -> int:
+    """Return the start of the last window of a model that is tested, -1 when none is."""
+    return int((DETECTED.get(store, model) or {}).get("tested", -1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +152,7 @@ class Unlisted:
 
 def unlisted(store: Store, now: int) -> Unlisted:
     """Return what is not shown by name; models count that sent today or yesterday by the clock `now`, nanoseconds."""
-    data = store.get(COLLECTION, UNLISTED)
-    totals = Totals.load(load_any(data) if data is not None else {})
+    totals = totals_of(store, UNLISTED)
     met = names_unlisted(store, now)
     gone = [model for model, found in retirements(store).items() if found.by == "a person" and model in met]
     return Unlisted(met.about, totals.events, gone)
@@ -168,5 +187,4 @@ def _model(
 
 
 def _opened(store: Store) -> Counter[str]:
-    incidents = (load_any(data) for _, data in store.items(INCIDENTS))
-    return Counter(str(one["model"]) for one in incidents if one.get("state") != RESOLVED)
+    return Counter(one.model for one in INCIDENTS.values(store) if one.state != RESOLVED)

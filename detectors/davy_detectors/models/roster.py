@@ -16,9 +16,11 @@ import numpy as np
 
 from davy import retired
 from davy.codec import dump_any, load_any
-from davy.retired import Retirement, Retirements
+from davy.models import MODELS, Retirement
+from davy.retired import Retirements
 from davy.store import Batch as Changes
-from davy_detectors.stream.partial_aggregate import MODELS
+from davy.store import Collection as Stored
+from davy.store import declare
 
 if TYPE_CHECKING:
     from davy.runtime import Runtime
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 UNLISTED: Final = "other"
 """No model is called so: a name has a colon."""
-_SKETCHES: Final = "unlisted"
 _BITS: Final = 2**15
 _DAY_NS: Final = 86_400 * 10**9
 _SAY_EVERY_NS: Final = 3600 * 10**9
@@ -80,9 +81,9 @@ class Roster:
 
     def _admit(self, asked: Collection[str], changes: Changes, gone: Mapping[str, Retirement]) -> None:
         store = self._runtime.store
-        there = store.get_many(MODELS, sorted({*asked, UNLISTED}))
+        there = MODELS.get_many(store, sorted({*asked, UNLISTED}))
         room = (
-            self._runtime.settings.detect.models - store.count(MODELS) + (UNLISTED in there)
+            self._runtime.settings.detect.models - MODELS.count(store) + (UNLISTED in there)
         )  # which is no model
         for model in sorted(asked):
             known = model in there or self._references.exists(model)
@@ -159,25 +160,27 @@ def _place(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) % _BITS
 
 
+_SKETCHES: Final[Stored[Sketch]] = declare(Stored("unlisted", Sketch, "detect", Sketch.dump, Sketch.load))
+"""What each partition met."""
+
+
 def put_sketch(partition: int, sketch: Sketch, changes: Changes) -> None:
     """Keep what a partition met."""
-    changes.put(_SKETCHES, str(partition), sketch.dump())
+    _SKETCHES.put(changes, str(partition), sketch)
 
 
 def get_sketch(store: Store, partition: int) -> Sketch:
     """Return what a partition met."""
-    data = store.get(_SKETCHES, str(partition))
-    return Sketch.load(data) if data is not None else Sketch()
+    return _SKETCHES.get(store, str(partition)) or Sketch()
 
 
 def unlisted(store: Store, now: int) -> Sketch:
     """Return the models that were not shown by name today or yesterday, and are not now; `now` is in nanoseconds."""
     found = Sketch()
-    for _, data in store.items(_SKETCHES):
-        one = Sketch.load(data)
+    for one in _SKETCHES.values(store):
         if abs(now // _DAY_NS - one.day) <= 1:
             found.merge(one)
     if found.about:  # someone kept one since, gave it a reference, or there was room
         gone = retired.retirements(store)
-        found.remove(model for model, _ in store.items(MODELS) if not _stays_out(gone.get(model)))
+        found.remove(model for model in MODELS.keys(store) if not _stays_out(gone.get(model)))
     return found

@@ -9,15 +9,14 @@ from typing import Final
 
 from davy import metrics, retired
 from davy.errors import DecodeError, ReferenceInvalid
+from davy.models import DIGESTS, MODELS
 from davy.runtime import Runtime
 from davy.store import Batch as Changes
-from davy.store import Store
+from davy.store import Collection, Store, marks
 from davy_detectors.reference.reference import Reference
-from davy_detectors.stream.partial_aggregate import MODELS
 
-COLLECTION: Final = "references"
-_DIGESTS: Final = "reference_digests"
-"""Collection with the digest of each reference: a reference has hundreds of kilobytes, and many processes look."""
+REFERENCES: Final[Collection[bytes]] = marks("references", writer="davy reference fit; detect forgets them")
+"""The reference in force, by model, as `Reference.from_bytes` reads it: whoever only lists models reads none."""
 _LOOK_EVERY_NS: Final = 1_000_000_000
 _logger = logging.getLogger("davy.detectors")
 
@@ -28,19 +27,23 @@ def put(store: Store, model: str, data: bytes) -> None:
     Whoever tests models takes this one up, though nothing of it has arrived yet, or it was retired.
     """
     digest = hashlib.blake2b(data, digest_size=16).digest()
-    changes = Changes().put(COLLECTION, model, data).put(_DIGESTS, model, digest).add(MODELS, model, b"")
+    changes = Changes()
+    REFERENCES.put(changes, model, data)
+    DIGESTS.put(changes, model, digest)
+    MODELS.add(changes, model, "")
     retired.keep([model], changes)
     store.apply(changes)
 
 
 def remove(model: str, changes: Changes) -> None:
     """Take a reference out of force."""
-    changes.delete(COLLECTION, model).delete(_DIGESTS, model)
+    REFERENCES.delete(changes, model)
+    DIGESTS.delete(changes, model)
 
 
 def names(store: Store) -> set[str]:
     """Return the models that have a reference, without reading one."""
-    return {model for model, _ in store.items(_DIGESTS)}
+    return set(DIGESTS.keys(store))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class References:
         known = self._found.get(model)
         if known is not None and known.digest == digest:
             return known.reference
-        stored = self._runtime.store.get(COLLECTION, model) if digest else None
+        stored = REFERENCES.get(self._runtime.store, model) if digest else None
         reference = self._read(model, stored)
         self._found[model] = _Found(digest, reference)
         size = reference.size if reference else 0
@@ -88,7 +91,7 @@ class References:
     def _look(self) -> None:
         now = self._runtime.clock()
         if self._looked is None or not 0 <= now - self._looked < _LOOK_EVERY_NS:
-            self._digests = dict(self._runtime.store.items(_DIGESTS))
+            self._digests = dict(DIGESTS.items(self._runtime.store))
             self._looked = now
 
     def _read(self, model: str, stored: bytes | None) -> Reference | None:

@@ -17,11 +17,9 @@ from davy.codec import dump_any, load_any
 from davy.health import Check
 from davy.log import Record
 from davy.runtime import Runtime
-from davy.store import Store
+from davy.store import Collection, Store, declare
 from davy_detectors.stream.context import SECOND
 
-WATERMARKS: Final = "watermarks"
-"""Collection with how far the clock of appends had come when a partition was last counted, by partition."""
 TOLERANCE: Final = 10 * SECOND
 """Clocks of brokers differ by less, and a clock that was ahead by less is waited for."""
 
@@ -81,6 +79,12 @@ class Watermark:
         return self.back if self.back + TOLERANCE < moment <= self.ahead + TOLERANCE else moment
 
 
+WATERMARKS: Final[Collection[Watermark]] = declare(
+    Collection("watermarks", Watermark, "detect", Watermark.to_bytes, Watermark.of)
+)
+"""How far the clock of appends had come when a partition was last counted, by partition."""
+
+
 class Clocks:
     """What all partitions tell together.
 
@@ -122,7 +126,7 @@ class Clocks:
 
 def read_marks(store: Store) -> dict[int, Watermark]:
     """Return how far each partition is counted."""
-    return {int(partition): Watermark.of(data) for partition, data in store.items(WATERMARKS)}
+    return {int(partition): mark for partition, mark in WATERMARKS.items(store)}
 
 
 def checks(runtime: Runtime) -> list[Check]:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Final
 
 from davy.consume import Failures, Leases, Outbox, stored_offset
 from davy.event import INFERENCES
+from davy.forgetting import model_lease
+from davy.models import MODELS
 from davy.retired import is_retired
 from davy.store import Batch as Changes
 from davy_detectors.models.known import state_of
 from davy_detectors.models.roster import UNLISTED
-from davy_detectors.stream import partial_aggregate
 from davy_detectors.stream.clocks import Clocks, read_marks
 from davy_detectors.stream.context import SECOND, DetectContext
 from davy_detectors.stream.model_metrics import ModelMetrics
 from davy_detectors.stream.model_run import ModelRun
-from davy_detectors.stream.partial_aggregate import MODELS, PartialAggregate
+from davy_detectors.stream.partial_aggregate import PARTIALS, PartialAggregate
 from davy_detectors.stream.partition_counter import PartitionCounter
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class _LeasedModel:
     outbox: Outbox
     display: ModelMetrics
     run: ModelRun | None = None
-    taken_in: bytes = b""
+    taken_in: str = ""
     """What `MODELS` said when partial aggregates were last read: as long as it says the same, there are no new ones."""
     heard: tuple[int, float] = (0, 0.0)
     """When the model was heard last, and since when, by a clock nobody sets, that is so."""
@@ -104,7 +105,7 @@ class Coordinator:
             self._let_go(model)
             self._asked.pop(model, None)
             self._context.forget(model)
-        for model, newest in self._runtime.store.items(MODELS):
+        for model, newest in MODELS.items(self._runtime.store):
             try:
                 leased = self._hold(model)
                 if leased is not None and model in retired.current():
@@ -163,13 +164,13 @@ class Coordinator:
         if leased is None and 0 <= now - self._asked.get(model, -SECOND) < _ASK_SECONDS * SECOND:
             return None
         self._asked[model] = now
-        lease = self._leases.hold(f"model/{model}")
+        lease = self._leases.hold(model_lease(model))
         if leased is not None and leased.lease == lease:
             return leased
         self._let_go(model)
         if lease is None:
             return None
-        outbox = Outbox(self._runtime.store, self._producer, f"model/{model}", self._failures)
+        outbox = Outbox(self._runtime.store, self._producer, model_lease(model), self._failures)
         outbox.publish_again(lease)
         self._leased[model] = _LeasedModel(lease, outbox, ModelMetrics(self._runtime.meter, model))
         return self._leased[model]
@@ -188,20 +189,19 @@ class Coordinator:
         store = self._runtime.store
         if not is_retired(model, store):
             return
-        changes, stored = Changes(), store.items(partial_aggregate.collection(model))
-        partials = [(key, PartialAggregate.from_bytes(data)) for key, data in stored]
+        changes, partials = Changes(), list(PARTIALS.of(model).items(store))
         messages = ModelRun(model, self._context).retire(partials, clocks, changes)
         self._leases.confirm(leased.lease)
         leased.outbox.finish(changes, messages, leased.lease)
         if not is_retired(model, store):
-            store.apply(Changes().add(MODELS, model, b""))
+            store.apply(MODELS.add(Changes(), model, ""))
         self._let_go(model)
         self._asked.pop(model, None)
-        self._leases.release(f"model/{model}")
+        self._leases.release(model_lease(model))
         self._context.forget(model)
 
     def _turn(
-        self, model: str, leased: _LeasedModel, newest: bytes, present: _Present, patience: float
+        self, model: str, leased: _LeasedModel, newest: str, present: _Present, patience: float
     ) -> None:
         begins = leased.run is None
         if leased.run is None:
@@ -209,8 +209,7 @@ class Coordinator:
         run, changes, clocks = leased.run, Changes(), present.clocks
         partials: list[tuple[str, PartialAggregate]] = []
         if newest != leased.taken_in:
-            stored = self._runtime.store.items(partial_aggregate.collection(model))
-            partials = [(key, PartialAggregate.from_bytes(data)) for key, data in stored]
+            partials = list(PARTIALS.of(model).items(self._runtime.store))
             clocks = self._clocks()  # which tells at least what these do
         messages = run.turn(present.closed, partials, clocks, changes, patience)
         heard_at, now = run.totals.heard_at, self._runtime.clock()

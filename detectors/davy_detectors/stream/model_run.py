@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from davy.codec import dump, dump_any, load, load_any
+from davy.codec import dump, load
 from davy.errors import DecodeError
 from davy.event import INFERENCES
 from davy.log import Message
+from davy.models import MODELS
 from davy.store import Batch as Changes
+from davy.store import Collection, plain
 from davy_detectors.history import partition_index
 from davy_detectors.history.scan import Source
 from davy_detectors.history.sparse_index import SparseIndex
@@ -23,12 +25,11 @@ from davy_detectors.incidents.evidence import Case, Findings, gather
 from davy_detectors.incidents.incident import INCIDENTS, Incident
 from davy_detectors.incidents.matcher import SampleMatcher
 from davy_detectors.incidents.tracker import IncidentTracker, Outcome
-from davy_detectors.models.known import COLLECTION
-from davy_detectors.stream import partial_aggregate
+from davy_detectors.models.known import DETECTED
 from davy_detectors.stream.clocks import TOLERANCE, Clocks, read_marks
 from davy_detectors.stream.context import SECOND, DetectContext
 from davy_detectors.stream.monitor_run import MonitorRun, Raised, Tested, merged
-from davy_detectors.stream.partial_aggregate import PartialAggregate
+from davy_detectors.stream.partial_aggregate import PARTIALS, PartialAggregate
 from davy_detectors.stream.totals import Totals
 from davy_detectors.stream.windows import Windows
 
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
     from davy_detectors.plugins import Suspension
     from davy_detectors.reference import Reference
 
-SNAPSHOTS: Final = "snapshots"
+SNAPSHOTS: Final[Collection[dict[str, Any]]] = plain(
+    "snapshots", dict, writer="detect", write=lambda kept: kept, read=lambda found: found
+)
+"""The monitors at the last window that cannot change any more, by model."""
 _ALL_TIME: Final = 2**63 - 1
-_VERSION: Final = 2
 _SLACK: Final = 1.25
 _BLOCK: Final = 32
 """Windows tested in one go."""
@@ -144,7 +147,7 @@ class ModelRun:
         """
         outcome = Outcome()
         for key, one in partials:
-            changes.delete(partial_aggregate.collection(self.model), key)
+            PARTIALS.of(self.model).delete(changes, key)
             self.totals.add(one)
         self._tracker.end_all(self.totals.events, self.totals.last_at, outcome)
         self._version, self._reference, self._alarmed = "", None, {}
@@ -153,7 +156,7 @@ class ModelRun:
         self._run = MonitorRun(self._make, since=before, number=self.totals.events)
         self._index = SparseIndex()
         self._keep_snapshot(changes)
-        changes.delete(partial_aggregate.MODELS, self.model)
+        MODELS.delete(changes, self.model)
         matcher.end(self.model, changes)
         self._settle(outcome, changes)
         return outcome.messages
@@ -161,7 +164,7 @@ class ModelRun:
     def hush(self, now: int, changes: Changes) -> None:
         """Take it for heard last at `now`: it fell silent, and the clock that told otherwise was ahead."""
         self.totals.bring_back(now)
-        changes.put(COLLECTION, self.model, self._dump())
+        DETECTED.put(changes, self.model, self._dump())
 
     def readings(self) -> tuple[float | None, dict[str, float]]:
         """Return the evidence over what an alarm needs: altogether, None without a reference, and by feature."""
@@ -226,7 +229,7 @@ class ModelRun:
         """Add partial aggregates to the windows; when one of these was tested already, go back to before it."""
         run, late = self._run, set()
         for key, one in partials:
-            changes.delete(partial_aggregate.collection(self.model), key)
+            PARTIALS.of(self.model).delete(changes, key)
             self.totals.add(one)
             added = self._windows.add(
                 one,
@@ -306,40 +309,37 @@ class ModelRun:
     def _keep_snapshot(self, changes: Changes) -> None:
         since, number, monitors = self._run.snapshot
         kept = {"since": since, "number": number, "monitors": monitors}
-        changes.put(SNAPSHOTS, self.model, dump_any(kept))
+        SNAPSHOTS.put(changes, self.model, kept)
 
     def _settle(self, outcome: Outcome, changes: Changes) -> None:
         self.totals.incidents.update(outcome.opened)
         self.totals.flags.update(outcome.flags)
         for name, incident in outcome.incidents.items():
-            changes.put(INCIDENTS, name, dump(incident))
+            INCIDENTS.put(changes, name, incident)
         if outcome.incidents:
             matcher.announce(self.model, self._version, self._tracker.matchers, changes)
         self._windows.write(changes)
-        changes.put(COLLECTION, self.model, self._dump())
+        DETECTED.put(changes, self.model, self._dump())
 
-    def _dump(self) -> bytes:
-        return dump_any(
-            {
-                "v": _VERSION,
-                **self.totals.dump(),
-                "reference": self._version,
-                "ratio": self.readings()[0],
-                "tested": self._run.tested,
-                "alarmed": self._alarmed,
-                "index": self._index.dump(),
-                "open": list(self._tracker.open_ones.values()),
-                "matchers": [dump(matcher) for matcher in self._tracker.matchers],
-                "calm_since": self._tracker.calm_since,
-            }
-        )
+    def _dump(self) -> dict[str, Any]:
+        return {
+            "v": DETECTED.version,
+            **self.totals.dump(),
+            "reference": self._version,
+            "ratio": self.readings()[0],
+            "tested": self._run.tested,
+            "alarmed": self._alarmed,
+            "index": self._index.dump(),
+            "open": list(self._tracker.open_ones.values()),
+            "matchers": [dump(matcher) for matcher in self._tracker.matchers],
+            "calm_since": self._tracker.calm_since,
+        }
 
-    def _stored(self) -> dict[str, Any]:
-        data = self._store.get(COLLECTION, self.model)
-        if data is None:
+    def _stored(self) -> Mapping[str, Any]:
+        found = DETECTED.get(self._store, self.model)
+        if found is None:
             return {}
-        found: dict[str, Any] = load_any(data)
-        if found["v"] != _VERSION:
+        if found["v"] != DETECTED.version:
             remedy = "run the version of Davy that wrote it, or delete it and begin anew"
             raise DecodeError(f"state of detect/{self.model}", found["v"], remedy)
         return found
@@ -349,8 +349,7 @@ class ModelRun:
         reference = self._context.references.current(self.model)
         if reference is not None and reference.version == self._version:
             self._reference = reference
-        stored = self._store.get(SNAPSHOTS, self.model)
-        found: dict[str, Any] = load_any(stored) if stored is not None else {}
+        found = SNAPSHOTS.get(self._store, self.model) or {}
         run = MonitorRun(
             self._make,
             since=found.get("since", -1),
@@ -379,7 +378,7 @@ class ModelRun:
         _logger.warning("%s: monitor %s starts anew: %s", self.model, name, error)
 
     def _incident(self, name: str) -> Incident:
-        data = self._store.get(INCIDENTS, name)
-        if data is None:
+        found = INCIDENTS.get(self._store, name)
+        if found is None:
             raise DecodeError(f"state of detect/{self.model}", name, "names an incident that is not stored")
-        return load(Incident, data)
+        return found

@@ -16,14 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from davy.codec import dump_any, load_any
-
-MODELS: Final = "models"
-"""Collection with the place of the newest partial aggregate, by every model that was ever seen."""
-
-
-def collection(model: str) -> str:
-    """Return the collection of a model's partial aggregates."""
-    return f"partials/{model}"
+from davy.store import Collection, declare
 
 
 def place_of(partition: int, log: str, offset: int) -> str:
@@ -73,3 +66,16 @@ class PartialAggregate:
         """Read what `to_bytes` gave."""
         state: dict[str, Any] = load_any(data)
         return cls(**{**state, "dropped": Counter(state["dropped"]), "flags": Counter(state["flags"])})
+
+
+PARTIALS: Final[Collection[PartialAggregate]] = declare(
+    Collection(
+        "partials",
+        PartialAggregate,
+        "detect",
+        PartialAggregate.to_bytes,
+        PartialAggregate.from_bytes,
+        by="model",
+    )
+)
+"""What was counted and not yet taken in, of each model, by place."""

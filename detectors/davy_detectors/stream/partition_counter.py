@@ -17,17 +17,16 @@ from davy.codec import decode
 from davy.errors import PluginFailed
 from davy.event import INFERENCES, Envelope
 from davy.log import Message, Record
+from davy.models import MODELS
 from davy.store import Batch as Changes
 from davy_detectors.base import Floats
 from davy_detectors.flagging.arms import Arm, control_arm, flags_of, score_arms
-from davy_detectors.history import partition_index
-from davy_detectors.history.partition_index import PartitionIndex
+from davy_detectors.history.partition_index import COUNTING, PartitionIndex
 from davy_detectors.history.record_slice import RecordSlice
 from davy_detectors.models.roster import UNLISTED, get_sketch, put_sketch
-from davy_detectors.stream import partial_aggregate
 from davy_detectors.stream.clocks import WATERMARKS, Watermark
 from davy_detectors.stream.context import SECOND, DetectContext
-from davy_detectors.stream.partial_aggregate import MODELS, PartialAggregate
+from davy_detectors.stream.partial_aggregate import PARTIALS, PartialAggregate, place_of
 
 if TYPE_CHECKING:
     from davy.config import DetectSettings
@@ -68,8 +67,7 @@ class PartitionCounter:
         """Take up what this partition remembers."""
         store, log = self._context.runtime.store, self._context.runtime.log.identity(INFERENCES)
         self._seen = {}  # each is taken up with the first record of its model
-        stored = store.get(WATERMARKS, str(self._partition))
-        self._mark = (Watermark.of(stored) if stored is not None else Watermark()).in_log(log)
+        self._mark = (WATERMARKS.get(store, str(self._partition)) or Watermark()).in_log(log)
 
     def decode(self, record: Record) -> Envelope:
         """Read an envelope."""
@@ -88,7 +86,7 @@ class PartitionCounter:
         messages: list[Message] = []
         for model, mine in by_model.items():
             messages += self._count(model, mine, batch)
-        batch.put(WATERMARKS, str(self._partition), self._mark.to_bytes())
+        WATERMARKS.put(batch, str(self._partition), self._mark)
         return messages
 
     def idle(self, batch: Changes) -> list[Message]:  # noqa: ARG002 - the contract's
@@ -112,11 +110,11 @@ class PartitionCounter:
 
     def _set_back(self, times: int, batch: Changes) -> None:
         """Believe nothing any longer that was remembered of times which have not come yet."""
-        mark, remembered = self._mark, partition_index.collection(self._partition)
-        for model, data in self._context.runtime.store.items(remembered):
+        mark, remembered = self._mark, COUNTING.of(self._partition)
+        for model, data in remembered.items(self._context.runtime.store):
             seen = self._seen.get(model) or PartitionIndex.load(data, mark.log)
             seen.set_back(mark.back)
-            batch.put(remembered, model, seen.dump())
+            remembered.put(batch, model, seen.dump())
         self._context.runtime.meter.add(metrics.CLOCK_SET_BACK, times, role=self.name)
         if time.monotonic() < self._silent_until:
             return
@@ -127,10 +125,7 @@ class PartitionCounter:
 
     def _count(self, model: str, items: Sequence[tuple[Record, Envelope]], batch: Changes) -> list[Message]:
         if model not in self._seen:
-            stored, log = (
-                self._context.runtime.store.get(partition_index.collection(self._partition), model),
-                self._mark.log,
-            )
+            stored, log = COUNTING.of(self._partition).get(self._context.runtime.store, model), self._mark.log
             self._seen[model] = PartitionIndex(log) if stored is None else PartitionIndex.load(stored, log)
         seen, counted = self._seen[model], PartialAggregate(heard_at=max(record.at for record, _ in items))
         kept = []
@@ -142,10 +137,10 @@ class PartitionCounter:
             if envelope.count:
                 kept.append((record, envelope))
         messages = self._look_at(model, kept, seen, counted) if kept else []
-        place = partial_aggregate.place_of(self._partition, self._mark.log, items[-1][0].offset)
-        batch.put(partial_aggregate.collection(model), place, counted.to_bytes())
-        batch.put(MODELS, model, place.encode())
-        batch.put(partition_index.collection(self._partition), model, seen.dump())
+        place = place_of(self._partition, self._mark.log, items[-1][0].offset)
+        PARTIALS.of(model).put(batch, place, counted)
+        MODELS.put(batch, model, place)
+        COUNTING.of(self._partition).put(batch, model, seen.dump())
         return messages
 
     def _look_at(

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from davy import console
-from davy.codec import dump, load, load_any
 from davy.consume import stored_position
 from davy.errors import SettingError
 from davy.event import INFERENCES
 from davy.existing import require_model
 from davy.forgetting import standing_aside
+from davy.models import MODELS
 from davy.runner import open_runtime
-from davy.store import Batch
+from davy.store import Batch, Collection
 from davy_detectors.erasure import IncidentKeeper
-from davy_detectors.history import partition_index
 from davy_detectors.history.log_view import LogView
+from davy_detectors.history.partition_index import COUNTING
 from davy_detectors.incidents import matcher
 from davy_detectors.incidents.incident import INCIDENTS, RESOLVED, Incident
-from davy_detectors.models.known import COLLECTION as DETECTED
+from davy_detectors.models.known import DETECTED, totals_of
 from davy_detectors.stream import model_run as run
-from davy_detectors.stream import partial_aggregate
-from davy_detectors.stream.partial_aggregate import MODELS
+from davy_detectors.stream.partial_aggregate import PARTIALS
 from davy_detectors.stream.partition_counter import PartitionCounter
 from davy_detectors.stream.replay import detected
-from davy_detectors.stream.totals import Totals
+from davy_detectors.stream.windows import WINDOWS
 
 if TYPE_CHECKING:
     from davy.log import Position
@@ -93,7 +92,7 @@ def recount(runtime: Runtime, model: str = "", *, patience: float = _PATIENCE) -
         view = LogView(runtime.log, INFERENCES, ends=_counted(runtime))
         oldest = view.newest
         fresh = detected(runtime, view)
-        counted = (name for name, _ in fresh.items(MODELS) if _totals(fresh, name).events)
+        counted = (name for name, _ in MODELS.items(fresh) if totals_of(fresh, name).events)
         models = [name for name in counted if model in {"", name}]
         if model and not models:
             raise SettingError("--model", model, "the log holds nothing of it that was counted")
@@ -139,40 +138,32 @@ def _require_counted(runtime: Runtime) -> None:
 
 
 def _replace(store: Store, fresh: MemoryStore, model: str, oldest: int, partitions: list[int]) -> Recounted:
-    before, changes = _totals(store, model), Batch()
-    for collection in (partial_aggregate.collection(model), f"windows/{model}"):
-        for key, _ in store.items(collection):
-            changes.delete(collection, key)
-        for key, data in fresh.items(collection):
-            changes.put(collection, key, data)
-    seen = [partition_index.collection(partition) for partition in partitions]
-    for collection in (*seen, DETECTED, run.SNAPSHOTS, matcher.COLLECTION, MODELS):
-        state = fresh.get(collection, model)
+    before, changes = totals_of(store, model), Batch()
+    whole: list[Collection[Any]] = [PARTIALS.of(model), WINDOWS.of(model)]
+    for collection in whole:
+        collection.delete(changes, *collection.keys(store))
+        for key, record in collection.items(fresh):
+            collection.put(changes, key, record)
+    single: list[Collection[Any]] = [DETECTED, run.SNAPSHOTS, matcher.MATCHERS, MODELS]
+    for collection in [*map(COUNTING.of, partitions), *single]:
+        state = collection.get(fresh, model)
         if state is None:
-            changes.delete(collection, model)
+            collection.delete(changes, model)
         else:
-            changes.put(collection, model, state)
-    now, again = _totals(fresh, model), 0
+            collection.put(changes, model, state)
+    now, again = totals_of(fresh, model), 0
     for incident in _incidents(store, model):
         if incident.onset_at >= oldest:
-            changes.delete(INCIDENTS, incident.id)
+            INCIDENTS.delete(changes, incident.id)
         elif incident.state != RESOLVED:
             ended = replace(incident, state=RESOLVED, resolved_at=now.first_seen)
-            changes.put(INCIDENTS, incident.id, dump(ended))
+            INCIDENTS.put(changes, incident.id, ended)
     for incident in _incidents(fresh, model):
-        changes.put(INCIDENTS, incident.id, dump(incident))
+        INCIDENTS.put(changes, incident.id, incident)
         again += 1
     store.apply(changes)
     return Recounted(model, before.events, now.events, max(0, before.events - now.events), again)
 
 
-def _totals(store: Store, model: str) -> Totals:
-    data = store.get(DETECTED, model)
-    return Totals.load(load_any(data)) if data is not None else Totals()
-
-
 def _incidents(store: Store, model: str) -> Iterator[Incident]:
-    for _, data in store.items(INCIDENTS):
-        incident = load(Incident, data)
-        if incident.model == model:
-            yield incident
+    return (incident for incident in INCIDENTS.values(store) if incident.model == model)

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from davy.codec import load, load_any
 from davy.event import INFERENCES
 from davy.meter import Meter
-from davy.retired import COLLECTION as RETIRED
+from davy.models import RETIRED
 from davy.store import Batch
 from davy.store.memory import MemoryStore
 from davy_detectors.history.log_view import LogView
 from davy_detectors.incidents.incident import INCIDENTS, Incident
-from davy_detectors.models.known import COLLECTION as EXAMINATIONS
-from davy_detectors.reference.active import COLLECTION as REFERENCES
+from davy_detectors.models.known import DETECTED
+from davy_detectors.reference.active import REFERENCES
 from davy_detectors.reference.active import put as put_reference
 from davy_detectors.stream.context import SECOND
 from davy_detectors.stream.role import DetectTarget
@@ -81,8 +80,8 @@ def replay(
     view = LogView(runtime.log, INFERENCES, since=since, until=until)
     first, detect = view.newest, settings or runtime.settings.detect
     store = detected(replace(runtime, settings=replace(runtime.settings, detect=detect)), view)
-    incidents = [load(Incident, data) for _, data in store.items(INCIDENTS)]
-    totals = {model: Totals.load(load_any(data)) for model, data in store.items(EXAMINATIONS)}
+    incidents = INCIDENTS.values(store)
+    totals = {model: Totals.load(state) for model, state in DETECTED.items(store)}
     return Replayed(
         incidents=sorted(incidents, key=lambda incident: incident.raised_at),
         models=[_flagged(model, found) for model, found in totals.items() if found.events],
@@ -94,10 +93,10 @@ def replay(
 def detected(runtime: Runtime, view: LogView) -> MemoryStore:
     """Detect over all that `window` shows, with the references in force; return the state that this leads to."""
     store = MemoryStore()
-    for model, data in runtime.store.items(REFERENCES):
+    for model, data in REFERENCES.items(runtime.store):
         put_reference(store, model, data)
-    for model, data in runtime.store.items(RETIRED):
-        store.apply(Batch().put(RETIRED, model, data))
+    for model, found in RETIRED.items(runtime.store):
+        store.apply(RETIRED.put(Batch(), model, found))
     detect, settled = runtime.settings.detect, 0
 
     def clock() -> int:

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from davy.codec import load_any
 from davy.consume import stored_offset
 from davy.event import INFERENCES
-from davy_detectors.models.known import COLLECTION
-from davy_detectors.stream import partial_aggregate, windows
+from davy.models import MODELS
+from davy_detectors.models.known import tested_through
+from davy_detectors.stream import windows
+from davy_detectors.stream.partial_aggregate import PARTIALS
 from davy_detectors.stream.partition_counter import PartitionCounter
 
 if TYPE_CHECKING:
@@ -42,27 +43,21 @@ def wait_until_tested(log: Log, store: Store, model: str = "", *, seconds: float
 
     if not _wait(counted, until):
         return False
-    models = [model] if model else [name for name, _ in store.items(partial_aggregate.MODELS)]
+    models = [model] if model else list(MODELS.keys(store))
     return all(_wait_for(store, name, until) for name in models)
 
 
 def _wait_for(store: Store, model: str, until: float) -> bool:
     """Wait until the partial aggregates that lie there are taken in and the windows they fell into are tested."""
-    waiting = {key for key, _ in store.items(partial_aggregate.collection(model))}
+    waiting = set(PARTIALS.of(model).keys(store))
 
     def taken_in() -> bool:
-        return waiting.isdisjoint(key for key, _ in store.items(partial_aggregate.collection(model)))
+        return waiting.isdisjoint(PARTIALS.of(model).keys(store))
 
     if not _wait(taken_in, until):
         return False
     newest = windows.newest(store, model)
-    return _wait(lambda: _tested(store, model) >= newest, until)
-
-
-def _tested(store: Store, model: str) -> int:
-    """Return the start of the last window of a model that is tested, -1 when none is."""
-    data = store.get(COLLECTION, model)
-    return int(load_any(data).get("tested", -1)) if data is not None else -1
+    return _wait(lambda: tested_through(store, model) >= newest, until)
 
 
 def _wait(done: Callable[[], bool], until: float) -> bool:

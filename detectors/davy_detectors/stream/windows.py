@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
-from davy.codec import dump_any, load_any
 from davy.store import Batch as Changes
-from davy.store import Store
+from davy.store import Collection, Store, plain
 from davy_detectors.stream.partial_aggregate import PartialAggregate
 
 Merge: TypeAlias = Callable[[str, bytes, bytes], bytes | None]
 """Merges two aggregates of the monitor with this name; None where nobody here can."""
-
-
-def collection(model: str) -> str:
-    """Return the collection of a model's windows."""
-    return f"windows/{model}"
-
-
-def newest(store: Store, model: str) -> int:
-    """Return when the newest stored window of a model starts, -1 when none is stored."""
-    return max((int(key) for key, _ in store.items(collection(model))), default=-1)
-
-
-def sizes(store: Store, model: str, since: int) -> int:
-    """Return how many inferences of a model fell into the stored windows that start at `since` or later."""
-    return sum(int(load_any(data)[1]) for key, data in store.items(collection(model)) if int(key) >= since)
 
 
 @dataclass(slots=True)
@@ -61,6 +45,32 @@ class Window:
             self.aggregates[monitor] = known + size, merged
 
 
+def _read(found: list[Any]) -> Window:
+    start, size, latest, aggregates = found
+    return Window(start, size, latest, {name: (count, one) for name, (count, one) in aggregates.items()})
+
+
+WINDOWS: Final[Collection[Window]] = plain(
+    "windows",
+    Window,
+    writer="detect",
+    write=lambda window: [window.start, window.size, window.latest, window.aggregates],
+    read=_read,
+    by="model",
+)
+"""The windows of each model that may still change, by start."""
+
+
+def newest(store: Store, model: str) -> int:
+    """Return when the newest stored window of a model starts, -1 when none is stored."""
+    return max(map(int, WINDOWS.of(model).keys(store)), default=-1)
+
+
+def sizes(store: Store, model: str, since: int) -> int:
+    """Return how many inferences of a model fell into the stored windows that start at `since` or later."""
+    return sum(window.size for window in WINDOWS.of(model).values(store) if window.start >= since)
+
+
 class Windows:
     """The windows of one model, kept in ``windows/<model>``.
 
@@ -71,13 +81,9 @@ class Windows:
     """
 
     def __init__(self, store: Store, model: str) -> None:
-        self._collection = collection(model)
-        self._windows: dict[int, Window] = {}
+        self._collection = WINDOWS.of(model)
+        self._windows = {window.start: window for window in self._collection.values(store)}
         self._changed: set[int] = set()
-        for _, data in store.items(self._collection):
-            start, size, latest, aggregates = load_any(data)
-            known = {name: (count, aggregate) for name, (count, aggregate) in aggregates.items()}
-            self._windows[start] = Window(start, size, latest, known)
 
     @property
     def newest(self) -> int:
@@ -128,14 +134,14 @@ class Windows:
         for start in [start for start in self._windows if start <= upto]:
             del self._windows[start]
             self._changed.discard(start)
-            changes.delete(self._collection, _key(start))
+            self._collection.delete(changes, _key(start))
 
     def bring_back(self, upto: int, present: int, changes: Changes, merge: Merge) -> None:
         """Move what was counted in windows after `upto` to the window `present`."""
         for start in [start for start in self._windows if start > upto]:
             future = self._windows.pop(start)
             self._changed.discard(start)
-            changes.delete(self._collection, _key(start))
+            self._collection.delete(changes, _key(start))
             self._windows.setdefault(present, Window(present)).take_in(future, present, merge)
             self._changed.add(present)
 
@@ -148,9 +154,7 @@ class Windows:
     def write(self, changes: Changes) -> None:
         """Put what changed since the last time into a transaction."""
         for start in sorted(self._changed):
-            window = self._windows[start]
-            state = [window.start, window.size, window.latest, window.aggregates]
-            changes.put(self._collection, _key(start), dump_any(state))
+            self._collection.put(changes, _key(start), self._windows[start])
         self._changed.clear()
 
 

@@ -11,20 +11,17 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from uuid import uuid4
 
-from davy.codec import decode, dump_any
-from davy.codec import load as load_event
+from davy.codec import decode
 from davy.errors import DatasetError
 from davy.event import Inference, Label
 from davy.runtime import Runtime
-from davy.store import Batch
-from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate
+from davy.store import Batch, Collection, Store, events
+from davy_miner.candidates import CANDIDATES, Candidate
 from davy_miner.dataset.files import FORMAT, ROWS, content_hash, hash_of, pack, write
 from davy_miner.dataset.versions import directory, model_directory, versions
 from davy_miner.decision import Verdict, called
 from davy_miner.labels import Judge, answer_of
 
-COLLECTION: Final = "datasets"
 _LEASE_SECONDS: Final = 600.0
 _ANSWERED: Final = frozenset({"labelled", "disputed", "skipped", "deleted"})
 
@@ -35,6 +32,25 @@ class _Row:
     label: Label
     verdict: Verdict
     inference: Inference
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What the store keeps of a dataset version, so that nobody reads its files to count it."""
+
+    model: str
+    version: str
+    number: int
+    content: str
+    parent: str | None
+    created_at: str
+    rows: int
+    failures: int
+    path: str
+
+
+DATASETS: Final[Collection[Version]] = events("datasets", Version, writer="davy dataset build, davy forget")
+"""Every version, by ``model/version``."""
 
 
 def lease(model: str) -> str:
@@ -102,7 +118,7 @@ def _build(runtime: Runtime, model: str, suite_share: float) -> Path:
     }
     path = model_directory(root, model) / str(manifest["version"])
     write(path, manifest, {ROWS: data})
-    runtime.store.apply(Batch().put(COLLECTION, f"{model}/{manifest['version']}", summary(manifest, path)))
+    put_version(runtime.store, manifest, path)
     return path
 
 
@@ -110,8 +126,7 @@ def _labelled(runtime: Runtime, model: str) -> list[_Row]:
     """Return the candidates about which one answer counts and says what is right."""
     rows = []
     judge = Judge(runtime.store, runtime.settings.mine.last_word)
-    for _, data in runtime.store.items(CANDIDATES):
-        candidate = load_event(Candidate, data)
+    for candidate in CANDIDATES.values(runtime.store):
         if candidate.model != model or candidate.state not in _ANSWERED or not candidate.inference:
             continue
         decision = judge.decided(candidate)
@@ -165,15 +180,13 @@ def _fields(inference: Inference) -> dict[str, Any]:
     return found
 
 
-def summary(manifest: Mapping[str, Any], path: Path) -> bytes:
-    """Return what the store keeps of a version."""
+def put_version(store: Store, manifest: Mapping[str, Any], path: Path) -> None:
+    """Write down that the version of this manifest lies at `path`."""
     kept = ("model", "version", "number", "content", "parent", "created_at")
-    return dump_any(
-        {
-            "v": 1,
-            **{key: manifest[key] for key in kept},
-            "rows": len(manifest["rows"]),
-            "failures": sum(row["verdict"] == "failure" for row in manifest["rows"]),
-            "path": str(path),
-        }
+    made = Version(
+        **{key: manifest[key] for key in kept},
+        rows=len(manifest["rows"]),
+        failures=sum(row["verdict"] == "failure" for row in manifest["rows"]),
+        path=str(path),
     )
+    store.apply(DATASETS.put(Batch(), f"{made.model}/{made.version}", made))

@@ -16,8 +16,7 @@ from typing import Any
 from davy.errors import DatasetError
 from davy.forgetting import Ids, Trace
 from davy.runtime import Runtime
-from davy.store import Batch
-from davy_miner.dataset.build import COLLECTION, lease, summary
+from davy_miner.dataset.build import lease, put_version
 from davy_miner.dataset.files import (
     TEMPORARY,
     content_hash,
@@ -95,8 +94,7 @@ def _remove(path: Path, ids: Ids, runtime: Runtime) -> None:
             "content": content_hash(manifest),
         }
         rewrite(path, manifest, {name: data})
-    key = f"{manifest['model']}/{manifest['version']}"
-    runtime.store.apply(Batch().put(COLLECTION, key, summary(manifest, path)))
+    put_version(runtime.store, manifest, path)
     tidy(path, manifest)
 
 

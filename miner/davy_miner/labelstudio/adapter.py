@@ -7,13 +7,11 @@ import secrets
 import socket
 from collections.abc import Callable
 
-from davy.codec import load
 from davy.errors import LabelError
 from davy.event import Label
 from davy.runtime import Runtime
 from davy.store import Batch
-from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate
+from davy_miner.candidates import CANDIDATES, Candidate
 from davy_miner.labelstudio.client import SdkTool
 from davy_miner.labelstudio.projects import Projects
 from davy_miner.labelstudio.pull import Puller
@@ -105,8 +103,7 @@ class LabelStudio:
         LabelError
             There is no candidate of this model to make a form for, or Label Studio refused.
         """
-        for _, data in self._runtime.store.items(CANDIDATES):
-            candidate = load(Candidate, data)
+        for candidate in CANDIDATES.values(self._runtime.store):
             if candidate.model == model and candidate.inference:
                 made = draft(self._runtime, candidate, blind=self._blind)
                 return self._projects.get(model, made.form, made.classes)

@@ -10,10 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from davy.codec import load
 from davy.store import Store
-from davy_miner.candidates import Candidate
-from davy_miner.labelstudio.records import SEEN, TASKS, Sent, candidate_in
+from davy_miner.candidates import CANDIDATES, Candidate
+from davy_miner.labelstudio.records import SEEN, TASKS
 from davy_miner.labelstudio.tool import Tool
 
 _LISTED: Final = 50
@@ -67,9 +66,8 @@ class Deletions:
         return [found for one in gone if (found := self._still_pushed(one)) is not None]
 
     def _unanswered(self) -> Iterator[_Open]:
-        answered = {key for key, _ in self._store.items(SEEN)}
-        for key, data in self._store.items(TASKS):
-            sent = load(Sent, data)
+        answered = set(SEEN.keys(self._store))
+        for key, sent in TASKS.items(self._store):
             if sent.task is not None and key not in answered:
                 yield _Open(sent.project, key, sent.task)
 
@@ -78,12 +76,12 @@ class Deletions:
         project, count = None, 0
         while self._round and count < _LISTED and project in {None, self._round[0].project}:
             one = self._round.popleft()
-            if self._store.get(SEEN, one.candidate) is None:
+            if not SEEN.has(self._store, one.candidate):
                 project, count = one.project, count + 1
                 yield one
 
     def _still_pushed(self, one: _Open) -> Candidate | None:
-        candidate = candidate_in(self._store, one.candidate)
+        candidate = CANDIDATES.get(self._store, one.candidate)
         if candidate is None or (candidate.state, candidate.task) != ("pushed", one.task):
             return None
         return candidate

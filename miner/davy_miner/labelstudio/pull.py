@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from davy.codec import dump_any, load_any
 from davy.event import Label
 from davy.outputs import CORRECT, WRONG
 from davy.runtime import Runtime
 from davy.store import Batch
-from davy_miner.candidates import Candidate
+from davy_miner.candidates import CANDIDATES, Candidate
 from davy_miner.labelstudio.deletions import Deletions
 from davy_miner.labelstudio.records import (
-    PROJECTS,
     SEEN,
     SWEEPS,
-    candidate_in,
+    TASKS,
+    Seen,
     classes_in,
     projects_in,
-    sent_in,
+    put_watermark,
+    watermark_in,
 )
 from davy_miner.labelstudio.templates import Said, names_by_value, read_annotation
 from davy_miner.labelstudio.tool import PAGE, Annotation, Task, Tool
@@ -29,14 +29,6 @@ from davy_miner.labelstudio.tool import PAGE, Annotation, Task, Tool
 _OVERLAP: Final = 120 * 10**9
 _MILLISECOND: Final = 10**6
 _log = logging.getLogger("davy.labelstudio")
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What was read of one candidate: its last revision, and by task the annotations with their times."""
-
-    revision: int = 0
-    tasks: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class Puller:
@@ -56,21 +48,19 @@ class Puller:
             Label Studio is unreachable or refused; `batch` is then not to be used.
         """
         labels: list[Label] = []
-        seen: dict[str, _Seen] = {}
+        seen: dict[str, Seen] = {}
         for project in projects_in(self._runtime.store):
-            key = f"watermark/{project}"
-            stored = self._runtime.store.get(PROJECTS, key)
-            before = newest = load_any(stored)["at"] if stored else 0
+            before = newest = watermark_in(self._runtime.store, project)
             for task in self._changed(project, max(0, before - _OVERLAP)):
                 newest = max(newest, task.updated_at)
                 labels += self._read(project, task, seen, batch)
             if newest > before:
-                batch.put(PROJECTS, key, dump_any({"v": 1, "at": newest}))
+                put_watermark(batch, project, newest)
         for candidate in self._deletions.look():
             if candidate.id not in seen:
                 known = self._seen(candidate.id)
                 labels.append(_withdrawn(candidate, self._runtime.clock(), known))
-                _keep(batch, candidate.id, known)
+                SEEN.put(batch, candidate.id, known)
         return labels
 
     def _changed(self, project: int, since: int) -> Iterator[Task]:
@@ -89,13 +79,13 @@ class Puller:
             last = tasks[-1].updated_at
             page, since = (page + 1, since) if last <= since else (1, last)
 
-    def _read(self, project: int, task: Task, seen: dict[str, _Seen], batch: Batch) -> list[Label]:
-        candidate = candidate_in(self._runtime.store, task.candidate) if task.candidate else None
+    def _read(self, project: int, task: Task, seen: dict[str, Seen], batch: Batch) -> list[Label]:
+        candidate = CANDIDATES.get(self._runtime.store, task.candidate) if task.candidate else None
         if candidate is None:
             return []
         if candidate.task not in {None, task.id}:
             # A task that came to light after its candidate was confirmed: the next push removes one of the two.
-            batch.put(SWEEPS, candidate.id, dump_any({"v": 1, "project": project}))
+            SWEEPS.put(batch, candidate.id, project)
         known = seen.setdefault(candidate.id, self._seen(candidate.id))
         before = known.tasks.get(str(task.id), {})
         now = {str(one.id): one.updated_at for one in task.annotations}
@@ -104,10 +94,10 @@ class Puller:
         labels = [self._label(candidate, one, known) for one in _changed(task, before)]
         labels += [_withdrawn(candidate, task.updated_at, known, one) for one in _gone(task, before)]
         known.tasks[str(task.id)] = now
-        _keep(batch, candidate.id, known)
+        SEEN.put(batch, candidate.id, known)
         return labels
 
-    def _label(self, candidate: Candidate, annotation: Annotation, known: _Seen) -> Label:
+    def _label(self, candidate: Candidate, annotation: Annotation, known: Seen) -> Label:
         said = Said("", None) if annotation.skipped else self._said(candidate, annotation.result)
         answered = said.value is not None or said.verdict in {CORRECT, WRONG}
         return replace(
@@ -121,22 +111,18 @@ class Puller:
         )
 
     def _said(self, candidate: Candidate, result: Sequence[Mapping[str, Any]]) -> Said:
-        sent = sent_in(self._runtime.store, candidate.id)
+        sent = TASKS.get(self._runtime.store, candidate.id)
         names = names_by_value(classes_in(self._runtime.store, sent.project)) if sent else {}
         said = read_annotation(result, sent.answer if sent else None, names)
         if said.value is None and not said.verdict:
             _log.warning("an annotation of candidate %s names no class: taken as skipped", candidate.id)
         return said
 
-    def _seen(self, key: str) -> _Seen:
-        data = self._runtime.store.get(SEEN, key)
-        if data is None:
-            return _Seen()
-        found = load_any(data)
-        return _Seen(found["revision"], found["tasks"])
+    def _seen(self, key: str) -> Seen:
+        return SEEN.get(self._runtime.store, key) or Seen()
 
 
-def _withdrawn(candidate: Candidate, at: int, known: _Seen, annotation: str = "") -> Label:
+def _withdrawn(candidate: Candidate, at: int, known: Seen, annotation: str = "") -> Label:
     """Say that an annotation was withdrawn; without one, that the task is gone and every answer with it."""
     return Label(
         candidate=candidate.id,
@@ -150,10 +136,6 @@ def _withdrawn(candidate: Candidate, at: int, known: _Seen, annotation: str = ""
     )
 
 
-def _keep(batch: Batch, key: str, known: _Seen) -> None:
-    batch.put(SEEN, key, dump_any({"v": 1, "revision": known.revision, "tasks": known.tasks}))
-
-
 def _changed(task: Task, before: Mapping[str, int]) -> list[Annotation]:
     """Return the annotations that are new or were edited, oldest first."""
     changed = [one for one in task.annotations if before.get(str(one.id)) != one.updated_at]
@@ -165,6 +147,6 @@ def _gone(task: Task, before: Mapping[str, int]) -> list[str]:
     return sorted(before.keys() - {str(one.id) for one in task.annotations}, key=int)
 
 
-def _next_revision(known: _Seen, at: int) -> int:
+def _next_revision(known: Seen, at: int) -> int:
     known.revision = max(at // _MILLISECOND, known.revision + 1)
     return known.revision

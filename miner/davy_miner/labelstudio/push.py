@@ -18,23 +18,12 @@ from itertools import islice
 from typing import Final
 
 from davy import metrics
-from davy.codec import dump_any, load, load_any
 from davy.errors import LeaseLost, StoreError
 from davy.runtime import Runtime
 from davy.store import Batch, Lease
-from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate
+from davy_miner.candidates import CANDIDATES, Candidate
 from davy_miner.labelstudio.projects import Projects
-from davy_miner.labelstudio.records import (
-    SWEEPS,
-    TASKS,
-    Sent,
-    candidate_in,
-    push_lease,
-    put_candidate,
-    put_sent,
-    sent_in,
-)
+from davy_miner.labelstudio.records import SWEEPS, TASKS, Sent, push_lease
 from davy_miner.labelstudio.task_data import Draft, draft
 from davy_miner.labelstudio.templates import Form
 from davy_miner.labelstudio.tool import Refused, Task, Tool, UnknownFate
@@ -148,20 +137,19 @@ class Pusher:
         fresh: list[Candidate] = []
         doubtful: defaultdict[int, set[str]] = defaultdict(set)
         models: dict[int, str] = {}
-        for _, data in self._runtime.store.items(CANDIDATES):
-            candidate = load(Candidate, data)
+        for candidate in CANDIDATES.values(self._runtime.store):
             if candidate.state not in _TO_SEND and (
                 candidate.task is not None or candidate.state not in _ANSWERED
             ):
                 continue
-            sent = sent_in(self._runtime.store, candidate.id)
+            sent = TASKS.get(self._runtime.store, candidate.id)
             if sent is not None:
                 doubtful[sent.project].add(candidate.id)
                 models[sent.project] = candidate.model
             elif candidate.state in _TO_SEND:
                 fresh.append(candidate)
-        for key, data in self._runtime.store.items(SWEEPS):
-            doubtful[load_any(data)["project"]].add(key)
+        for key, project in SWEEPS.items(self._runtime.store):
+            doubtful[project].add(key)
         return fresh, {(models.get(project, ""), project): sorted(keys) for project, keys in doubtful.items()}
 
     def _by_form(self, candidates: Iterable[Candidate]) -> dict[tuple[str, Form], _Group]:
@@ -190,11 +178,11 @@ class Pusher:
 
     def _set_aside(self, key: str, why: Problem, renew: Callable[[], Lease] | None = None) -> None:
         """Say why a candidate cannot be asked; the miner gives its budget back."""
-        candidate = candidate_in(self._runtime.store, key)
+        candidate = CANDIDATES.get(self._runtime.store, key)
         if candidate is None or candidate.state != "selected":
             return
         batch = Batch()
-        put_candidate(batch, replace(candidate, state="unlabellable", reason=why.reason, owed=True))
+        CANDIDATES.put(batch, key, replace(candidate, state="unlabellable", reason=why.reason, owed=True))
         self._runtime.store.apply(batch, lease=renew() if renew else None)
         tell(self._runtime, candidate.model, why)
         text = "samples of %s cannot become tasks, the first is %s: %s"
@@ -245,16 +233,17 @@ class Pusher:
         settle = self._runtime.settings.labelstudio.settle_seconds * 1e9
         batch, again = Batch(), list[Candidate]()
         for key in sorted(set(keys) - found):
-            sent, candidate = sent_in(self._runtime.store, key), candidate_in(self._runtime.store, key)
+            sent, candidate = TASKS.get(self._runtime.store, key), CANDIDATES.get(self._runtime.store, key)
             waited = self._runtime.clock() - sent.at if sent is not None else settle
             if sent is not None and waited < 0:  # the clock was set back: the wait begins now
-                put_sent(batch, key, replace(sent, at=self._runtime.clock()))
+                TASKS.put(batch, key, replace(sent, at=self._runtime.clock()))
             if waited < settle:
                 continue
-            batch.delete(TASKS, key).delete(SWEEPS, key)
+            TASKS.delete(batch, key)
+            SWEEPS.delete(batch, key)
             if candidate is not None and candidate.state in _TO_SEND:
                 again.append(replace(candidate, state="selected"))
-                put_candidate(batch, again[-1])
+                CANDIDATES.put(batch, key, again[-1])
         if batch.operations:
             self._runtime.store.apply(batch, lease=renew())
         return again
@@ -272,8 +261,8 @@ class Pusher:
         """Make the tasks of those that are still to be sent: another process may have been here before the lease."""
         found = {}
         for key in keys:
-            candidate = candidate_in(self._runtime.store, key)
-            if candidate is None or candidate.state != "selected" or sent_in(self._runtime.store, key):
+            candidate = CANDIDATES.get(self._runtime.store, key)
+            if candidate is None or candidate.state != "selected" or TASKS.get(self._runtime.store, key):
                 continue
             made = self._draft(candidate)
             if isinstance(made, Problem):
@@ -300,20 +289,20 @@ class Pusher:
     def _write_down(self, project: int, drafts: _Drafts, lease: Lease) -> None:
         batch, now = Batch(), self._runtime.clock()
         for key, made in drafts.items():
-            candidate = candidate_in(self._runtime.store, key)
+            candidate = CANDIDATES.get(self._runtime.store, key)
             if candidate is not None:
-                put_candidate(batch, replace(candidate, state="pushing"))
-            put_sent(batch, key, Sent(project, now, made.answer))
+                CANDIDATES.put(batch, key, replace(candidate, state="pushing"))
+            TASKS.put(batch, key, Sent(project, now, made.answer))
         self._runtime.store.apply(batch, lease=lease)
 
     def _take_back(self, project: int, drafts: _Drafts, refusal: Refused, renew: Callable[[], Lease]) -> bool:
         """Undo what a refusal left; one bad task makes Label Studio refuse all, so halve until it stands alone."""
         batch = Batch()
         for key in drafts:
-            candidate = candidate_in(self._runtime.store, key)
+            candidate = CANDIDATES.get(self._runtime.store, key)
             if candidate is not None and candidate.state == "pushing":
-                put_candidate(batch, replace(candidate, state="selected"))
-            batch.delete(TASKS, key)
+                CANDIDATES.put(batch, key, replace(candidate, state="selected"))
+            TASKS.delete(batch, key)
         self._runtime.store.apply(batch, lease=renew())
         if refusal.status not in _ALL_OR_NOTHING:
             raise refusal
@@ -342,9 +331,9 @@ class Pusher:
             untouched = [task.id for task in found[1:] if not task.touched]
             extra += [(key, task) for task in untouched]
             if untouched:
-                batch.put(SWEEPS, key, dump_any({"v": 1, "project": project}))
+                SWEEPS.put(batch, key, project)
             else:
-                batch.delete(SWEEPS, key)
+                SWEEPS.delete(batch, key)
             confirmed += self._confirm(batch, key, project, found[0].id)
         self._runtime.store.apply(batch, lease=renew())
         self._count(confirmed)
@@ -353,14 +342,14 @@ class Pusher:
 
     def _confirm(self, batch: Batch, key: str, project: int, task: int) -> list[Candidate]:
         """Write the task down; return the candidate when it had none before."""
-        sent = sent_in(self._runtime.store, key) or Sent(project, self._runtime.clock())
-        put_sent(batch, key, replace(sent, task=task))
-        candidate = candidate_in(self._runtime.store, key)
+        sent = TASKS.get(self._runtime.store, key) or Sent(project, self._runtime.clock())
+        TASKS.put(batch, key, replace(sent, task=task))
+        candidate = CANDIDATES.get(self._runtime.store, key)
         if candidate is None:
             return []
         # An answer may have been read back before the task was confirmed: its state stays.
         state = "pushed" if candidate.state in _TO_SEND else candidate.state
-        put_candidate(batch, replace(candidate, state=state, task=task))
+        CANDIDATES.put(batch, key, replace(candidate, state=state, task=task))
         return [candidate] if sent.task is None else []
 
     def _sweep(self, extra: Sequence[tuple[str, int]], renew: Callable[[], Lease]) -> None:
@@ -368,9 +357,7 @@ class Pusher:
             _log.warning("candidate %s had a second task, %d: removed", key, task)
             self._tool.delete_task(task)
         if extra:
-            batch = Batch()
-            for key, _ in extra:
-                batch.delete(SWEEPS, key)
+            batch = SWEEPS.delete(Batch(), *(key for key, _ in extra))
             self._runtime.store.apply(batch, lease=renew())
 
     def _count(self, confirmed: Sequence[Candidate]) -> None:

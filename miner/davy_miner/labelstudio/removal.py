@@ -8,7 +8,7 @@ from davy.errors import LabelError
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_miner.labelstudio.client import SdkTool
-from davy_miner.labelstudio.records import TASKS, projects_in, sent_in
+from davy_miner.labelstudio.records import TASKS, projects_in
 
 
 def remove_tasks(runtime: Runtime, candidates: Sequence[str]) -> None:
@@ -24,7 +24,7 @@ def remove_tasks(runtime: Runtime, candidates: Sequence[str]) -> None:
         There is no address or token of the Label Studio that has the tasks.
     """
     settings, store, now = runtime.settings.labelstudio, runtime.store, runtime.clock()
-    sent = {key: found for key in candidates if (found := sent_in(store, key)) is not None}
+    sent = {key: found for key in candidates if (found := TASKS.get(store, key)) is not None}
     tool = SdkTool(settings.url, settings.api_key, timeout=settings.timeout_seconds)
     try:
         for project in sorted({*projects_in(store), *(one.project for one in sent.values())}):
@@ -35,10 +35,7 @@ def remove_tasks(runtime: Runtime, candidates: Sequence[str]) -> None:
         tool.close()
     settle = settings.settle_seconds * 1e9
     young = [key for key, one in sent.items() if one.task is None and now - one.at < settle]
-    batch = Batch()
-    for key in sorted(sent.keys() - set(young)):
-        batch.delete(TASKS, key)
-    store.apply(batch)
+    store.apply(TASKS.delete(Batch(), *sorted(sent.keys() - set(young))))
     if young:
         remedy = f"may still become tasks in Label Studio; try again in {settings.settle_seconds:g} s"
         raise LabelError("candidates", young, remedy)

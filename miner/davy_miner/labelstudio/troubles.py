@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from davy.codec import dump
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_miner.labelstudio.records import TROUBLES, Trouble, troubles_in
@@ -35,14 +34,14 @@ class Troubles:
         since = before.since if before else now
         found = Trouble(model, reason, since, attempts, now + int(wait * _SECOND))
         self._noted[model] = found
-        self._runtime.store.apply(Batch().put(TROUBLES, model, dump(found)))
+        self._runtime.store.apply(TROUBLES.put(Batch(), model, found))
         self._runtime.failed("mine", error)
         self.say(model, reason, "tasks of %s cannot be sent, tried again later: %s", model, reason)
 
     def over(self, model: str) -> None:
         """Note that a model's tasks were sent."""
         if self._noted.pop(model, None) is not None:
-            self._runtime.store.apply(Batch().delete(TROUBLES, model))
+            self._runtime.store.apply(TROUBLES.delete(Batch(), model))
 
     def say(self, model: str, reason: str, text: str, *arguments: object) -> None:
         """Log a warning; those of one model and reason are one to `davy.logs`."""

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from davy.codec import load, load_any
 from davy.store import Store
-from davy_miner.candidates import COLLECTION as CANDIDATES
-from davy_miner.candidates import Candidate, State
-from davy_miner.labels import COLLECTION as LABELS
-from davy_miner.labels import Revisions, answer_of, verdict
+from davy_miner.candidates import CANDIDATES, State
+from davy_miner.dataset.build import DATASETS
+from davy_miner.labels import REVISIONS, Revisions, answer_of, verdict
 from davy_miner.labelstudio.records import Trouble, troubles_in
 from davy_miner.problems import Unlabellable, unlabellable_in
 
@@ -53,16 +51,16 @@ class QueueReader:
     def read(self) -> Queue:
         """Count."""
         states: dict[str, tuple[int, str]] = {}
-        for key, data in self._store.items(CANDIDATES):
-            before, mark = self._states.get(key), hash(data)
+        for key, mark, candidate in CANDIDATES.stamped(self._store):
+            before = self._states.get(key)
             if before is None or before[0] != mark:
-                before = mark, str(load_any(data)["state"])
+                before = mark, candidate().state
             states[key] = before
         verdicts: dict[str, tuple[int, str]] = {}
-        for key, data in self._store.items(LABELS):
-            before, mark = self._verdicts.get(key), hash((data, states.get(key)))
+        for key, stamp, revisions in REVISIONS.stamped(self._store):
+            before, mark = self._verdicts.get(key), hash((stamp, states.get(key)))
             if before is None or before[0] != mark:
-                before = mark, _verdict(self._store, key, data, self._rule)
+                before = mark, _verdict(self._store, key, revisions(), self._rule)
             verdicts[key] = before
         self._states, self._verdicts = states, verdicts
         return _queue(
@@ -73,7 +71,7 @@ class QueueReader:
 
 
 def _queue(store: Store, states: Counter[str], verdicts: Counter[str]) -> Queue:
-    datasets = Counter(str(load_any(data)["model"]) for _, data in store.items("datasets"))
+    datasets = Counter(version.model for version in DATASETS.values(store))
     return Queue(
         candidates={state: states[state] for state in _STATES if states[state]},
         labels=dict(verdicts.most_common()),
@@ -83,7 +81,7 @@ def _queue(store: Store, states: Counter[str], verdicts: Counter[str]) -> Queue:
     )
 
 
-def _verdict(store: Store, key: str, data: bytes, rule: str) -> str:
-    candidate = store.get(CANDIDATES, key)
-    own = answer_of(load(Candidate, candidate)) if candidate else None
-    return verdict(Revisions.from_bytes(data).decided(rule, own), own)
+def _verdict(store: Store, key: str, revisions: Revisions, rule: str) -> str:
+    candidate = CANDIDATES.get(store, key)
+    own = answer_of(candidate) if candidate else None
+    return verdict(revisions.decided(rule, own), own)
