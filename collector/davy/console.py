@@ -24,6 +24,8 @@ from davy.errors import OutputError
 from davy.event import UNSEEN
 
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_HALF: Final = "▀"
+_WIDEST: Final = 64
 _STEERS: Final = re.compile(f"[\ud800-\udfff{UNSEEN}]")
 """Control characters, line breaks, what turns the direction of text or cannot be seen, and halves of characters."""
 
@@ -180,6 +182,44 @@ def show_one(row: Mapping[str, Any], *, title: str, as_json: bool = False) -> No
         _write_json(dict(row))
         return
     show([{title: key, "": value} for key, value in row.items()], title=title)
+
+
+def room() -> tuple[int, int] | None:
+    """Return the columns and rows a picture may have in `draw`, two rows a line; None where none can be drawn."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        _HALF.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return None
+    from rich.console import Console
+
+    console = Console()
+    return None if console.color_system is None else (min(console.width, _WIDEST), _WIDEST)
+
+
+def draw(pixels: Any) -> None:
+    """Draw a picture with half blocks, two pixels a character, one above the other.
+
+    Parameters
+    ----------
+    pixels
+        Bytes of red, green and blue, shape ``(height, width, 3)``, no larger than `room` says; of an odd number of
+        rows the last one stays half.
+    """
+    from rich.color import Color
+    from rich.console import Console
+    from rich.style import Style
+    from rich.text import Text
+
+    rows = [[Color.from_rgb(*colour) for colour in row] for row in pixels.tolist()]
+    console = Console()
+    for place in range(0, len(rows), 2):
+        below = rows[place + 1] if place + 1 < len(rows) else [None] * len(rows[place])
+        line = Text(no_wrap=True)
+        for upper, lower in zip(rows[place], below, strict=True):
+            line.append(_HALF, Style(color=upper, bgcolor=lower))
+        console.print(line)
 
 
 def clear() -> None:

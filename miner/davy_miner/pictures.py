@@ -81,6 +81,40 @@ def picture(inference: Inference, blobs: Blobs) -> BlobRef | None:
     return blobs.put(_as_png(only), "image/png")
 
 
+def images(value: Any, blobs: Blobs) -> Iterator[tuple[bytes, str]]:
+    """Yield every image in a value, at most nine, as the bytes of a file and its media type.
+
+    They are taken as `picture` takes them, each by itself. Raises BlobError where the blob store does not answer.
+    """
+    for found in islice(_images(value, blobs, 0), _MOST):
+        if isinstance(found, BlobRef):
+            yield blobs.get(found.hash), found.media_type
+        elif isinstance(found, tuple):
+            yield found
+        else:
+            yield _as_png(found), "image/png"
+
+
+def pixels(data: bytes, width: int, height: int) -> NDArray[np.uint8] | None:
+    """Return the file of an image as pixels of shape ``(h, w, 3)`` that fit in `width` and `height`.
+
+    None where Pillow does not open it, as an SVG.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            if image.width * image.height > _PIXELS:
+                return None
+            image.load()
+            small = _plain(image).convert("RGB")
+    except Exception as error:  # noqa: BLE001 - as above
+        _logger.debug("an image cannot be drawn: %s", error)
+        return None
+    small.thumbnail((width, height))
+    return np.asarray(small)
+
+
 def png(tensor: Array) -> bytes:
     """Draw a tensor of shape ``(height, width)``, ``(height, width, channels)`` or ``(channels, height, width)``.
 

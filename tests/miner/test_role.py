@@ -32,7 +32,7 @@ from davy.runtime import Runtime
 from davy.store import Batch, Lease, Store, open_store
 from davy_miner import rounds
 from davy_miner.candidates import Candidate
-from davy_miner.labels import quality
+from davy_miner.labels import quality, revisions_of
 from davy_miner.worker import Mine
 
 pytestmark = pytest.mark.fast
