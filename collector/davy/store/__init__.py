@@ -4,7 +4,7 @@ Rooms keep what they keep in a `Collection`, declared once (`events`, `plain`, `
 """
 
 from davy.store.base import Batch, Lease, Store
-from davy.store.collection import Collection, declare, declared, events, marks, plain, undeclared
+from davy.store.collection import Collection, declare, declaration, declared, events, marks, plain
 from davy.store.open import open_store
 
 __all__ = [
@@ -13,10 +13,10 @@ __all__ = [
     "Lease",
     "Store",
     "declare",
+    "declaration",
     "declared",
     "events",
     "marks",
     "open_store",
     "plain",
-    "undeclared",
 ]

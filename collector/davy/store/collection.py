@@ -2,12 +2,12 @@
 
 A `Collection` knows its name, the type of its records, how they become bytes and who writes them, so nobody else spells
 a name or reads another room's bytes. What is declared is remembered: a collection in a store that no declaration knows
-is a mistake that `undeclared` finds.
+is a mistake that `declaration` finds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -176,17 +176,16 @@ def declared() -> Mapping[str, Collection[Any]]:
     return MappingProxyType(_declared)
 
 
-def undeclared(names: Iterable[str]) -> list[str]:
-    """Return which of these names of collections no declaration knows.
+def declaration(name: str) -> Collection[Any] | None:
+    """Return how the collection of this name is declared, None when it is not.
 
     Examples
     --------
-    >>> undeclared(["no/such"])
-    ['no/such']
+    >>> declaration("no/such") is None
+    True
     """
-    return [name for name in names if not _is_declared(name)]
-
-
-def _is_declared(name: str) -> bool:
-    kind, slash, _ = name.partition("/")
-    return name in _declared or bool(slash and kind in _declared and _declared[kind].by)
+    if name in _declared:
+        return _declared[name]
+    kind, _, part = name.partition("/")
+    found = _declared.get(kind)
+    return found.of(part) if found is not None and found.by else None
