@@ -1,4 +1,4 @@
-"""Every collection of the store is declared once and used through its declaration, and what lies there stays readable."""
+"""Every collection of the store is declared once and used through it, and what lies there stays readable."""
 
 from __future__ import annotations
 

@@ -114,8 +114,8 @@ def _inferences(records: Iterator[Record], id: bytes, model: str) -> Iterator[Fo
 def _records(view: LogView, topic: str, id: bytes, *, until: float | None = None) -> Iterator[Record]:
     """Yield the records that hold the bytes of an id, until a moment of the monotonic clock."""
     for (_, partition), start in view.start(topic).items():
-        for number, record in enumerate(view.read(topic, partition, start)):
+        for number, record in enumerate(view.read(topic, partition, start), start=1):
             if id in record.value:
                 yield record
-            if until is not None and number % _LOOK_EVERY == 0 and time.monotonic() > until:
+            if until is not None and not number % _LOOK_EVERY and time.monotonic() > until:
                 return
