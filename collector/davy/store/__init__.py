@@ -4,7 +4,7 @@ Rooms keep what they keep in a `Collection`, declared once (`events`, `plain`, `
 """
 
 from davy.store.base import Batch, Lease, Store
-from davy.store.collection import Collection, declare, declaration, declared, events, marks, plain
+from davy.store.collection import Collection, declaration, declare, declared, events, marks, plain
 from davy.store.open import open_store
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     "Collection",
     "Lease",
     "Store",
-    "declare",
     "declaration",
+    "declare",
     "declared",
     "events",
     "marks",
