@@ -152,9 +152,7 @@ def _unknown(runtime: Runtime, id: bytes, model: str, seconds: float) -> Setting
         where = f"no inference{whose} was found with it, made {as_time(at)}"
     remedies = [f"`--seconds {max(60.0, 6 * seconds):g}` searches the log for longer"]
     if at is not None and oldest is not None and at < oldest:
-        remedies = [
-            f"the log begins {as_time(oldest)} (log.keep_hours): it has expired unless it came of something"
-        ]
+        remedies = [f"the log begins {as_time(oldest)} (log.keep_hours): it has expired"]
     elif at is not None and at > runtime.clock() + _DAY_NS:
         remedies = ["that is in the future: is it an id of Davy's?"]
     if runtime.settings.archive.url:

@@ -33,6 +33,7 @@ from davy_dashboards.web import router
 from davy_detectors.incidents.incident import Incident
 from davy_detectors.reference.active import put as put_reference
 from davy_miner.candidates import Candidate
+from davy_miner.dataset.build import DATASETS, Version
 from davy_miner.labels import Revisions
 from davy_miner.labelstudio.records import Trouble
 
@@ -346,7 +347,8 @@ def test_nothing_that_came_from_outside_is_ever_markup(runtime: Runtime) -> None
         runtime, id=NASTY, model=NASTY, cause=NASTY, features=[Evidence(NASTY, NASTY, 0.1, np.inf, 1.0)]
     )
     runtime.store.apply(Batch().put("positions", f"{NASTY}/{INFERENCES}/0", dump_any(0)))
-    runtime.store.apply(Batch().put("datasets", "d", dump_any({"v": 1, "model": NASTY})))
+    made = Version(NASTY, NASTY, 1, "c", None, "2026-01-01", rows=1, failures=0, path=NASTY)
+    runtime.store.apply(DATASETS.put(Batch(), "d", made))
     page = Browser(runtime).get("/", headers={"host": 'evil"><script>'})
     tags = Tags(page.text)
     assert "script" not in tags.found
