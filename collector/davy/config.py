@@ -181,6 +181,9 @@ class DetectSettings:
         90.0, "time for which a resolved incident is kept; 0 keeps the newest 200 of each model", least=0
     )
     poll_records: int = _setting(64, "log records handled in one store transaction", least=1)
+    join_inferences: int = _setting(
+        200_000, "inferences of a model that feedback finds at once, and labels remembered", least=1_000
+    )
     fields: tuple[tuple[str, str], ...] = _setting(
         (),
         "what a field is where guessing fails, first match first: ignore, categorical, numeric, text or time; a pattern"

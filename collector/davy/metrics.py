@@ -150,6 +150,24 @@ PLUGIN_SUSPENDED = Metric(
     "1 for a monitor or scorer that failed three times in an hour: the model is blind for it.",
     ("model", "kind", "plugin"),
 )
+FEEDBACK_JOINED = Metric(
+    "davy_feedback_joined_total", "counter",
+    "Feedback and labels that met the inference they are about, once an inference and kind.", ("model",),
+)  # fmt: skip
+FEEDBACK_REPEATED = Metric(
+    "davy_feedback_repeated_total", "counter",
+    "Feedback and labels of a kind that the inference had already: the earliest counts.", ("model",),
+)  # fmt: skip
+FEEDBACK_TOO_LATE = Metric(
+    "davy_feedback_too_late_total", "counter",
+    "Feedback and labels whose inference is neither in the index nor found in the log any more.", ("model",),
+)  # fmt: skip
+FEEDBACK_UNPLACED = Metric(
+    "davy_feedback_unplaced_total", "counter",
+    "Feedback and labels without a model to join them with, by reason: no reference, or unknown model, and then every "
+    "model looks for their ids.",
+    ("reason",), known=("no reference", "unknown model"),
+)  # fmt: skip
 LOG_REPLACED = Metric(
     "davy_log_replaced_total", "counter",
     "Partitions a role began anew, because another log took the place of the one it had read.", ("role",),

@@ -1,4 +1,4 @@
-"""The two contracts of a detector: `Scorer` gives every inference a number, `Monitor` watches a stream.
+"""The contracts of a detector: `Scorer` gives every inference a number, `Monitor` and `LabelledMonitor` watch a stream.
 
 Both are vectorised over inferences; neither loops over rows. Both are made from a fitted
 `Reference`. Third parties add their own by the entry point groups ``davy.scorers`` and ``davy.monitors`` and
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,26 @@ from davy.event import Evidence
 from davy_detectors.batch import Batch, Floats
 
 if TYPE_CHECKING:
+    from davy_detectors.labelled.batch import LabelledBatch
     from davy_detectors.reference import Reference
     from davy_detectors.reference.scored import ScoredBatch
 
-__all__ = ["Aggregate", "Alarm", "Attempt", "Floats", "Monitor", "Reading", "Scorer", "attempted"]
+__all__ = [
+    "Aggregate",
+    "Alarm",
+    "Attempt",
+    "Floats",
+    "LabelledMonitor",
+    "Monitor",
+    "Reading",
+    "Scorer",
+    "attempted",
+    "watches",
+]
 
 T = TypeVar("T")
+Watched: TypeAlias = Literal["inferences", "labelled"]
+"""What a monitor sees: inferences as they come, or pairs of an inference and what became known about it."""
 
 
 class Aggregate(Protocol):
@@ -116,7 +130,7 @@ class Monitor(Protocol):
     like. State is a versioned value of bounded size. NaN, infinities, empty and constant columns are ordinary inputs.
 
     `name` appears in alarms, metrics and settings, `aggregate_type` reads the aggregates again from their bytes,
-    `reference` is what it was made with.
+    `reference` is what it was made with. What watches labelled inferences is a `LabelledMonitor`.
     """
 
     name: str
@@ -146,3 +160,46 @@ class Monitor(Protocol):
 
     def restore(self, data: bytes) -> None:
         """Go on from what `to_bytes` gave; raises DecodeError on another version or reference."""
+
+
+class LabelledMonitor(Protocol):
+    """Watches the labelled inferences of one model: a `Monitor` to which `aggregate` gives pairs with their truth.
+
+    `watches` stands on the class, or on whatever makes the monitor, too: by it Davy knows, before there is a model,
+    that feedback and labels are to be joined. A pair counts in the window in which it became known, once; the events of
+    `test` and of alarms are pairs.
+    """
+
+    name: str
+    watches: Literal["labelled"]
+    aggregate_type: type[Aggregate]
+    reference: Reference
+
+    def aggregate(
+        self, labelled: LabelledBatch, windows: NDArray[np.int64], total: int
+    ) -> Sequence[Aggregate]:
+        """Return the aggregates of `total` windows; pair `i` belongs to window ``windows[i] < total``.
+
+        Changes no state.
+        """
+
+    def test(self, aggregates: Sequence[Any], sizes: Sequence[int]) -> list[Alarm]:
+        """Take in windows in order, of `sizes` pairs each, none empty; return the alarms raised, in order."""
+
+    def reading(self) -> Reading:
+        """What to show now."""
+
+    def sample_scores(self, scored: ScoredBatch, alarm: Alarm) -> Floats:
+        """How strongly each inference, whose truth is not known, speaks for `alarm`; NaN where nothing can be said."""
+
+    def to_bytes(self) -> bytes:
+        """Return the state."""
+
+    def restore(self, data: bytes) -> None:
+        """Go on from what `to_bytes` gave; raises DecodeError on another version or reference."""
+
+
+def watches(monitor: object) -> Watched:
+    """Return what a monitor, or what makes it, watches: inferences where it does not say."""
+    found: Watched = getattr(monitor, "watches", "inferences")
+    return found

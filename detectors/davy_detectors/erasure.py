@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 
 from davy.codec import dump, load
-from davy.event import INFERENCES
 from davy.forgetting import Ids, Trace
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_detectors.incidents.incident import INCIDENTS, Incident
+from davy_detectors.stream.label_counter import LabelCounter
 from davy_detectors.stream.partial_aggregate import MODELS
 from davy_detectors.stream.partition_counter import PartitionCounter
 
@@ -25,11 +25,15 @@ class IncidentKeeper:
 
     def leases(self) -> Sequence[str]:
         """Name the leases of those who count, whole or by partition, and of those who test and write incidents."""
+        roles = (PartitionCounter, LabelCounter)
         partitions = [
-            f"role/{PartitionCounter.name}/{topic}/{number}" for topic, number in self._log.end(INFERENCES)
+            f"role/{role.name}/{topic}/{number}"
+            for role in roles
+            for each in role.topics
+            for topic, number in self._log.end(each)
         ]
         return [
-            f"role/{PartitionCounter.name}",
+            *(f"role/{role.name}" for role in roles),
             *partitions,
             *(f"model/{model}" for model, _ in self._store.items(MODELS)),
         ]

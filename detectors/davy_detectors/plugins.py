@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from davy import metrics
 from davy.codec import dump_any, load_any
+from davy.errors import PluginFailed
 from davy.store import Batch, Store
+from davy_detectors.base import watches
 from davy_detectors.budget import shares, with_share
 
 if TYPE_CHECKING:
@@ -100,6 +103,16 @@ class Plugins:
         self._looked: int | None = None
         self._suspended: dict[str, Suspension] = {}
 
+    @cached_property
+    def labelled(self) -> bool:
+        """Whether an installed monitor watches labelled inferences; one that cannot be loaded watches nothing."""
+        found = False
+        for (kind, _), point in self._points.items():
+            if kind == "monitor":
+                with suppress(Exception):  # said where the monitor is made
+                    found = found or watches(point.load()) == "labelled"
+        return found
+
     def fresh(self, reference: Reference) -> dict[str, Monitor]:
         """Return monitors that have tested nothing yet, by name, without those that are suspended."""
         self._take_back(reference)
@@ -155,7 +168,10 @@ class Plugins:
 
     def _make(self, name: str, reference: Reference, settings: DetectSettings) -> Monitor:
         make: MonitorFactory = self._points["monitor", name].load()
-        return make(reference, settings)
+        monitor = make(reference, settings)
+        if watches(monitor) != watches(make):
+            raise PluginFailed("watches", watches(monitor), "say so on what makes the monitor, too")
+        return monitor
 
     def _is_suspended(self, key: str, kind: str, name: str, reference: Reference) -> bool:
         self._look()

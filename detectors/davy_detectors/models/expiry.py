@@ -16,6 +16,7 @@ from davy.store import Batch as Changes
 from davy_detectors.history import partition_index
 from davy_detectors.incidents import matcher
 from davy_detectors.incidents.incident import INCIDENTS, RESOLVED, Incident
+from davy_detectors.labelled import join
 from davy_detectors.models.known import COLLECTION
 from davy_detectors.models.roster import UNLISTED
 from davy_detectors.plugins import end_suspensions
@@ -100,6 +101,7 @@ class Expiry:
                 changes.delete(windows.collection(model), key)
             changes.delete(OUTBOX, f"model/{model}")
             matcher.end(model, changes)
+            join.forget(self._runtime.store, model, changes)
             end_suspensions(model, self._runtime.store, changes)
             active.remove(model, changes)
             retired.keep([model], changes)

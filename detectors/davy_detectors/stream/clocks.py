@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Final, Self
 
 from davy.codec import dump_any, load_any
+from davy.event import INFERENCES
 from davy.health import Check
 from davy.log import Record
 from davy.runtime import Runtime
@@ -120,9 +121,14 @@ class Clocks:
         return mark.through
 
 
-def read_marks(store: Store) -> dict[int, Watermark]:
-    """Return how far each partition is counted."""
-    return {int(partition): Watermark.of(data) for partition, data in store.items(WATERMARKS)}
+def watermarks(topic: str = INFERENCES) -> str:
+    """Return the collection with the watermarks of a topic's partitions."""
+    return WATERMARKS if topic == INFERENCES else f"{WATERMARKS}/{topic}"
+
+
+def read_marks(store: Store, topic: str = INFERENCES) -> dict[int, Watermark]:
+    """Return how far each partition of a topic is counted."""
+    return {int(partition): Watermark.of(data) for partition, data in store.items(watermarks(topic))}
 
 
 def checks(runtime: Runtime) -> list[Check]:

@@ -16,6 +16,7 @@ from davy_detectors.models.roster import UNLISTED
 from davy_detectors.stream import partial_aggregate
 from davy_detectors.stream.clocks import Clocks, read_marks
 from davy_detectors.stream.context import SECOND, DetectContext
+from davy_detectors.stream.label_counter import LabelCounter
 from davy_detectors.stream.model_metrics import ModelMetrics
 from davy_detectors.stream.model_run import ModelRun
 from davy_detectors.stream.partial_aggregate import MODELS, PartialAggregate
@@ -128,8 +129,8 @@ class Coordinator:
         self._producer.close()
         self._leases.close()
 
-    def _clocks(self) -> Clocks:
-        return Clocks(read_marks(self._runtime.store), self._runtime.clock())
+    def _clocks(self, topic: str = INFERENCES) -> Clocks:
+        return Clocks(read_marks(self._runtime.store, topic), self._runtime.clock())
 
     def _present(self) -> _Present:
         """Return up to when everything is counted, and the start of the last window that is complete by then.
@@ -139,21 +140,28 @@ class Coordinator:
         """
         settings, clocks = self._runtime.settings.detect, self._clocks()
         through = clocks.now
-        unread = self._positions()  # asked after the time: what is appended meanwhile is after it
-        for (_, partition), offset in unread.items():
-            if offset is not None:
-                through = min(through, clocks.through(partition))
+        roles = [(PartitionCounter.name, INFERENCES)]
+        if self._context.plugins.labelled:
+            roles += [(LabelCounter.name, topic) for topic in LabelCounter.topics]
+        for role, topic in roles:
+            unread = self._positions(
+                role, topic
+            )  # asked after the time: what is appended meanwhile is after it
+            counted = clocks if topic == INFERENCES else self._clocks(topic)
+            for (_, partition), offset in unread.items():
+                if offset is not None:
+                    through = min(through, counted.through(partition))
         length = int(settings.window_seconds * SECOND)
         complete = through - int(settings.lateness_seconds * SECOND)
         return _Present(clocks, through, complete - complete % length - length)
 
-    def _positions(self) -> dict[Partition, int | None]:
-        """Return where every partition is read next, None where all is read."""
+    def _positions(self, role: str, topic: str) -> dict[Partition, int | None]:
+        """Return where a role reads every partition of a topic next, None where all is read."""
         log, store = self._runtime.log, self._runtime.store
-        starts, name = log.start(INFERENCES), log.identity(INFERENCES)
+        starts, name = log.start(topic), log.identity(topic)
         found: dict[Partition, int | None] = {}
-        for place, end in log.end(INFERENCES).items():
-            offset = max(starts.get(place, 0), stored_offset(store, PartitionCounter.name, place, name))
+        for place, end in log.end(topic).items():
+            offset = max(starts.get(place, 0), stored_offset(store, role, place, name))
             found[place] = offset if end > offset else None
         return found
 
@@ -225,6 +233,7 @@ class Coordinator:
             leased.display.totals(run.totals, run.open_causes, run.scorers)
             leased.display.tested(run.tested_until)
             leased.display.evidence(*run.readings())
+            leased.display.labelled(run.joined)
 
     def _tell_state(self, leased: _LeasedModel) -> None:
         """Show the state of a model; `UNLISTED` is many, in states of their own."""

@@ -12,6 +12,7 @@ from davy_detectors.stream.counters import MonotonicCounters
 
 if TYPE_CHECKING:
     from davy.meter import Meter
+    from davy_detectors.labelled import JoinCounts
     from davy_detectors.plugins import Suspension
     from davy_detectors.stream.totals import Totals
 
@@ -21,7 +22,7 @@ _SHOWN: Final = (
     metrics.INFERENCES, metrics.REPEATED, metrics.DROPPED, metrics.LEFT_OUT, metrics.INCOMPLETE, metrics.FLAGS,
     metrics.LATE, metrics.RESTATED, metrics.LAST_INFERENCE, metrics.TESTED_UNTIL, metrics.BLIND, metrics.INCIDENTS,
     metrics.INCIDENT_OPEN, metrics.DRIFT_EVIDENCE, metrics.FEATURE_EVIDENCE, metrics.MODEL_STATE,
-    metrics.PLUGIN_SUSPENDED,
+    metrics.PLUGIN_SUSPENDED, metrics.FEEDBACK_JOINED, metrics.FEEDBACK_REPEATED, metrics.FEEDBACK_TOO_LATE,
 )  # fmt: skip
 
 
@@ -84,6 +85,14 @@ class ModelMetrics:
             if feature in shown or few or (found >= _NOTABLE and len(shown) < _FEATURES):
                 shown.add(feature)
                 self._meter.set(metrics.FEATURE_EVIDENCE, found, model=self._model, feature=feature)
+
+    def labelled(self, counts: JoinCounts | None) -> None:
+        """Show what became of feedback and labels; nothing where none is joined."""
+        if counts is not None:
+            show, model = self._counters.total, self._model
+            show(metrics.FEEDBACK_JOINED, counts.joined, model=model)
+            show(metrics.FEEDBACK_REPEATED, counts.repeated, model=model)
+            show(metrics.FEEDBACK_TOO_LATE, counts.too_late, model=model)
 
     def suspended(self, suspensions: Iterable[Suspension]) -> None:
         """Show for which plug-ins the model is blind."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from davy.codec import dump, dump_any, load, load_any
 from davy.errors import DecodeError
@@ -23,10 +24,13 @@ from davy_detectors.incidents.evidence import Case, Findings, gather
 from davy_detectors.incidents.incident import INCIDENTS, Incident
 from davy_detectors.incidents.matcher import SampleMatcher
 from davy_detectors.incidents.tracker import IncidentTracker, Outcome
+from davy_detectors.labelled import join
+from davy_detectors.labelled.join import FINAL
 from davy_detectors.models.known import COLLECTION
 from davy_detectors.stream import partial_aggregate
 from davy_detectors.stream.clocks import TOLERANCE, Clocks, read_marks
 from davy_detectors.stream.context import SECOND, DetectContext
+from davy_detectors.stream.labelled_run import LabelledRun
 from davy_detectors.stream.monitor_run import MonitorRun, Raised, Tested, merged
 from davy_detectors.stream.partial_aggregate import PartialAggregate
 from davy_detectors.stream.totals import Totals
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from davy.config import DetectSettings
     from davy_detectors.base import Floats, Monitor
     from davy_detectors.batch import Batch
+    from davy_detectors.labelled import JoinCounts
     from davy_detectors.plugins import Suspension
     from davy_detectors.reference import Reference
 
@@ -84,12 +89,18 @@ class ModelRun:
             calm_since=found.get("calm_since", 0),
         )
         self._run = self._resumed(found.get("tested", -1))
+        self._labelled = LabelledRun(model, context) if context.plugins.labelled else None
         self._moved = False  # the snapshot, since it was stored
 
     @property
     def open_causes(self) -> set[str]:
         """The causes of its open incidents."""
         return set(self._tracker.open_ones)
+
+    @property
+    def joined(self) -> JoinCounts | None:
+        """What became of its feedback and labels; None where nothing watches labelled inferences."""
+        return None if self._labelled is None else self._labelled.counts
 
     @property
     def scorers(self) -> Sequence[str]:
@@ -122,14 +133,14 @@ class ModelRun:
         adopted = self._adopt(outcome)
         brought_back = self._bring_back(clocks, changes)
         head = self._run.tested
-        self._take_in(partials, clocks, changes)
+        joined = self._take_in(partials, clocks, changes)
         windows = self._windows.between(self._run.tested, max(closed, head))
         for start in range(0, len(windows), _BLOCK):
             for one in self._run.run(windows[start : start + _BLOCK]):
                 self._follow(one, head, outcome)
             if self._run.tested >= head and time.monotonic() > until:
                 break
-        if not (adopted or brought_back or partials or windows):
+        if not (adopted or brought_back or partials or windows or joined):
             return []
         self._forget(changes)
         self._settle(outcome, changes)
@@ -155,6 +166,8 @@ class ModelRun:
         self._keep_snapshot(changes)
         changes.delete(partial_aggregate.MODELS, self.model)
         matcher.end(self.model, changes)
+        join.forget(self._store, self.model, changes)
+        self._labelled = None
         self._settle(outcome, changes)
         return outcome.messages
 
@@ -192,6 +205,8 @@ class ModelRun:
             self._tracker.end_all(self._run.number, self.totals.last_at, outcome)
         self._version, self._reference, self._alarmed = version, reference, {}
         self._windows.forget_aggregates()
+        if self._labelled is not None:
+            self._labelled.finish()
         self._run = MonitorRun(
             self._make, since=self._run.tested, number=self._run.number, attempt=self._attempt
         )
@@ -207,6 +222,8 @@ class ModelRun:
         run, latest = self._run, clocks.now + TOLERANCE
         if max(run.tested, self._windows.newest, self.totals.heard_at) <= latest:
             return False
+        if self._labelled is not None:
+            self._labelled.bring_back(latest, self._start_of(clocks.now), run.tested)
         if run.tested > latest:
             self._windows.forget(run.tested, changes)
             run.settle(self._start_of(clocks.latest_back) - 1)
@@ -222,8 +239,11 @@ class ModelRun:
 
     def _take_in(
         self, partials: Sequence[tuple[str, PartialAggregate]], clocks: Clocks, changes: Changes
-    ) -> None:
-        """Add partial aggregates to the windows; when one of these was tested already, go back to before it."""
+    ) -> bool:
+        """Add partial aggregates to the windows; when one of these was tested already, go back to before it.
+
+        Say whether labels may have been looked up in the log besides.
+        """
         run, late = self._run, set()
         for key, one in partials:
             changes.delete(partial_aggregate.collection(self.model), key)
@@ -241,12 +261,34 @@ class ModelRun:
                 if window <= run.tested:
                     late.add(window)
                     self.totals.late += size
+        joined = self._join([one for _, one in partials], clocks)
+        late.update(window for window in joined or () if window <= run.tested)
         if partials:
             self.totals.bring_back(clocks.now)
         if late:
             self.totals.restated += len(late)
             run.go_back()
             self._index.forget_after(run.since)
+        return joined is not None
+
+    def _join(self, partials: Sequence[PartialAggregate], clocks: Clocks) -> list[int] | None:
+        """Have labels meet their inferences; return the windows whose pairs are others now, None without any work."""
+        labelled, run = self._labelled, self._run
+        if labelled is None or not (labelled.looks or any(one.inferences or one.labels for one in partials)):
+            return None
+        length, upto = int(self._settings.window_seconds * SECOND), clocks.now + TOLERANCE
+
+        def place(times: NDArray[np.int64]) -> NDArray[np.int64]:
+            """As `Windows.add` does for inferences."""
+            starts = np.where(times > upto, self._start_of(clocks.now), times - times % length)
+            return (
+                np.where(starts > run.since, starts, run.tested + 1) if self._version else starts * 0 + FINAL
+            )
+
+        changed = labelled.take_in(partials, self._reference, place, run.since)
+        if self._reference is not None and len(changed):
+            labelled.aggregate(changed, self._reference, run.monitors, self._attempt, self._windows)
+        return list(map(int, changed))
 
     def _follow(self, tested: Tested, head: int, outcome: Outcome) -> None:
         """Take in what a window showed; of one tested again only alarms after the last that was raised."""
@@ -316,6 +358,8 @@ class ModelRun:
         if outcome.incidents:
             matcher.announce(self.model, self._version, self._tracker.matchers, changes)
         self._windows.write(changes)
+        if self._labelled is not None:
+            self._labelled.write(changes)
         changes.put(COLLECTION, self.model, self._dump())
 
     def _dump(self) -> bytes:

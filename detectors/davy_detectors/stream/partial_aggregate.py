@@ -48,6 +48,9 @@ class PartialAggregate:
         the newest moment in each; shape ``(k,)``.
     aggregates
         By monitor, the bytes of one `Aggregate` a window.
+    inferences, labels
+        What is kept of the inferences until their labels come, and labels: see `davy_detectors.labelled.rows`. Empty
+        where nothing watches labelled inferences.
     """
 
     events: int = 0
@@ -63,6 +66,8 @@ class PartialAggregate:
     tested: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     latest: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     aggregates: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
+    inferences: bytes = b""
+    labels: bytes = b""
 
     def to_bytes(self) -> bytes:
         """Return the partial aggregate as bytes."""

@@ -18,11 +18,12 @@ from davy.errors import PluginFailed
 from davy.event import INFERENCES, Envelope
 from davy.log import Message, Record
 from davy.store import Batch as Changes
-from davy_detectors.base import Floats
+from davy_detectors.base import Floats, watches
 from davy_detectors.flagging.arms import Arm, control_arm, flags_of, score_arms
 from davy_detectors.history import partition_index
 from davy_detectors.history.partition_index import PartitionIndex
 from davy_detectors.history.record_slice import RecordSlice
+from davy_detectors.labelled.rows import inference_rows
 from davy_detectors.models.roster import UNLISTED, get_sketch, put_sketch
 from davy_detectors.stream import partial_aggregate
 from davy_detectors.stream.clocks import WATERMARKS, Watermark
@@ -31,7 +32,7 @@ from davy_detectors.stream.partial_aggregate import MODELS, PartialAggregate
 
 if TYPE_CHECKING:
     from davy.config import DetectSettings
-    from davy_detectors.base import Monitor
+    from davy_detectors.base import Aggregate, Monitor
     from davy_detectors.reference.scored import ScoredBatch
 
 
@@ -175,6 +176,8 @@ class PartitionCounter:
             arms += self._incident_arms(records, scored)
         flags, reasons = flags_of(records, model, ranks, arms)
         counted.flags.update(reasons)
+        if scored is not None and self._context.plugins.labelled:
+            counted.inferences = inference_rows(records, ranks, arms)
         return flags
 
     def _count_windows(
@@ -204,6 +207,7 @@ class PartitionCounter:
         found = {
             name: call(name, partial(aggregated, monitor, scored, windows, total))
             for name, monitor in monitors.items()
+            if watches(monitor) == "inferences"
         }
         return {name: aggregates for name, aggregates in found.items() if aggregates is not None}
 
@@ -233,7 +237,11 @@ class PartitionCounter:
 
 def aggregated(monitor: Monitor, scored: ScoredBatch, windows: NDArray[np.int64], total: int) -> list[bytes]:
     """Return the bytes of a monitor's aggregates of `total` windows; raises PluginFailed where they are not that."""
-    aggregates = monitor.aggregate(scored, windows, total)
+    return bytes_of(monitor.aggregate(scored, windows, total), total)
+
+
+def bytes_of(aggregates: Sequence[Aggregate], total: int) -> list[bytes]:
+    """Return the bytes of aggregates of `total` windows; raises PluginFailed where they are not that."""
     if len(aggregates) != total:
         raise PluginFailed("aggregates", len(aggregates), f"give one a window, {total} here")
     found = [aggregate.to_bytes() for aggregate in aggregates]

@@ -9,6 +9,7 @@ depends on neither partitions nor processes.
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from davy.consume import Failures, Loop, Spread, keep_going
 from davy.event import Envelope
@@ -20,7 +21,11 @@ from davy_detectors.plugins import Plugins
 from davy_detectors.reference.active import References
 from davy_detectors.stream.context import DetectContext
 from davy_detectors.stream.coordinator import Coordinator
+from davy_detectors.stream.label_counter import LabelCounter, Told
 from davy_detectors.stream.partition_counter import PartitionCounter
+
+_LABELS: Final = 4_096
+"""Of feedback and labels, which are one a record, so many are handled in one transaction."""
 
 
 class DetectTarget(Target):
@@ -44,6 +49,10 @@ class DetectTarget(Target):
             PartitionCounter.name, PartitionCounter.topics, lambda place: PartitionCounter(context, place[1])
         )
         self.counting: Loop[Envelope] = Loop(runtime, role, max_records=runtime.settings.detect.poll_records)
+        self.labels: Loop[Told] | None = None
+        if plugins.labelled:
+            told = Spread(LabelCounter.name, LabelCounter.topics, lambda place: LabelCounter(context, place))
+            self.labels = Loop(runtime, told, max_records=_LABELS)
         self.testing = Coordinator(context)
         self.expiry = Expiry(runtime)
 
@@ -55,6 +64,7 @@ class DetectTarget(Target):
                 self._runtime,
                 failures,
                 partial(self.counting.step, timeout=0.2),
+                self.hear,
                 self.testing.step,
                 self.expiry.step,
                 stand_aside=self.stand_aside,
@@ -62,14 +72,26 @@ class DetectTarget(Target):
         finally:
             self.close()
 
+    def hear(self) -> int:
+        """Take in the feedback and labels of one poll, where a monitor watches labelled inferences; return how many."""
+        if self.labels is None:
+            return 0
+        heard = self.labels.step()
+        self._runtime.pulse.beat(LabelCounter.name)
+        return heard
+
     def stand_aside(self) -> None:
         """Release every lease; the next step begins again from what is stored."""
         self.counting.stand_aside()
+        if self.labels is not None:
+            self.labels.stand_aside()
         self.testing.stand_aside()
         self.expiry.close()
 
     def close(self) -> None:
         """Leave the log and every lease."""
         self.counting.close()
+        if self.labels is not None:
+            self.labels.close()
         self.testing.close()
         self.expiry.close()

@@ -119,6 +119,15 @@ class Windows:
             added.append((start, size))
         return added
 
+    def replace(self, start: int, monitor: str, size: int, aggregate: bytes) -> None:
+        """Let a monitor's aggregate of the window that starts there be this one, of `size` pairs; none of 0."""
+        window = self._windows.setdefault(start, Window(start, latest=start))
+        if size:
+            window.aggregates[monitor] = size, aggregate
+        else:
+            window.aggregates.pop(monitor, None)
+        self._changed.add(start)
+
     def between(self, after: int, upto: int) -> list[Window]:
         """Return the windows with ``after < start <= upto``, in order."""
         return [self._windows[start] for start in sorted(self._windows) if after < start <= upto]
