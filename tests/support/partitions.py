@@ -64,6 +64,7 @@ class Cluster:
         """Let a process do one round of its work; when it dies of it, its place is taken by another."""
         try:
             process.counting.step()
+            process.hear()
             process.testing.turn(patience)
         except Killed:
             self.deaths += 1
@@ -74,10 +75,10 @@ class Cluster:
 
     def expel(self, process: DetectTarget) -> None:
         """Let the group's session of a process run out."""
-        consumer = process.counting._consumer
-        if consumer is not None:
-            with suppress(Killed):
-                consumer.close()
+        for loop in filter(None, (process.counting, process.labels)):
+            if loop._consumer is not None:
+                with suppress(Killed):
+                    loop._consumer.close()
 
     def finish(self) -> None:
         """Let time pass until everything is counted and tested, and stop."""

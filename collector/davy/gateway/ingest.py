@@ -84,7 +84,8 @@ class Ingest:
         else:
             events = bodies.feedback(await bodies.read_json(request, bodies.FEEDBACK))
         few_enough(len(events), self._rows)
-        events = [replace(event, model=called(event.model)) for event in events]
+        known = [event.model or self._writer.model_of(event.id, PROJECT.get()) for event in events]
+        events = [replace(event, model=called(model)) for event, model in zip(events, known, strict=True)]
         values = [dump(event) for event in events]
         await self._writer.write(
             [

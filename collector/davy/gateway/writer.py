@@ -77,6 +77,10 @@ class Writer:
             self._task = loop.create_task(self._drain())
         return await waiting.done
 
+    def model_of(self, id: bytes, project: str) -> str:
+        """Return the model whose inference was written a moment ago; empty where that is not known."""
+        return self._recent.model_of(id, project)
+
     async def _drain(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting, []

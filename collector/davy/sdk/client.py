@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _MODEL: Final = re.compile(MODEL_NAME)
 _MODELS: Final = 1024
+_MADE: Final = 8_192
+"""Ids of which the model is remembered, so that feedback need not name it; twice as many at most, some 2 MB."""
 _NO_SCOPE: Final = Scope()
 _TEXT: Final[set[type]] = {str}
 _NOT_ADDED: Final[tuple[Any, list[Any]]] = ((), [])
@@ -102,6 +104,8 @@ class Client:
         shaper = Shaper(settings.sdk, payloads=payloads)
         self._encoding = Encoding(settings.sdk, shaper, before_capture)
         self._models: set[str] = set()
+        self._made: dict[bytes, str] = {}
+        self._made_before: dict[bytes, str] = {}
         self._left_out = LeftOut()
         self._misread = LeftOut()
         self.naming = self._encoding.naming
@@ -162,6 +166,7 @@ class Client:
             self._tell(model, chunk.lost)
             self._without_inputs(model, [chunk])
         size = chunk.size + held(claims) if claims else chunk.size
+        self._remember(raw, model)
         return raw.hex() if self.bulk.put(chunk, model, 1, size, now, claims) else None
 
     def capture_again(
@@ -357,9 +362,9 @@ class Client:
                 lane.drop("", self._off or "no_id")
                 return
             now = time.time_ns()
-            found = Feedback(
-                parse(id), plain(truth), now, _exact("kind", kind), _exact("model", model), _source()
-            )
+            raw, model = parse(id), _exact("model", model)
+            model = model or self._made.get(raw, "") or self._made_before.get(raw, "")
+            found = Feedback(raw, plain(truth), now, _exact("kind", kind), model, _source())
             value = dump(found)
             if len(value) > self._limit:
                 raise PayloadTooLarge("truth", f"{len(value)} bytes", f"at most {self._limit}")
@@ -368,6 +373,13 @@ class Client:
             raise
         self.sender.ensure()
         lane.put(value, found.model, 1, len(value), now)
+
+    def _remember(self, id: bytes, model: str) -> None:
+        """Remember whose an id is; nobody's once two models have it."""
+        made = self._made
+        made[id] = model if made.get(id, model) == model else ""
+        if len(made) > _MADE:
+            self._made_before, self._made = made, {}
 
     def _given_id(self, now: int, model: str, id: Any) -> bytes | None:
         scope = CURRENT.get()
