@@ -1,4 +1,4 @@
-"""What the detectors keep of inferences: their ids, among the samples of incidents."""
+"""What the detectors keep of inferences: their ids, among the samples of incidents and in the join with labels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from davy.forgetting import Ids, Trace
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_detectors.incidents.incident import INCIDENTS, Incident
+from davy_detectors.labelled import erasure as labelled
 from davy_detectors.stream.label_counter import LabelCounter
 from davy_detectors.stream.partial_aggregate import MODELS
 from davy_detectors.stream.partition_counter import PartitionCounter
@@ -44,7 +45,11 @@ class IncidentKeeper:
         return iter(())
 
     def traces(self, ids: Ids) -> Iterator[Trace]:
-        """Return the incidents that name one of `ids` among their samples."""
+        """Return the incidents that name one of `ids` among their samples, and what waits for labels of these."""
+        for model, _ in self._store.items(MODELS):
+            for collection, key, found in labelled.held(self._store, model, ids):
+                remove = partial(labelled.remove, self._store, model, collection, key, ids)
+                yield Trace({"inferences": found}, remove)
         for key, data in self._store.items(INCIDENTS):
             if not ids.isdisjoint(load(Incident, data).samples):
                 yield Trace({"flags": frozenset({key})}, partial(self._remove, key, ids))
