@@ -292,3 +292,16 @@ def test_an_inference_all_of_whose_inputs_are_left_out_is_counted(own_client: st
     assert davy.stats()["misread"]["batch:1: no_inputs"] == 2
     assert davy.flush()
     assert len(inferences_in(own_client)) == 6
+
+
+def test_feedback_says_whose_inference_it_is_about_where_the_sdk_gave_the_id(own_client: str) -> None:
+    ids = {model: davy.capture(model, {"x": 1.0}, {}) for model in ("m:1", "n:1")}
+    own = "ab" * 16
+    davy.capture("m:1", {"x": 1.0}, {}, id=own)
+    for id in (*ids.values(), own, "cd" * 16):
+        davy.feedback(id, "cat")
+    davy.capture("n:1", {"x": 1.0}, {}, id=own)
+    davy.feedback(own, "cat")  # of two models, so nobody's
+    assert davy.flush()
+    found = [(record.key, load(Feedback, record.value)) for record in open_log(own_client).read(FEEDBACK, 0, 0)]
+    assert [key for key, _ in found] == [event.model for _, event in found] == ["m:1", "n:1", "m:1", "", ""]
