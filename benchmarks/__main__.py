@@ -30,6 +30,7 @@ ON_REQUEST = {
     "age": "benchmarks.age",
     "archive": "benchmarks.archive",
     "installs": "benchmarks.installs",
+    "labelled": "benchmarks.labelled",
 }
 """Only run when named: they need an environment of their own, brokers, or minutes to half an hour."""
 COMMANDS = {

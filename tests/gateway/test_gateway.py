@@ -119,7 +119,9 @@ def test_feedback_is_told_whose_inference_it_is_about_where_the_gateway_wrote_it
     for model, id in (("m:1", "ab" * 16), ("m:1", "cd" * 16), ("n:1", "cd" * 16)):
         body = {"model": model, "inputs": {"x": 1.0}, "id": id}
         client.post("/v1/inferences", json=body).raise_for_status()
-    told = [{"id": id * 16, "truth": "cat"} for id in ("ab", "cd", "ef")]  # one model's, two models', nobody's
+    told = [
+        {"id": id * 16, "truth": "cat"} for id in ("ab", "cd", "ef")
+    ]  # one model's, two models', nobody's
     client.post("/v1/feedback", json=told).raise_for_status()
     found = [load(Feedback, record.value) for record in records(runtime, FEEDBACK)]
     assert [event.model for event in found] == ["m:1", "", ""]

@@ -303,5 +303,7 @@ def test_feedback_says_whose_inference_it_is_about_where_the_sdk_gave_the_id(own
     davy.capture("n:1", {"x": 1.0}, {}, id=own)
     davy.feedback(own, "cat")  # of two models, so nobody's
     assert davy.flush()
-    found = [(record.key, load(Feedback, record.value)) for record in open_log(own_client).read(FEEDBACK, 0, 0)]
+    found = [
+        (record.key, load(Feedback, record.value)) for record in open_log(own_client).read(FEEDBACK, 0, 0)
+    ]
     assert [key for key, _ in found] == [event.model for _, event in found] == ["m:1", "n:1", "m:1", "", ""]

@@ -198,6 +198,7 @@ class Client:
             raw = join(now, low)
         elif sampler.keeps(int.from_bytes(given[8:], "big")):
             raw = given
+            self._remember(raw, layout.model)
         else:
             self.bulk.skip()
             return True
@@ -285,6 +286,7 @@ class Client:
             own = scope.take(model) if count == 1 else None
             if own is not None:
                 ids, lows = own, np.frombuffer(own, ">u8")[1:].astype(np.uint64)
+                self._remember(own, model)
             else:
                 lows = self.ids.lows(count)
                 ids = join_many(now, lows)
