@@ -25,6 +25,7 @@ from davy_detectors.incidents.incident import INCIDENTS, RESOLVED, Incident
 from davy_detectors.models.known import COLLECTION as DETECTED
 from davy_detectors.stream import model_run as run
 from davy_detectors.stream import partial_aggregate
+from davy_detectors.stream.label_counter import LabelCounter
 from davy_detectors.stream.partial_aggregate import MODELS
 from davy_detectors.stream.partition_counter import PartitionCounter
 from davy_detectors.stream.replay import detected
@@ -142,7 +143,10 @@ def _replace(store: Store, fresh: MemoryStore, model: str, oldest: int, partitio
     before, changes = _totals(store, model), Batch()
     for collection in (partial_aggregate.collection(model), f"windows/{model}"):
         for key, _ in store.items(collection):
-            changes.delete(collection, key)
+            if not key.startswith(
+                tuple(LabelCounter.topics)
+            ):  # labels are not counted again, and wait for their turn
+                changes.delete(collection, key)
         for key, data in fresh.items(collection):
             changes.put(collection, key, data)
     seen = [partition_index.collection(partition) for partition in partitions]
