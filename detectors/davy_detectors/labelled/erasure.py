@@ -45,8 +45,8 @@ def remove(store: Store, model: str, collection: str, key: str, ids: Ids) -> Non
         return
     if collection == partial_aggregate.collection(model):
         partial = PartialAggregate.from_bytes(data)
-        without = {name: _without(getattr(partial, name), ids) for name in ("inferences", "labels")}
-        written = replace(partial, **without).to_bytes()
+        inferences, labels = _without(partial.inferences, ids), _without(partial.labels, ids)
+        written = replace(partial, inferences=inferences, labels=labels).to_bytes()
     else:
         written = pack(_blanked(unpack(data), ids))
     store.apply(Batch().put(collection, key, written))
