@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from davy._near import meant
 from davy._urls import without_password
@@ -21,6 +21,8 @@ SECTIONS: Final = ("inputs", "outputs", "embedding", "tags", "group", "alternati
 """Parts of an inference that a rule for its fields may be about."""
 MEANINGS: Final = ("ignore", "categorical", "numeric", "text", "time")
 """What a field may be to detection."""
+Tables: TypeAlias = tuple[tuple[str, str, Any], ...]
+"""Settings of plug-ins, whose names and meanings are theirs: plug-in, name and value, as they are written."""
 _NEARLY: Final = 0.75
 _SECRET: Final = re.compile("key|secret|pass|pwd|token|salt|credential|auth")
 ADDRESSES: Final = ("http://", "https://")
@@ -37,6 +39,8 @@ def convert(key: str, value: Any, kind: type, limits: Mapping[str, Any]) -> Any:
         what each of several patterns becomes, and what a text or such a pattern ``begins`` with.
     """
     converted = _CONVERTERS[kind](key, value)
+    if kind == Tables:
+        return converted
     if isinstance(converted, tuple):
         for pattern, found in converted:
             _require_one_of(f"{key}.{pattern}", found, limits["one_of"])
@@ -151,7 +155,24 @@ def _to_pairs(key: str, value: Any) -> tuple[tuple[str, str], ...]:
     return tuple((name.strip(), found.strip()) for name, found in pairs)
 
 
+def _to_tables(key: str, value: Any) -> Tables:
+    if isinstance(value, str):
+        named: dict[str, dict[str, Any]] = {}
+        for name, found in _to_pairs(key, value):
+            plugin, _, own = name.partition(".")
+            named.setdefault(plugin, {})[own] = found
+        value = named
+    if not isinstance(value, Mapping) or not all(isinstance(one, Mapping) for one in value.values()):
+        raise SettingError(key, value, "must be a table for each plug-in, or 'plugin.name=value'")
+    found = tuple((plugin, name, given) for plugin, own in value.items() for name, given in own.items())
+    for plugin, name, given in found:
+        if not plugin or not name:
+            raise SettingError(key, given, "name the plug-in and its setting: 'plugin.name=value'")
+    return found
+
+
 _CONVERTERS: Mapping[Any, Any] = {
+    Tables: _to_tables,
     bool: _to_bool,
     int: _to_int,
     float: _to_float,

@@ -187,6 +187,9 @@ class DetectSettings:
         " may begin with a model and a slash",
         one_of=MEANINGS,
     )
+    arms: tuple[tuple[str, str, Any], ...] = _setting(
+        (), "settings of arms that are plug-ins, a table for each, [detect.arms.NAME]; or NAME.SETTING=VALUE"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -478,7 +481,9 @@ def _walk(settings: Any, defaults: Any, prefix: str) -> Any:
 
 
 def _as_given(value: Any) -> Any:
-    return ", ".join(f"{name}={found}" for name, found in value) if isinstance(value, tuple) else value
+    if not isinstance(value, tuple):
+        return value
+    return ", ".join(f"{'.'.join(name)}={found}" for *name, found in value)
 
 
 def _build(section: Any, found: Mapping[str, Any], prefix: str) -> Any:

@@ -255,11 +255,46 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One way an inference came to be chosen, with the probability it had."""
+    """One way an inference came to be chosen, with the probability it had.
 
-    arm: str
-    probability: float
+    Attributes
+    ----------
+    kind
+        The arm that chose it: ``control``, ``score``, ``incident``, or that of a plug-in.
+    name
+        By which of its ways: a scorer, an incident; empty where the arm has one.
+    probability
+        Of being chosen so, in (0, 1], given that there was the inference.
+    score
+        How strongly the arm wanted it; greater is more.
+    arm
+        Kind and name in one text, as records before this had them and readers of those take them. It is made from the
+        two, and only read where a record has no kind.
+
+    Examples
+    --------
+    >>> Draw("score", "msp", 1.0, 4.6).arm, Draw(arm="score:msp") == Draw("score", "msp")
+    ('score:msp', True)
+    """
+
+    kind: str = ""
+    name: str = ""
+    probability: float = 1.0
     score: float = 0.0
+    arm: str = field(default="", kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kind:
+            object.__setattr__(self, "arm", f"{self.kind}:{self.name}" if self.name else self.kind)
+        else:
+            kind, *name = self.arm.split(":", 1)
+            object.__setattr__(self, "kind", kind)
+            object.__setattr__(self, "name", "".join(name))
+
+    def wire(self) -> dict[str, Any]:
+        """Return the fields as they travel: what was appended only where it says more than `arm`."""
+        old = {"arm": self.arm, "probability": self.probability, "score": self.score}
+        return {**old, "kind": self.kind, "name": self.name} if self.name else old
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from davy.retired import retirements
 from davy.runtime import Runtime
 from davy_detectors.models.known import unlisted
 from davy_detectors.models.roster import UNLISTED
-from davy_detectors.plugins import suspensions
+from davy_detectors.plugins import KINDS, suspensions
 from davy_detectors.reference import Reference
 from davy_detectors.reference.loading import Captured, captured_fields
 from davy_detectors.stream.totals import Totals
@@ -43,7 +43,7 @@ def checks(runtime: Runtime) -> list[Check]:
 def _suspended(runtime: Runtime, references: Mapping[str, bytes]) -> Iterator[Check]:
     """Say for which plug-ins a model is blind."""
     for one in suspensions(runtime.store):
-        if one.model in references:
+        if one.kind in KINDS and (one.model in references or not one.reference):
             when = datetime.fromtimestamp(one.since / 1e9, UTC).isoformat(timespec="seconds")
             found = f"blind for this {one.kind} since {when}: {one.error}"
             remedy = "mend and upgrade it, or uninstall it; another version of it, or another reference, is tried anew"

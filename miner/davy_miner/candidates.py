@@ -117,4 +117,4 @@ def flagged_at(candidate: Candidate) -> int:
 
 def control_draw(candidate: Candidate) -> Draw | None:
     """Return the draw of the control arm, None when chance alone did not choose this candidate."""
-    return next((draw for draw in candidate.draws if draw.arm == CONTROL), None)
+    return next((draw for draw in candidate.draws if draw.kind == CONTROL), None)

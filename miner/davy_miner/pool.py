@@ -296,8 +296,8 @@ def _merged(candidate: Candidate, flag: Flag) -> Candidate:
 
 
 def _union(some: Collection[Draw], others: Collection[Draw]) -> list[Draw]:
-    best: dict[str, Draw] = {}
+    best: dict[tuple[str, str], Draw] = {}
     for draw in (*some, *others):
-        held = best.get(draw.arm, draw)
-        best[draw.arm] = max(held, draw, key=lambda one: (one.probability, one.score))
-    return [best[arm] for arm in sorted(best)]
+        way = draw.kind, draw.name
+        best[way] = max(best.get(way, draw), draw, key=lambda one: (one.probability, one.score))
+    return [best[way] for way in sorted(best)]

@@ -113,7 +113,9 @@ def test_feedback_and_flags_of_it_go_too_and_only_their_files_are_counted(
     runtime: Runtime, root: Path
 ) -> None:
     told = [Feedback(id_of(n), "cat", DAY + n, model="fraud:3") for n in range(20)]
-    flags = [Flag(f"f{n}", id_of(n), "fraud:3", DAY, [Draw("msp", 1.0)], {}, b"") for n in range(20)]
+    flags = [
+        Flag(f"f{n}", id_of(n), "fraud:3", DAY, [Draw("msp", probability=1.0)], {}, b"") for n in range(20)
+    ]
     send(runtime, [dump(one) for one in told], topic=FEEDBACK)
     send(runtime, [dump(one) for one in flags], topic=FLAGS)
     archive(runtime, root)

@@ -271,8 +271,17 @@ def test_flags_bring_scores_and_draws_and_name_their_inference(
     runtime: Runtime, root: Path, age: Callable[[float], None]
 ) -> None:
     loop = loop_of(runtime, root)
-    first = Flag("f1", id_of(0), "m:1", DAY, [Draw("control", 0.02)], {}, envelope(0, 1))
-    second = Flag("f2", id_of(1), "m:1", DAY, [Draw("msp", 1.0, 0.9)], {"msp": 0.9}, envelope(1, 1), "i1")
+    first = Flag("f1", id_of(0), "m:1", DAY, [Draw("control", probability=0.02)], {}, envelope(0, 1))
+    second = Flag(
+        "f2",
+        id_of(1),
+        "m:1",
+        DAY,
+        [Draw("msp", probability=1.0, score=0.9)],
+        {"msp": 0.9},
+        envelope(1, 1),
+        "i1",
+    )
     send(runtime, [dump(first), dump(second), dump(second)], topic=FLAGS)
     drain(loop)
     age(60)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.fast
 numbers = st.floats(allow_nan=False)
 ids = st.binary(min_size=16, max_size=16)
 times = st.integers(0, 2**63 - 1)
-draws = st.builds(Draw, arm=names, probability=numbers, score=numbers)
+draws = st.builds(Draw, kind=names, name=names, probability=numbers, score=numbers)
 evidence = st.builds(
     Evidence, feature=names, change=names, reference=numbers, current=numbers, log_evidence=numbers
 )

@@ -82,7 +82,7 @@ def feedback() -> bytes:
 
 
 def flag() -> bytes:
-    draws = [Draw("control", 0.02), Draw("msp", 1.0, 0.4)]
+    draws = [Draw("control", probability=0.02), Draw("msp", probability=1.0, score=0.4)]
     return dump(Flag("f", ID, "m:1", 7, draws, {"msp": 0.4}, tensors(), incident="i"))
 
 
@@ -149,7 +149,7 @@ def test_the_golden_events_are_read() -> None:
     found = load(Feedback, (GOLDEN / "v1-feedback.bin").read_bytes())
     assert (found.kind, found.truth["label"], found.truth["box"].tolist()) == ("override", "cat", [1, 2])
     flagged = load(Flag, (GOLDEN / "v1-flag.bin").read_bytes())
-    assert [draw.arm for draw in flagged.draws] == ["control", "msp"]
+    assert [(draw.kind, draw.name) for draw in flagged.draws] == [("control", ""), ("msp", "")]
     assert decode(flagged.inference).model == "digits:1"
 
 

@@ -12,7 +12,7 @@ import pytest
 from support.streams import MODEL, detect, envelopes, give_reference, make_runtime, rows, send
 
 from davy import metrics
-from davy.codec import load, load_any
+from davy.codec import dump_any, load, load_any
 from davy.config import DetectSettings
 from davy.event import INFERENCES, Evidence, dead_letters
 from davy.runtime import Runtime
@@ -109,7 +109,7 @@ class MeanShift:
         return np.zeros(len(scored)) if column is None else np.nan_to_num(column.values.astype(float))
 
     def to_bytes(self):
-        return plugins.dump_any([self.reference.version, self._sum, self._done])
+        return dump_any([self.reference.version, self._sum, self._done])
 
     def restore(self, data):
         try:
@@ -189,7 +189,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
         mine = [_Point(kind, version) for kind in kinds]
 
         def found(group: str) -> list[EntryPoint | _Point]:
-            wanted = [one for one in mine if hasattr(one.load(), "score") == (group == "davy.scorers")]
+            of_kind = "davy.scorers", "davy.monitors"
+            wanted = [one for one in mine if of_kind[not hasattr(one.load(), "score")] == group]
             return [*plugins_entry_points(group=group), *wanted]
 
         monkeypatch.setattr(plugins, "entry_points", found)

@@ -170,7 +170,7 @@ def test_samples_of_an_incident_go_to_the_miner_while_it_lasts(memory: Runtime) 
     flags = [flag for flag in read_flags(memory).values() if flag.incident == incident.id]
     numbers = np.array([int.from_bytes(flag.inference_id, "big") for flag in flags])
     weights = np.array(
-        [1 / draw.probability for flag in flags for draw in flag.draws if "incident" in draw.arm]
+        [1 / draw.probability for flag in flags for draw in flag.draws if draw.kind == "incident"]
     )
     known = incident.raised_event + 2_400
     later = (numbers >= known) & (numbers < end)
@@ -267,7 +267,7 @@ def test_counters_go_on_after_a_restart(runtime: Runtime) -> None:
     assert sample(restarted, "davy_inferences_total", model=MODEL) == COUNT
     (incident,) = incidents(restarted)
     assert sample(restarted, "davy_incidents_total", model=MODEL, cause=incident.cause) == 1
-    chosen = Counter(draw.arm.split(":")[0] for flag in read_flags(restarted).values() for draw in flag.draws)
+    chosen = Counter(draw.kind for flag in read_flags(restarted).values() for draw in flag.draws)
     for reason in ("control", "incident"):
         assert sample(restarted, "davy_flags_total", model=MODEL, reason=reason) == chosen[reason]
 
@@ -394,8 +394,8 @@ def test_a_flag_carries_the_whole_inference_and_every_rank(memory: Runtime) -> N
         assert envelope["inputs", "income"].values.tolist() == [columns["inputs.income"][row]]
         assert set(flag.scores) == set(reference.scorers)
         for draw in flag.draws:
-            if draw.arm.startswith("score:"):
-                rank = flag.scores[draw.arm.removeprefix("score:")]
+            if draw.kind == "score":
+                rank = flag.scores[draw.name]
                 assert rank <= SETTINGS.flag_share
                 assert draw.score == pytest.approx(-np.log(rank))
 

@@ -50,7 +50,7 @@ def test_every_selected_sample_is_pushed_or_unlabellable_with_a_reason(
                 inference_id=inference_id,
                 at=BEGIN,
                 state="selected",
-                draws=[Draw("control", 0.02)],
+                draws=[Draw("control", probability=0.02)],
                 scores={},
                 inference=pack([chunk]),
             )

@@ -307,7 +307,7 @@ def test_inclusion_probabilities_are_what_happens_over_many_seeds() -> None:
 
     rows = unit_rows(pool)
     keys = [candidate.id.encode() for candidate in pool]
-    control = np.array([1.0 if candidate.draws[-1].arm == "control" else 0.0 for candidate in pool])
+    control = np.array([1.0 if candidate.draws[-1].kind == "control" else 0.0 for candidate in pool])
     for seed in range(runs):
         drawn = draw(control, np.full(len(pool), -1), rows, keys, threshold=0.9, labels=8,
                      rng=np.random.default_rng(seed))  # fmt: skip

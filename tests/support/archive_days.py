@@ -118,7 +118,13 @@ def send_day(runtime: Runtime, day: Day) -> None:
         send(runtime, [dump(wrong), dump(right), dump(right)], topic=FEEDBACK)  # corrected, and sent twice
         scores = {"msp": 0.5} if day.number < 5 else {"msp": 0.5, "knn": 1.0}
         flag = Flag(
-            f"f{day.number}-{place}", day.ids()[place], day.model, at, [Draw("msp", 1.0)], scores, b""
+            f"f{day.number}-{place}",
+            day.ids()[place],
+            day.model,
+            at,
+            [Draw("msp", probability=1.0)],
+            scores,
+            b"",
         )
         send(runtime, [dump(flag)], topic=FLAGS)
     answered = [

@@ -126,7 +126,9 @@ def fraud_archive(directory: Path) -> Path:
         send(runtime, [pack([chunk])])
         truth = Feedback(id_of(number), "fraud" if number % 7 == 0 else "fine", at + DAY, model="fraud:3")
         send(runtime, [dump(truth)], topic=FEEDBACK)
-        flag = Flag(f"f{number}", id_of(number), "fraud:3", at, [Draw("msp", 1.0)], {"msp": 0.5}, b"")
+        flag = Flag(
+            f"f{number}", id_of(number), "fraud:3", at, [Draw("msp", probability=1.0)], {"msp": 0.5}, b""
+        )
         send(runtime, [dump(flag)], topic=FLAGS)
     drain(loop)
     return root

@@ -188,7 +188,7 @@ class World:
             inference_id=inference_id,
             at=BEGIN,
             state="selected",
-            draws=[Draw("msp", 0.5), Draw("control", 0.02)],
+            draws=[Draw("msp", probability=0.5), Draw("control", probability=0.02)],
             scores={"msp": 0.01},
             inference=pack([chunk]),
             arm="greedy",

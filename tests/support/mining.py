@@ -68,9 +68,9 @@ def make_flag(
         outputs = {"label": number % 10, "probs": np.full(10, 0.1)}
     chunk = Encoder().encode(model, key, number, inputs, outputs, embedding=vector, group=group)
     scores = dict(scores or {})
-    draws = [Draw(f"score:{name}", 1.0, -np.log(rank)) for name, rank in scores.items()]
-    draws += [Draw("control", control)] if control else []
-    draws += [Draw(f"incident:{incident}", 1.0, 2.0)] if incident else []
+    draws = [Draw("score", name, 1.0, -np.log(rank)) for name, rank in scores.items()]
+    draws += [Draw("control", probability=control)] if control else []
+    draws += [Draw("incident", incident, 1.0, 2.0)] if incident else []
     return Flag(f"f{number}", key, model, 10**18 + number, draws, scores, pack([chunk]), incident)
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from davy.codec._plain import as_plain, encode, load_any
 from davy.errors import DecodeError
-from davy.event import VERSION, BlobRef
+from davy.event import VERSION, BlobRef, Draw
 
 T = TypeVar("T")
 _VERSION_KEY: Final = "v"
@@ -47,6 +47,8 @@ def load(kind: type[T], data: bytes | memoryview) -> T:
 
 
 def _nested(value: Any) -> Any:
+    if isinstance(value, Draw):
+        return value.wire()
     names = _names(type(value))
     if names is not None:
         return {name: _nested(getattr(value, name)) for name in names}

@@ -1,4 +1,4 @@
-"""Which inferences are flagged for the miner, by which arms, with which probability."""
+"""The installed arms over inferences, and the flags that come of what they draw."""
 
 from __future__ import annotations
 
@@ -6,108 +6,117 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from davy.codec import dump
-from davy.event import FLAGS, Array, Draw, Flag
+from davy.event import FLAGS, Draw, Flag
 from davy.log import Message
+from davy.plugins import own_settings
 from davy_detectors.base import Floats
+from davy_detectors.flagging.contract import Arm, ArmFactory, Chance, Drawn, Traffic, checked
 from davy_detectors.history.record_slice import RecordSlice
 
+if TYPE_CHECKING:
+    from davy.config import DetectSettings
+    from davy.plugins import Subject
+    from davy_detectors.plugins import Plugins
+
 CONTROL: Final = "control"
-_MIX: Final = tuple(np.array([value], np.uint64) for value in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
-    """One reason to flag rows of a slice, all arrays of shape ``(n,)``; `incident` names one."""
+class Chosen:
+    """What the arm `kind` drew in one of its ways."""
 
-    name: str
-    chosen: NDArray[np.bool_]
-    probability: Floats
-    score: Floats
-    incident: str | None = None
+    kind: str
+    drawn: Drawn
 
     @property
     def reason(self) -> str:
-        """The arm without the id of an incident: what metrics show."""
-        return "incident" if self.incident else self.name
+        """The arm and its way, without the id of an incident: what metrics show."""
+        return self.kind if self.drawn.incident or not self.drawn.name else f"{self.kind}:{self.drawn.name}"
 
 
-def uniform(ids: Array, model: str, salt: str) -> Floats:
-    """Return for every id (shape ``(n,)``, dtype V16) a number of its own in [0, 1), the same every time.
+class Arms:
+    """The installed arms, the control arm first; each fails alone.
 
-    The finaliser of SplitMix64 (Steele, Lea, Flood 2014) over both halves of the id, keyed by model and salt, so the
-    numbers of two salts, and those by which the SDK samples, are independent.
-
-    Examples
-    --------
-    >>> uniform(np.frombuffer(bytes(range(32)), "V16"), "digits:1", "control").round(3)
-    array([0.357, 0.156])
+    Parameters
+    ----------
+    plugins
+        What is installed, and how it is called.
+    settings
+        The section ``detect``.
     """
-    digest = hashlib.blake2b(f"{salt}\0{model}".encode(), digest_size=16).digest()
-    keys = np.frombuffer(digest, "<u8")
-    halves = np.ascontiguousarray(ids).view("<u8").reshape(-1, 2)
-    state: NDArray[np.uint64] = np.full(len(halves), keys[0], np.uint64)
-    for column in (0, 1):
-        state = _mixed((state ^ halves[:, column]) + keys[1:2])
-    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def __init__(self, plugins: Plugins, settings: DetectSettings) -> None:
+        self._plugins = plugins
+        self._settings = settings
+        self._names = sorted(plugins.names("arm"), key=lambda name: (name != CONTROL, name))
+        self._made: dict[str, Arm] = {}
+
+    def draw(self, traffic: Traffic, subject: Subject) -> list[Chosen]:
+        """Return what all arms choose; `subject` is the model, with its reference, that one is suspended for."""
+        found = []
+        for name in self._names:
+            arm = self._arm(name, subject)
+            if arm is None:
+                continue
+            draw = partial(_drawn, arm, traffic, Chance(name, traffic.model, traffic.ids))
+            drawn = self._plugins.attempt("arm", subject, name, draw)
+            found += [Chosen(name, one) for one in drawn or ()]
+        return found
+
+    def _arm(self, name: str, subject: Subject) -> Arm | None:
+        if name not in self._made:
+            made = self._plugins.attempt("arm", subject, name, partial(self._make, name), tries=1)
+            if made is None:
+                return None
+            self._made[name] = made
+        return self._made[name]
+
+    def _make(self, name: str) -> Arm:
+        make: ArmFactory = self._plugins.load("arm", name)
+        return make(self._settings, own_settings(self._settings.arms, name))
 
 
-def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    state = (state ^ (state >> np.uint64(30))) * _MIX[0]
-    state = (state ^ (state >> np.uint64(27))) * _MIX[1]
-    return state ^ (state >> np.uint64(31))
-
-
-def control_arm(records: RecordSlice, model: str, share: float) -> Arm:
-    """Choose `share` of all inferences by chance alone; the probability counts the sampling before us."""
-    chosen = uniform(records.ids, model, CONTROL) < share
-    return Arm(CONTROL, chosen, share * records.rate, np.zeros(records.count))
-
-
-def score_arms(ranks: Mapping[str, Floats], share: float) -> list[Arm]:
-    """Choose, for every scorer, the inferences whose upper-tail rank in the reference is at most `share`."""
-    arms = []
-    for name, rank in ranks.items():
-        chosen = rank <= share
-        score = -np.log(np.where(chosen, rank, 1.0))
-        arms.append(Arm(f"score:{name}", chosen, np.ones(len(rank)), score))
-    return arms
+def _drawn(arm: Arm, traffic: Traffic, chance: Chance) -> Sequence[Drawn]:
+    return checked(arm.draw(traffic, chance), traffic.count)
 
 
 def flags_of(
-    records: RecordSlice, model: str, ranks: Mapping[str, Floats], arms: Sequence[Arm]
+    records: RecordSlice, model: str, ranks: Mapping[str, Floats], choices: Sequence[Chosen]
 ) -> tuple[list[Message], Counter[str]]:
     """Make one flag for every inference that any arm chose; count the choices by reason."""
     chosen = np.zeros(records.count, dtype=bool)
     reasons: Counter[str] = Counter()
-    for arm in arms:
-        chosen |= arm.chosen
-        reasons[arm.reason] += int(np.count_nonzero(arm.chosen))
+    for one in choices:
+        chosen |= one.drawn.chosen
+        reasons[one.reason] += int(np.count_nonzero(one.drawn.chosen))
     rows = np.flatnonzero(chosen)
     names, at = records.ids[rows].tobytes(), records.at[rows].tolist()
-    draws, scores = _draws(arms, rows), _scores(ranks, rows)
+    draws, scores = _draws(choices, rows), _scores(ranks, rows)
     made = []
     for place, inference in enumerate(records.inferences(rows)):
         name = names[16 * place : 16 * place + 16]
-        flag = make_flag(
-            model, name, at[place], draws[place], scores[place], inference, _incident(arms, rows[place])
-        )
+        incident = _incident(choices, rows[place])
+        flag = make_flag(model, name, at[place], draws[place], scores[place], inference, incident)
         made.append(Message(FLAGS, model, dump(flag)))
     return made, +reasons
 
 
-def _draws(arms: Sequence[Arm], rows: NDArray[np.intp]) -> list[list[Draw]]:
+def _draws(choices: Sequence[Chosen], rows: NDArray[np.intp]) -> list[list[Draw]]:
     found: list[list[Draw]] = [[] for _ in rows]
-    for arm in arms:
-        for place in np.flatnonzero(arm.chosen[rows]).tolist():
+    for one in choices:
+        drawn = one.drawn
+        for place in np.flatnonzero(drawn.chosen[rows]).tolist():
             row = rows[place]
-            found[place].append(Draw(arm.name, float(arm.probability[row]), float(arm.score[row])))
+            draw = Draw(one.kind, drawn.name, float(drawn.probability[row]), float(drawn.score[row]))
+            found[place].append(draw)
     return found
 
 
@@ -119,8 +128,9 @@ def _scores(ranks: Mapping[str, Floats], rows: NDArray[np.intp]) -> list[dict[st
     ]
 
 
-def _incident(arms: Sequence[Arm], row: int) -> str | None:
-    return next((arm.incident for arm in arms if arm.incident and arm.chosen[row]), None)
+def _incident(choices: Sequence[Chosen], row: int) -> str | None:
+    drawn = (one.drawn for one in choices)
+    return next((one.incident for one in drawn if one.incident and one.chosen[row]), None)
 
 
 def make_flag(

@@ -6,15 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
 from davy.codec import dump, dump_any, load, load_any
 from davy.event import Evidence
 from davy.runtime import Runtime
 from davy.store import Batch as Changes
-from davy_detectors.base import Alarm, Floats
-from davy_detectors.flagging.arms import Arm, uniform
-from davy_detectors.history.record_slice import RecordSlice
+from davy_detectors.base import Alarm
 
 INCIDENT: Final = "incident"
 COLLECTION: Final = "matchers"
@@ -44,13 +40,6 @@ class SampleMatcher:
     def alarm(self) -> Alarm:
         """The alarm, with events as the monitor counts them."""
         return Alarm(self.cause, self.event, self.onset_event, self.statistic, self.threshold, self.features)
-
-    def arm(self, records: RecordSlice, model: str, scores: Floats) -> Arm:
-        """Choose the samples of the incident among inferences, by their sample scores for its alarm."""
-        drawn = uniform(records.ids, model, INCIDENT) < self.probability
-        chosen = (scores >= self.level) & drawn
-        probability = np.full(records.count, self.probability)
-        return Arm(f"{INCIDENT}:{self.incident}", chosen, probability, scores, self.incident)
 
 
 def end(model: str, changes: Changes) -> None:

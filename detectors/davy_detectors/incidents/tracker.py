@@ -146,7 +146,7 @@ def _flag(model: str, incident: str, carrier: Carrier) -> Message:
         model,
         carrier.inference_id,
         carrier.at,
-        [Draw(f"{INCIDENT}:{incident}", 1.0, carrier.score)],
+        [Draw(INCIDENT, incident, 1.0, carrier.score)],
         carrier.scores,
         carrier.inference,
         incident,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from davy import metrics
 from davy.fields.losses import read_loss
 from davy_detectors.models.known import STATES, State
+from davy_detectors.plugins import KINDS
 from davy_detectors.stream.counters import MonotonicCounters
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class ModelMetrics:
 
     def suspended(self, suspensions: Iterable[Suspension]) -> None:
         """Show for which plug-ins the model is blind."""
-        self._meter.forget(metrics.PLUGIN_SUSPENDED, model=self._model)
+        for kind in KINDS:
+            self._meter.forget(metrics.PLUGIN_SUSPENDED, model=self._model, kind=kind)
         for one in suspensions:
             self._meter.set(metrics.PLUGIN_SUSPENDED, 1.0, model=self._model, kind=one.kind, plugin=one.name)
 

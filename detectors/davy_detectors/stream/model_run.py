@@ -14,6 +14,7 @@ from davy.codec import dump, dump_any, load, load_any
 from davy.errors import DecodeError
 from davy.event import INFERENCES
 from davy.log import Message
+from davy.plugins import OfModel
 from davy.store import Batch as Changes
 from davy_detectors.history import partition_index
 from davy_detectors.history.scan import Source
@@ -99,7 +100,7 @@ class ModelRun:
     @property
     def suspended(self) -> list[Suspension]:
         """The plug-ins that are left out for it."""
-        return [] if self._reference is None else self._context.plugins.suspended(self._reference)
+        return self._context.plugins.suspended(self._reference or OfModel(self.model))
 
     @property
     def watched(self) -> bool:

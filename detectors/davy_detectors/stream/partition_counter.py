@@ -17,9 +17,11 @@ from davy.codec import decode
 from davy.errors import PluginFailed
 from davy.event import INFERENCES, Envelope
 from davy.log import Message, Record
+from davy.plugins import OfModel
 from davy.store import Batch as Changes
 from davy_detectors.base import Floats
-from davy_detectors.flagging.arms import Arm, control_arm, flags_of, score_arms
+from davy_detectors.flagging.arms import Arms, flags_of
+from davy_detectors.flagging.contract import OpenIncident, Traffic
 from davy_detectors.history import partition_index
 from davy_detectors.history.partition_index import PartitionIndex
 from davy_detectors.history.record_slice import RecordSlice
@@ -63,6 +65,7 @@ class PartitionCounter:
         self._seen: dict[str, PartitionIndex] = {}
         self._mark = Watermark()
         self._silent_until = 0.0
+        self._arms = Arms(context.plugins, context.runtime.settings.detect)
 
     def restore(self) -> None:
         """Take up what this partition remembers."""
@@ -166,14 +169,11 @@ class PartitionCounter:
         self._count_windows(records, counted, scored)
         if model == UNLISTED:  # which is many: counted, and nothing else
             return []
-        arms = [control_arm(records, model, settings.control_share)]
-        ranks: Mapping[str, Floats] = {}
-        if scored is not None:
-            ranks = scored.ranks
-            self._show(model, ranks)
-            arms += score_arms(ranks, settings.flag_share)
-            arms += self._incident_arms(records, scored)
-        flags, reasons = flags_of(records, model, ranks, arms)
+        ranks: Mapping[str, Floats] = {} if scored is None else scored.ranks
+        self._show(model, ranks)
+        traffic = Traffic(model, records, scored, partial(self._incidents, scored))
+        chosen = self._arms.draw(traffic, reference or OfModel(model))
+        flags, reasons = flags_of(records, model, ranks, chosen)
         counted.flags.update(reasons)
         return flags
 
@@ -207,18 +207,23 @@ class PartitionCounter:
         }
         return {name: aggregates for name, aggregates in found.items() if aggregates is not None}
 
-    def _incident_arms(self, records: RecordSlice, scored: ScoredBatch) -> list[Arm]:
+    def _incidents(self, scored: ScoredBatch | None) -> list[OpenIncident]:
+        """Return the open incidents of the model, with how strongly these inferences speak for each."""
+        if scored is None:
+            return []
         reference = scored.reference
         monitors = self._context.plugins.counting(reference)
-        call, arms = self._context.plugins.calls("monitor", reference), []
+        call, found = self._context.plugins.calls("monitor", reference), []
         for matcher in self._context.matchers.current(reference.model, reference.version):
             monitor = monitors.get(matcher.monitor)
             if monitor is None or not np.isfinite(matcher.level):
                 continue
             scores = call(matcher.monitor, partial(monitor.sample_scores, scored, matcher.alarm))
             if scores is not None:
-                arms.append(matcher.arm(records, reference.model, scores))
-        return arms
+                found.append(
+                    OpenIncident(matcher.incident, matcher.cause, scores, matcher.level, matcher.probability)
+                )
+        return found
 
     def _show(self, model: str, ranks: Mapping[str, Floats]) -> None:
         for name, rank in ranks.items():

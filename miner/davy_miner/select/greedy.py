@@ -44,7 +44,7 @@ def evidence(scores: Mapping[str, float], draws: Sequence[Draw]) -> float:
 
 def incident_evidence(draws: Sequence[Draw]) -> float:
     """Return how strongly a candidate speaks for an incident, a log-likelihood ratio; 0 when for none."""
-    found = (draw.score for draw in draws if draw.arm.startswith(_INCIDENT))
+    found = (draw.score for draw in draws if draw.kind == _INCIDENT)
     return max((score for score in found if math.isfinite(score)), default=0.0)
 
 
