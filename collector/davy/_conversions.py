@@ -164,11 +164,11 @@ def _to_tables(key: str, value: Any) -> Tables:
         value = named
     if not isinstance(value, Mapping) or not all(isinstance(one, Mapping) for one in value.values()):
         raise SettingError(key, value, "must be a table for each plug-in, or 'plugin.name=value'")
-    found = tuple((plugin, name, given) for plugin, own in value.items() for name, given in own.items())
-    for plugin, name, given in found:
+    tables = tuple((plugin, name, given) for plugin, own in value.items() for name, given in own.items())
+    for plugin, name, given in tables:
         if not plugin or not name:
             raise SettingError(key, given, "name the plug-in and its setting: 'plugin.name=value'")
-    return found
+    return tables
 
 
 _CONVERTERS: Mapping[Any, Any] = {

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from davy import metrics
 from davy.codec import dump_any, load_any
+from davy.errors import PluginFailed
 from davy.runtime import Runtime
 from davy.store import Batch, Store
 
@@ -111,6 +112,10 @@ class FailingAlone:
         What is installed, by kind and name.
     kinds
         The kinds this answers for; suspensions of others are left to their room.
+
+    Notes
+    -----
+    Several threads may call it: what it knows is replaced, never changed in place.
     """
 
     def __init__(
@@ -128,8 +133,11 @@ class FailingAlone:
         return sorted(name for of, name in self._points if of == kind)
 
     def load(self, kind: str, name: str) -> Any:
-        """Return what an entry point names; raises whatever its import raises, KeyError where there is none."""
-        return self._points[kind, name].load()
+        """Return what an entry point names; raises whatever its import raises, PluginFailed where there is none."""
+        point = self._points.get((kind, name))
+        if point is None:
+            raise PluginFailed(kind, name, "is not installed here: install the package that has it")
+        return point.load()
 
     def attempt(
         self, kind: str, subject: Subject, name: str, work: Callable[[], T], tries: int = TRIES
@@ -167,8 +175,7 @@ class FailingAlone:
 
     def forget(self, model: str) -> None:
         """Keep nothing of `model` in memory."""
-        for key in [key for key in self._failures if key[2] == model]:
-            del self._failures[key]
+        self._failures = {key: at for key, at in self._failures.items() if key[2] != model}
 
     def _of(self, model: str) -> dict[str, Suspension]:
         return {
@@ -183,7 +190,7 @@ class FailingAlone:
 
     def _forget(self, key: str) -> None:
         self._runtime.store.apply(Batch().delete(SUSPENDED, key))
-        del self._suspended[key]
+        self._suspended = {name: one for name, one in self._suspended.items() if name != key}
 
     def _look(self) -> None:
         now = self._runtime.clock()
@@ -195,8 +202,9 @@ class FailingAlone:
     def _failed(self, kind: str, name: str, subject: Subject, error: Exception, tries: int) -> None:
         model, now = subject.model, self._runtime.clock()
         self._runtime.meter.add(metrics.PLUGIN_FAILURES, kind=kind, plugin=name)
-        failures = self._failures.setdefault((kind, name, model), [])
-        failures[:] = [*(at for at in failures if abs(now - at) < _WITHIN_NS), now]
+        before = self._failures.get((kind, name, model), [])
+        failures = [*(at for at in before if abs(now - at) < _WITHIN_NS), now]
+        self._failures[kind, name, model] = failures
         said = f"{type(error).__name__}: {error}"
         if len(failures) < tries:
             text = "%s %s failed on inferences of %s and is left out of these: %s"
@@ -206,8 +214,8 @@ class FailingAlone:
         found = Suspension(kind, name, model, subject.version, now, version, said[:500])
         key = _key(kind, name, model)
         self._runtime.store.apply(Batch().put(SUSPENDED, key, dump_any(asdict(found))))
-        self._suspended[key] = found
-        del self._failures[kind, name, model]
+        self._suspended = {**self._suspended, key: found}
+        self._failures.pop((kind, name, model), None)
         _logger.error("%s %s is suspended for %s: %s", kind, name, model, said)
 
 

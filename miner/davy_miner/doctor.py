@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from davy.console import command
 from davy.health import Check
+from davy.plugins import suspensions
 from davy.runtime import Runtime
 from davy.store import Store
 from davy_miner.labelstudio.records import Trouble, troubles_in
+from davy_miner.plugins import KINDS
 from davy_miner.problems import unlabellable_in
 
 _REASONS: Final = 3
@@ -17,7 +20,22 @@ _REASONS: Final = 3
 
 def checks(runtime: Runtime) -> list[Check]:
     """Say where candidates wait when there is no Label Studio, and look for what never becomes a task."""
-    return [*_unconfigured(runtime), *_troubles(troubles_in(runtime.store)), *_unlabellable(runtime.store)]
+    store = runtime.store
+    return [
+        *_unconfigured(runtime),
+        *_troubles(troubles_in(store)),
+        *_unlabellable(store),
+        *_suspended(store),
+    ]
+
+
+def _suspended(store: Store) -> Iterator[Check]:
+    for one in suspensions(store):
+        if one.kind in KINDS:
+            when = datetime.fromtimestamp(one.since / 1e9, UTC).isoformat(timespec="seconds")
+            found = f"left out since {when}: {one.error}"
+            remedy = "mend and upgrade it, or uninstall it; another version of it is tried anew"
+            yield Check(f"{one.kind} {one.name} of {one.model}", "wrong", found, remedy)
 
 
 def _unconfigured(runtime: Runtime) -> Iterator[Check]:

@@ -16,6 +16,7 @@ from davy.outputs import read
 from davy_miner.labelstudio.templates import (
     TEMPLATES,
     Form,
+    TemplateForm,
     check_config,
     check_prediction,
     check_task,
@@ -88,7 +89,7 @@ def test_every_template_and_question_give_a_form_and_a_task_that_fit_together(
 ) -> None:
     found = Inference(bytes(16), 0, "m", {"text": "a letter", "age": 31, "city": None}, OUTPUTS[kind])
     answer = read(found.outputs)
-    form = Form(template, question_for(answer, blind=blind))
+    form = TemplateForm(template, question_for(answer, blind=blind))
     assert form.name == f"{template.name}-{kind}"
     tree = form.tree(classes_of(answer))
     check_config(tree)

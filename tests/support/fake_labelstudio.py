@@ -112,14 +112,20 @@ class FakeLabelStudio:
             return [task for task in self.tasks.values() if task["data"].get("candidate_id") == candidate]
 
     def annotate(
-        self, task: int, *choices: tuple[str, str], seconds: float = 2.0, skip: bool = False, user: int = 7
+        self,
+        task: int,
+        *choices: tuple[str, str],
+        regions: Sequence[Mapping[str, Any]] = (),
+        seconds: float = 2.0,
+        skip: bool = False,
+        user: int = 7,
     ) -> int:
-        """Submit an annotation with these ``(control, choice)``; return its id."""
+        """Submit an annotation with these ``(control, choice)`` and regions; return its id."""
         with self._lock:
             self._annotations += 1
             made = {
                 "id": self._annotations,
-                "result": _result(choices),
+                "result": [*_result(choices), *regions],
                 "completed_by": user,
                 "was_cancelled": skip,
                 "lead_time": seconds,

@@ -175,7 +175,8 @@ class ArmFactory(Protocol):
 def checked(drawn: Sequence[Drawn], count: int) -> Sequence[Drawn]:
     """Return what an arm drew of `count` inferences; raises PluginFailed where it is not what the contract says."""
     names: set[str] = set()
-    for one in drawn:
+    given: Sequence[object] = drawn
+    for one in given:
         if not isinstance(one, Drawn):
             raise PluginFailed("draw", type(one).__name__, "return Drawn objects")
         arrays = {
@@ -184,10 +185,10 @@ def checked(drawn: Sequence[Drawn], count: int) -> Sequence[Drawn]:
             "score": (one.score, "f"),
         }
         for field, (values, kind) in arrays.items():
-            given = getattr(values, "shape", None), getattr(getattr(values, "dtype", None), "kind", "")
-            if given != ((count,), kind):
+            found = getattr(values, "shape", None), getattr(getattr(values, "dtype", None), "kind", "")
+            if found != ((count,), kind):
                 wanted = "truth values" if kind == "b" else "floats"
-                raise PluginFailed(f"Drawn.{field}", given, f"give an array of {count} {wanted}")
+                raise PluginFailed(f"Drawn.{field}", found, f"give an array of {count} {wanted}")
         probability = one.probability[one.chosen]
         if not ((probability > 0) & (probability <= 1)).all():
             raise PluginFailed(
@@ -195,7 +196,8 @@ def checked(drawn: Sequence[Drawn], count: int) -> Sequence[Drawn]:
             )
         if not np.isfinite(one.score[one.chosen]).all():
             raise PluginFailed("Drawn.score", "not finite", "give finite numbers where something is chosen")
-        if not isinstance(one.name, str) or one.name in names:
+        name: object = one.name
+        if not isinstance(name, str) or name in names:
             raise PluginFailed("Drawn.name", one.name, "give each a text of its own")
         names.add(one.name)
     return drawn

@@ -15,6 +15,7 @@ from davy.store import Batch
 from davy_miner.candidates import COLLECTION as CANDIDATES
 from davy_miner.candidates import Candidate
 from davy_miner.labelstudio.client import SdkTool
+from davy_miner.labelstudio.forms import Forms
 from davy_miner.labelstudio.projects import Projects
 from davy_miner.labelstudio.pull import Puller
 from davy_miner.labelstudio.push import Pusher
@@ -54,11 +55,12 @@ class LabelStudio:
         settings = runtime.settings.labelstudio
         self._runtime = runtime
         self._blind = blind
+        self._forms = Forms(runtime)
         self._tool = tool or SdkTool(settings.url, settings.api_key, timeout=settings.timeout_seconds)
         owner = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._projects = Projects(runtime, self._tool, owner, pause or runtime.stop.wait)
-        self._pusher = Pusher(runtime, self._tool, self._projects, owner, blind=blind)
-        self._puller = Puller(runtime, self._tool)
+        self._pusher = Pusher(runtime, self._tool, self._projects, self._forms, owner, blind=blind)
+        self._puller = Puller(runtime, self._tool, self._forms)
 
     def push(self) -> int:
         """Bring every candidate that is selected to a task of its own, exactly one; return the number of new tasks.
@@ -79,7 +81,7 @@ class LabelStudio:
         Label Studio is not asked: it may refuse later what looks well from here.
         """
         try:
-            draft(self._runtime, candidate, blind=self._blind)
+            draft(self._runtime, self._forms, candidate, blind=self._blind)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this one candidate's
             return problem(error)
         return None
@@ -108,7 +110,7 @@ class LabelStudio:
         for _, data in self._runtime.store.items(CANDIDATES):
             candidate = load(Candidate, data)
             if candidate.model == model and candidate.inference:
-                made = draft(self._runtime, candidate, blind=self._blind)
+                made = draft(self._runtime, self._forms, candidate, blind=self._blind)
                 return self._projects.get(model, made.form, made.classes)
         raise LabelError("model", model, "has no candidate yet, so its form is not known; select one first")
 

@@ -10,7 +10,7 @@ from typing import Final
 from davy.errors import LabelError
 from davy.runtime import Runtime
 from davy.store import Batch, Lease
-from davy_miner.labelstudio.records import classes_in, project_in, put_classes, put_project
+from davy_miner.labelstudio.records import FormOf, classes_in, project_in, put_classes, put_form, put_project
 from davy_miner.labelstudio.templates import Form, filled
 from davy_miner.labelstudio.tool import Refused, Tool
 
@@ -120,6 +120,8 @@ class Projects:
             put_classes(batch, found[0], classes)
             self._offered[found[0]] = frozenset(classes)
         put_project(batch, key, found[0], now)
+        if form.plugin:
+            put_form(batch, found[0], FormOf(form.plugin, model))
         store.apply(batch, lease=lease)
         return found[0]
 

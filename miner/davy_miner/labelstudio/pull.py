@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from davy.codec import dump_any, load_any
 from davy.event import Label
@@ -14,12 +14,15 @@ from davy.runtime import Runtime
 from davy.store import Batch
 from davy_miner.candidates import Candidate
 from davy_miner.labelstudio.deletions import Deletions
+from davy_miner.labelstudio.forms import Forms
 from davy_miner.labelstudio.records import (
     PROJECTS,
     SEEN,
     SWEEPS,
+    FormOf,
     candidate_in,
     classes_in,
+    form_in,
     projects_in,
     sent_in,
 )
@@ -42,8 +45,9 @@ class _Seen:
 class Puller:
     """Reads annotations back from Label Studio."""
 
-    def __init__(self, runtime: Runtime, tool: Tool) -> None:
+    def __init__(self, runtime: Runtime, tool: Tool, forms: Forms) -> None:
         self._runtime = runtime
+        self._forms = forms
         self._tool = tool
         self._deletions = Deletions(runtime.store, tool)
 
@@ -58,12 +62,18 @@ class Puller:
         labels: list[Label] = []
         seen: dict[str, _Seen] = {}
         for project in projects_in(self._runtime.store):
+            form = form_in(self._runtime.store, project)
+            if form is not None and self._forms.is_suspended(form.model, form.form):
+                continue  # its answers wait in Label Studio until the form is upgraded
             key = f"watermark/{project}"
             stored = self._runtime.store.get(PROJECTS, key)
             before = newest = load_any(stored)["at"] if stored else 0
+            unread = False
             for task in self._changed(project, max(0, before - _OVERLAP)):
-                newest = max(newest, task.updated_at)
-                labels += self._read(project, task, seen, batch)
+                found = self._read(project, form, task, seen, batch)
+                unread = unread or found is None
+                newest = newest if unread else max(newest, task.updated_at)
+                labels += found or []
             if newest > before:
                 batch.put(PROJECTS, key, dump_any({"v": 1, "at": newest}))
         for candidate in self._deletions.look():
@@ -89,7 +99,10 @@ class Puller:
             last = tasks[-1].updated_at
             page, since = (page + 1, since) if last <= since else (1, last)
 
-    def _read(self, project: int, task: Task, seen: dict[str, _Seen], batch: Batch) -> list[Label]:
+    def _read(
+        self, project: int, form: FormOf | None, task: Task, seen: dict[str, _Seen], batch: Batch
+    ) -> list[Label] | None:
+        """Return the new labels of a task; None where its form could not read them, which is tried again."""
         candidate = candidate_in(self._runtime.store, task.candidate) if task.candidate else None
         if candidate is None:
             return []
@@ -101,29 +114,24 @@ class Puller:
         now = {str(one.id): one.updated_at for one in task.annotations}
         if before == now:
             return []
-        labels = [self._label(candidate, one, known) for one in _changed(task, before)]
+        changed = _changed(task, before)
+        read = [said for one in changed if (said := self._said(candidate, form, one)) is not None]
+        if len(read) < len(changed):
+            return None
+        labels = [_label(candidate, *pair, known) for pair in zip(changed, read, strict=True)]
         labels += [_withdrawn(candidate, task.updated_at, known, one) for one in _gone(task, before)]
         known.tasks[str(task.id)] = now
         _keep(batch, candidate.id, known)
         return labels
 
-    def _label(self, candidate: Candidate, annotation: Annotation, known: _Seen) -> Label:
-        said = Said("", None) if annotation.skipped else self._said(candidate, annotation.result)
-        answered = said.value is not None or said.verdict in {CORRECT, WRONG}
-        return replace(
-            _withdrawn(candidate, annotation.updated_at, known, str(annotation.id)),
-            answer=said.value,
-            annotator=annotation.annotator,
-            seconds=annotation.seconds,
-            state="labelled" if answered else "skipped",
-            verdict=said.verdict,
-            note=said.note,
-        )
-
-    def _said(self, candidate: Candidate, result: Sequence[Mapping[str, Any]]) -> Said:
+    def _said(self, candidate: Candidate, form: FormOf | None, annotation: Annotation) -> Said | None:
+        if annotation.skipped:
+            return Said("", None)
         sent = sent_in(self._runtime.store, candidate.id)
         names = names_by_value(classes_in(self._runtime.store, sent.project)) if sent else {}
-        said = read_annotation(result, sent.answer if sent else None, names)
+        if form is not None and candidate.inference:
+            return self._forms.read(form.model, form.form, candidate, annotation.result, names)
+        said = read_annotation(annotation.result, sent.answer if sent else None, names)
         if said.value is None and not said.verdict:
             _log.warning("an annotation of candidate %s names no class: taken as skipped", candidate.id)
         return said
@@ -134,6 +142,19 @@ class Puller:
             return _Seen()
         found = load_any(data)
         return _Seen(found["revision"], found["tasks"])
+
+
+def _label(candidate: Candidate, annotation: Annotation, said: Said, known: _Seen) -> Label:
+    answered = said.value is not None or said.verdict in {CORRECT, WRONG}
+    return replace(
+        _withdrawn(candidate, annotation.updated_at, known, str(annotation.id)),
+        answer=said.value,
+        annotator=annotation.annotator,
+        seconds=annotation.seconds,
+        state="labelled" if answered else "skipped",
+        verdict=said.verdict,
+        note=said.note,
+    )
 
 
 def _withdrawn(candidate: Candidate, at: int, known: _Seen, annotation: str = "") -> Label:

@@ -24,6 +24,7 @@ from davy.runtime import Runtime
 from davy.store import Batch, Lease
 from davy_miner.candidates import COLLECTION as CANDIDATES
 from davy_miner.candidates import Candidate
+from davy_miner.labelstudio.forms import Forms
 from davy_miner.labelstudio.projects import Projects
 from davy_miner.labelstudio.records import (
     SWEEPS,
@@ -78,16 +79,21 @@ class Pusher:
         Label Studio.
     projects
         Where to send what.
+    forms
+        The installed forms.
     owner
         Name of this process for leases.
     blind
         Whether annotators see nothing of the model's answer.
     """
 
-    def __init__(self, runtime: Runtime, tool: Tool, projects: Projects, owner: str, *, blind: bool) -> None:
+    def __init__(
+        self, runtime: Runtime, tool: Tool, projects: Projects, forms: Forms, owner: str, *, blind: bool
+    ) -> None:
         self._runtime = runtime
         self._tool = tool
         self._projects = projects
+        self._forms = forms
         self._owner = owner
         self._blind = blind
         self._troubles = Troubles(runtime)
@@ -184,7 +190,7 @@ class Pusher:
 
     def _draft(self, candidate: Candidate) -> Draft | Problem:
         try:
-            return draft(self._runtime, candidate, blind=self._blind)
+            return draft(self._runtime, self._forms, candidate, blind=self._blind)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this one candidate's
             return problem(error)
 

@@ -1,7 +1,8 @@
 """What Davy writes down about tasks, so that a crash at any point leaves a trace to go on from.
 
-Collections of the store: ``labelstudio`` (projects, their classes and watermarks), ``labelstudio.tasks`` (one record a
-candidate, written before it is sent and kept), ``labelstudio.sweeps`` (candidates seen with more than one task),
+Collections of the store: ``labelstudio`` (projects, their classes, whose form they have, and watermarks),
+``labelstudio.tasks`` (one record a candidate, written before it is sent and kept), ``labelstudio.sweeps`` (candidates
+seen with more than one task),
 ``labelstudio.seen`` (annotations read back), ``labelstudio.troubles`` (models whose tasks cannot be sent at present).
 """
 
@@ -23,6 +24,7 @@ SEEN: Final = "labelstudio.seen"
 TROUBLES: Final = "labelstudio.troubles"
 _PROJECT: Final = "project/"
 _CLASSES: Final = "classes/"
+_FORM: Final = "form/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,25 @@ def classes_in(store: Store, project: int) -> list[str]:
 def put_classes(batch: Batch, project: int, names: Sequence[str]) -> None:
     """Write down which classes a project's form has: before the form itself, so that every answer can be read."""
     batch.put(PROJECTS, f"{_CLASSES}{project}", dump_any({"v": 1, "names": list(names)}))
+
+
+@dataclass(frozen=True, slots=True)
+class FormOf:
+    """The plug-in that made the form of a project, by its name, and the model it is for."""
+
+    form: str
+    model: str
+
+
+def form_in(store: Store, project: int) -> FormOf | None:
+    """Return whose form a project has; None where it is one of ours."""
+    data = store.get(PROJECTS, f"{_FORM}{project}")
+    return None if data is None else load(FormOf, data)
+
+
+def put_form(batch: Batch, project: int, form: FormOf) -> None:
+    """Write down whose form a project has: it reads the answers."""
+    batch.put(PROJECTS, f"{_FORM}{project}", dump(form))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from davy.codec import decode
@@ -14,7 +15,8 @@ from davy.gateway.media import media_url
 from davy.outputs import Answer, read
 from davy.runtime import Runtime
 from davy_miner.candidates import Candidate
-from davy_miner.labelstudio.templates import Form, check_task, checked_tree, classes_of, form_for
+from davy_miner.labelstudio.forms import Forms
+from davy_miner.labelstudio.templates import Form, Item, check_task, checked_tree, form_for
 from davy_miner.labelstudio.templates.shown import cut, rows
 
 _SAID: Final = 5_000
@@ -30,8 +32,8 @@ class Draft:
     answer: Any
 
 
-def draft(runtime: Runtime, candidate: Candidate, *, blind: bool) -> Draft:
-    """Make the task of a candidate.
+def draft(runtime: Runtime, forms: Forms, candidate: Candidate, *, blind: bool) -> Draft:
+    """Make the task of a candidate: by the first plug-in's form that suits it, else by one of ours.
 
     `score` is how suspicious the inference is, in [0, 1]: one minus its most extreme rank in the reference. It is a
     number, so that the Data Manager sorts by it.
@@ -49,12 +51,21 @@ def draft(runtime: Runtime, candidate: Candidate, *, blind: bool) -> Draft:
         raise LabelError("candidate", size, f"its inference cannot be read: {error}") from error
     answer = read(inference.outputs)
     said = said_by(inference.outputs, answer)
-    form = form_for(inference, answer, picture=_has_picture(candidate), blind=blind)
-    classes = tuple(classes_of(answer))
-    data = _data(runtime, candidate, inference, form)
-    if not form.question.blind:
+    link = media_url(runtime, candidate.picture) if candidate.picture and _has_picture(candidate) else None
+    item = Item(inference, answer, link, blind)
+    for form in forms.of(candidate.model, item):
+        made = forms.attempt(candidate.model, form.plugin, partial(_draft, form, candidate, item, said))
+        if made is not None:
+            return made
+    return _draft(form_for(inference, answer, picture=link is not None, blind=blind), candidate, item, said)
+
+
+def _draft(form: Form, candidate: Candidate, item: Item, said: str) -> Draft:
+    classes, answer = tuple(form.classes(item)), item.answer
+    data = {**form.data(item), **_data(candidate, item.inference)}
+    if not item.blind:
         data |= {"model_answer": said, "confidence": answer.confidence}
-    task = {"data": data, "predictions": form.question.predictions(answer, candidate.model)}
+    task = {"data": data, "predictions": form.predictions(item, candidate.model)}
     check_task(checked_tree(form, classes), task)
     return Draft(form, classes, task, said if answer.value is None else answer.value)
 
@@ -77,11 +88,9 @@ def said_by(outputs: Mapping[str, Any], answer: Answer) -> str:
     return cut(said, _SAID)
 
 
-def _data(runtime: Runtime, candidate: Candidate, inference: Inference, form: Form) -> dict[str, Any]:
-    link = media_url(runtime, candidate.picture) if candidate.picture and _has_picture(candidate) else None
+def _data(candidate: Candidate, inference: Inference) -> dict[str, Any]:
     captured = datetime.fromtimestamp(inference.at / 1e9, UTC)
     return {
-        **form.template.data(inference, link),
         "candidate_id": candidate.id,
         "inference_id": candidate.inference_id.hex(),
         "model": candidate.model,

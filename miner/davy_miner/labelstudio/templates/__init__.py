@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 from davy.errors import LabelError
 from davy.event import Inference
 from davy.outputs import Answer
-from davy_miner.labelstudio.templates.base import UNCLEAR, VERDICT, Form, Template
+from davy_miner.labelstudio.templates.base import UNCLEAR, VERDICT, Form, Item, Template, TemplateForm
 from davy_miner.labelstudio.templates.check import check_config, check_prediction, check_task
 from davy_miner.labelstudio.templates.classes import filled, names_by_value, value_of
 from davy_miner.labelstudio.templates.image import Image, ImageWithRow
@@ -53,7 +53,7 @@ def form_for(inference: Inference, answer: Answer, *, picture: bool, blind: bool
     """
     for template in TEMPLATES:
         if template.suits(inference, picture=picture):
-            form = Form(template, question_for(answer, blind=blind))
+            form = TemplateForm(template, question_for(answer, blind=blind))
             checked_tree(form, tuple(classes_of(answer)))
             return form
     remedy = "hold nothing a person can look at: send a picture, text, numbers or times among the inputs"
@@ -67,10 +67,12 @@ __all__ = [
     "Choice",
     "Choices",
     "Form",
+    "Item",
     "Number",
     "Review",
     "Said",
     "Template",
+    "TemplateForm",
     "Written",
     "check_config",
     "check_prediction",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from xml.etree.ElementTree import Element, tostring
 
 from davy.event import Inference
+from davy.outputs import Answer
 
 SUBJECT: Final = "subject"
 VERDICT: Final = "verdict"
@@ -25,6 +27,31 @@ WRONG: Final = "model wrong"
 UNCLEAR: Final = "unclear"
 NONE: Final = "none of these"
 """Where several classes may hold: that none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One inference as a form sees it.
+
+    Attributes
+    ----------
+    inference
+        With its inputs and outputs; large values are `davy.event.BlobRef`.
+    answer
+        The model's answer (`davy.outputs`): value, class names, confidence.
+    link
+        Address of its picture, which a browser can open; None without one.
+    blind
+        Whether the model's answer is to be shown nowhere.
+    names
+        Where an annotation is read: the names of classes by what the form calls them, where that differs.
+    """
+
+    inference: Inference
+    answer: Answer
+    link: str | None = None
+    blind: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 class Template(Protocol):
@@ -60,28 +87,39 @@ class Asked(Protocol):
         """The model's answer as predictions of a task; none when blind."""
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A template with a question: everything a project of Label Studio asks, but for the names of classes.
+class Form(ABC):
+    """Everything a project of Label Studio asks, but for the names of classes.
 
-    Those are collected in the project, so that a new one makes no new project.
-
-    Examples
-    --------
-    >>> from davy_miner.labelstudio.templates.questions import Choice
-    >>> from davy_miner.labelstudio.templates.text import Text
-    >>> form = Form(Text(), Choice())
-    >>> form.name, len(form.version)
-    ('text-classification', 12)
+    Those are collected in the project, so that a new one makes no new project. Equal forms are one project.
     """
 
-    template: Template
-    question: Asked
+    __slots__ = ()
 
     @property
+    def plugin(self) -> str:
+        """The plug-in it is of; empty for ours."""
+        return ""
+
+    @property
+    @abstractmethod
     def name(self) -> str:
         """The task, as projects are titled: ``image-classification``."""
-        return f"{self.template.name}-{self.question.name}"
+
+    @abstractmethod
+    def view(self) -> Sequence[Element]:
+        """Return the tags: what is shown, then what is asked; lists of classes are empty."""
+
+    @abstractmethod
+    def classes(self, item: Item) -> Sequence[str]:
+        """Return the classes it should offer for an inference."""
+
+    @abstractmethod
+    def data(self, item: Item) -> Mapping[str, Any]:
+        """Return what its tags show of an inference."""
+
+    @abstractmethod
+    def predictions(self, item: Item, model: str) -> list[dict[str, Any]]:
+        """Return the model's answer as predictions of a task; none when blind."""
 
     @property
     def version(self) -> str:
@@ -103,6 +141,45 @@ class Form:
 
     def _tree(self) -> Element:
         view = Element("View")
-        view.extend(self.template.view())
-        view.extend(self.question.view())
+        view.extend(self.view())
         return view
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateForm(Form):
+    """A template with a question: the forms that Davy has.
+
+    Examples
+    --------
+    >>> from davy_miner.labelstudio.templates.questions import Choice
+    >>> from davy_miner.labelstudio.templates.text import Text
+    >>> form = TemplateForm(Text(), Choice())
+    >>> form.name, len(form.version)
+    ('text-classification', 12)
+    """
+
+    template: Template
+    question: Asked
+
+    @property
+    def name(self) -> str:
+        """The task, as projects are titled: ``image-classification``."""
+        return f"{self.template.name}-{self.question.name}"
+
+    def view(self) -> Sequence[Element]:
+        """Return the tags of both."""
+        return [*self.template.view(), *self.question.view()]
+
+    def classes(self, item: Item) -> Sequence[str]:
+        """Return the classes of the model, or those of this answer."""
+        from davy_miner.labelstudio.templates.questions import classes_of
+
+        return classes_of(item.answer)
+
+    def data(self, item: Item) -> Mapping[str, Any]:
+        """Return what the template shows."""
+        return self.template.data(item.inference, item.link)
+
+    def predictions(self, item: Item, model: str) -> list[dict[str, Any]]:
+        """Return the model's answer as the question holds it."""
+        return self.question.predictions(item.answer, model)

@@ -13,9 +13,9 @@ from xml.etree.ElementTree import Element
 
 from davy.errors import LabelError
 
-_UNNAMED: Final = frozenset({"View", "Choice", "Header"})
-_CONTROLS: Final = {"Choices": "choices", "Number": "number", "TextArea": "textarea"}
-"""Tags that ask, with the type of what they give."""
+_OPTIONS: Final = frozenset({"Choice", "Label"})
+"""Tags of what may be chosen or drawn."""
+_UNNAMED: Final = _OPTIONS | {"View", "Header", "Style", "Shortcut", "Collapse", "Panel", "Relation"}
 
 
 def check_config(tree: Element) -> None:
@@ -31,7 +31,7 @@ def check_config(tree: Element) -> None:
         raise LabelError("labelling configuration", named, "give every tag a name of its own")
     controls = _choices(tree)
     for control in tree.iter():
-        if control.tag in _CONTROLS and control.get("toName") not in named:
+        if control.get("toName", named[0] if named else "") not in named:
             raise LabelError(
                 "toName", control.get("toName"), f"point {control.get('name')} at one of {named}"
             )
@@ -55,7 +55,7 @@ def check_task(tree: Element, task: Mapping[str, Any]) -> None:
     data = task["data"]
     for tag in tree.iter():
         shown = tag.get("value", "")
-        if tag.tag != "Choice" and shown.startswith("$") and data.get(shown[1:]) is None:
+        if tag.tag not in _OPTIONS and shown.startswith("$") and data.get(shown[1:]) is None:
             raise LabelError(f"data.{shown[1:]}", None, f"the {tag.tag} tag of the form has nothing to show")
     try:
         json.dumps(task, allow_nan=False)
@@ -76,19 +76,19 @@ def check_prediction(tree: Element, prediction: Mapping[str, Any]) -> None:
     score = prediction.get("score", 0.0)
     if not isinstance(score, (int, float)) or not math.isfinite(score) or not 0 <= score <= 1:
         raise LabelError("prediction score", score, "must be a number in [0, 1]")
-    controls = {one.get("name"): one for one in tree.iter() if one.tag in _CONTROLS}
+    controls = {one.get("name"): one for one in tree.iter() if one.get("toName")}
     for region in prediction["result"]:
         name = region.get("from_name")
         control = controls.get(name)
         fits = control is not None and region.get("to_name") == control.get("toName")
-        if control is None or not fits or region.get("type") != _CONTROLS[control.tag]:
+        if control is None or not fits or region.get("type") != control.tag.lower():
             raise LabelError("prediction", name, f"must be about one of {sorted(map(str, controls))}")
-        if control.tag == "Choices":
-            _check_choice(control, region.get("value", {}).get("choices", []))
+        offered = [one.get("value", "") for one in control.iter() if one.tag in _OPTIONS]
+        if control.tag == "Choices" or offered:
+            _check_choice(control, offered, region.get("value", {}).get(control.tag.lower(), []))
 
 
-def _check_choice(control: Element, picked: list[str]) -> None:
-    offered = [choice.get("value", "") for choice in control.iter("Choice")]
+def _check_choice(control: Element, offered: list[str], picked: list[str]) -> None:
     several = control.get("choice") == "multiple"
     if not picked or not set(picked) <= set(offered) or (len(picked) > 1 and not several):
         raise LabelError(

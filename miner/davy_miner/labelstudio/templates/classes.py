@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from xml.etree.ElementTree import (
     Element,
@@ -69,14 +69,15 @@ def fill(tree: Element, names: Iterable[str]) -> bool:
     Choices that are there stay, with their order and keys: somebody may have added them by hand.
     """
     before = tostring(tree)
-    control = next((one for one in tree.iter("Choices") if one.get("name") in CHOICE_CONTROLS), None)
+    control = next(_lists(tree), None)
     if control is not None:
-        there = {choice.get("value") for choice in control.iter("Choice")}
+        option = "Choice" if control.tag == "Choices" else "Label"
+        there = {choice.get("value") for choice in control.iter(option)}
         for value in dict.fromkeys(map(value_of, names)):
             if value not in there and len(there) < MOST_CLASSES:
                 there.add(value)
-                SubElement(control, "Choice", value=value)
-        if len(there) > _BUTTONS and control.get("layout") is None:
+                SubElement(control, option, value=value)
+        if option == "Choice" and len(there) > _BUTTONS and control.get("layout") is None:
             control.set("layout", "select")
     _give_keys(tree, control)
     return tostring(tree) != before
@@ -90,9 +91,14 @@ def filled(config: str, names: Iterable[str]) -> str | None:
         tree = fromstring(config, parser)  # noqa: S314
     except ParseError:
         return None
-    if not any(one.get("name") in CHOICE_CONTROLS for one in tree.iter("Choices")):
+    if next(_lists(tree), None) is None:
         return None
     return tostring(tree, encoding="unicode") if fill(tree, names) else None
+
+
+def _lists(tree: Element) -> Iterator[Element]:
+    """Yield the controls whose options are the classes: choices, or labels to draw with."""
+    return (one for one in tree.iter() if one.get("toName") and one.get("name") in CHOICE_CONTROLS)
 
 
 def _give_keys(tree: Element, control: Element | None) -> None:
