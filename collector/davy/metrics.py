@@ -141,13 +141,13 @@ ROLE_ERRORS = Metric(
 PLUGIN_FAILURES = Metric(
     "davy_plugin_failures_total",
     "counter",
-    "Calls of a monitor or scorer that raised, and were left out.",
+    "Calls of a plug-in (monitor, scorer, arm, form, exporter) that raised, and were left out.",
     ("kind", "plugin"),
 )
 PLUGIN_SUSPENDED = Metric(
     "davy_plugin_suspended",
     "gauge",
-    "1 for a monitor or scorer that failed three times in an hour: the model is blind for it.",
+    "1 for a plug-in that is left out for the model until it is upgraded, because it failed again and again.",
     ("model", "kind", "plugin"),
 )
 LOG_REPLACED = Metric(

@@ -327,6 +327,8 @@ def _require_model(runtime: Runtime, model: str) -> None:
 
 
 def _version_row(path: Path, manifest: Any) -> dict[str, Any]:
+    from davy_miner.dataset import exported
+
     verdicts = Counter(row["verdict"] for row in manifest["rows"])
     splits = Counter(row["split"] for row in manifest["rows"])
     return {
@@ -338,5 +340,6 @@ def _version_row(path: Path, manifest: Any) -> dict[str, Any]:
         "forgotten": manifest.get("forgotten", {"rows": 0})["rows"],
         "parent": manifest["parent"],
         "created_at": manifest["created_at"],
+        "exports": exported(path),
         "path": str(path),
     }

@@ -14,6 +14,7 @@ from davy.codec import decode, dump, load
 from davy.consume import Loop
 from davy.event import FEEDBACK, FLAGS, LABELS, Feedback, Flag, Label
 from davy.log import Message, Record
+from davy.plugins import Suspension, suspensions
 from davy.retired import Retirements
 from davy.runtime import Runtime, Target
 from davy.store import Batch
@@ -24,6 +25,7 @@ from davy_miner.exchange import Exchange, Tool
 from davy_miner.labels import COLLECTION as REVISIONS
 from davy_miner.labels import FEEDBACK_NOTES, Revisions, answer_of
 from davy_miner.orders import Orders
+from davy_miner.plugins import KINDS
 from davy_miner.pool import Pool
 from davy_miner.rounds import ROLE, Rounds
 
@@ -65,6 +67,7 @@ class Mine:
         self._retirements = Retirements(runtime)
         self._tidied_at = 0
         self._datasets = 0
+        self._suspended: set[Suspension] = set()
 
     def restore(self) -> None:
         """Build the index of candidates and take up what a crash left between an answer and its candidate."""
@@ -114,6 +117,7 @@ class Mine:
             self._rounds.run_due(batch)
         self._tidy(batch)
         self._count_datasets()
+        self._show_suspended()
         return self._exchange_labels(batch)
 
     def _take_push(self) -> None:
@@ -210,6 +214,19 @@ class Mine:
                 self._runtime.meter.forget_model(model)
             kept, estimated = self._runtime.settings.log.keep_hours, self._runtime.settings.mine.estimate_days
             self._pool.tidy(now - int(kept * _HOUR), batch, estimated=now - int(estimated * 24 * _HOUR))
+
+    def _show_suspended(self) -> None:
+        """Show which forms and exporters are left out for which model."""
+        found = {one for one in suspensions(self._runtime.store) if one.kind in KINDS}
+        if found == self._suspended:
+            return
+        for kind in KINDS:
+            self._runtime.meter.forget(metrics.PLUGIN_SUSPENDED, kind=kind)
+        for one in found:
+            if self._pool.shows(one.model):
+                labels = {"model": one.model, "kind": one.kind, "plugin": one.name}
+                self._runtime.meter.set(metrics.PLUGIN_SUSPENDED, 1.0, **labels)
+        self._suspended = found
 
     def _count_datasets(self) -> None:
         if self._runtime.store.count(DATASETS) == self._datasets:

@@ -10,18 +10,23 @@ from xml.etree.ElementTree import Element, fromstring
 
 import numpy as np
 import pytest
+from support import mining
 from support.boxes import RIGHT, VERDICT, WRONG, Boxes, region
 from support.fake_labelstudio import FakeLabelStudio
-from support.labelstudio_world import World
+from support.labelstudio_world import PATIENCE, World
 
-from davy.event import LABELS, Label, dead_letters
+from davy.consume import Loop
+from davy.event import FLAGS, LABELS, Label, dead_letters
 from davy.plugins import suspensions
 from davy.store import Batch
-from davy_miner import dataset, plugins
+from davy_miner import dataset, plugins, rounds
 from davy_miner.candidates import Candidate
 from davy_miner.doctor import checks
 from davy_miner.labels import COLLECTION, Revisions, answer_of, quality, verdict
+from davy_miner.labelstudio import LabelStudio
+from davy_miner.labelstudio.client import SdkTool
 from davy_miner.labelstudio.templates import check_config, check_prediction
+from davy_miner.worker import Mine
 
 pytestmark = [pytest.mark.fast, pytest.mark.may_swallow]
 MODEL = "yolo:1"
@@ -290,9 +295,42 @@ def test_answers_to_a_form_that_is_not_installed_any_more_wait(
     assert [label.verdict for label in world.pull(world.process())] == ["correct"]
 
 
-def test_no_dead_letters_for_a_form(fake: FakeLabelStudio, world: World, install: Install) -> None:
+def test_the_role_goes_on_without_a_form_that_fails_and_shows_it(
+    fake: FakeLabelStudio, world: World, install: Install
+) -> None:
     install(SuitsRaises)
-    select(world, 5)
-    runtime = world.runtime()
-    world.until_quiet()
-    assert not runtime.log.start(dead_letters(LABELS))
+    runtime = mining.make_runtime(clock=lambda: world.now)
+    tool = LabelStudio(replace(runtime, settings=world.settings), tool=_tool(world))
+    boxes = {"boxes": np.array([[8, 4, 32, 40.0]]), "classes": ["cat"]}
+    image = {"image": np.zeros((64, 128, 3), np.uint8)}
+    mining.send(runtime, *(mining.make_flag(n, control=0.5, inputs=image, outputs=boxes) for n in range(3)))
+    mining.send(runtime, *(mining.make_flag(n, control=0.5) for n in range(3, 9)))
+    rounds.request(runtime, mining.MODEL, 20)
+    role = Mine(runtime, tool)
+    loop: Loop[Any] = Loop(runtime, role)
+    try:
+        for _ in range(100):
+            loop.step()
+            assert role.exchange is not None
+            role.exchange.push.wait(PATIENCE)
+            world.pass_time(2)
+            if mining.in_state(runtime, "pushed"):
+                break
+    finally:
+        role.exchange.close()
+        loop.close()
+        tool.close()
+    # the three pictures are one: two of them are duplicates
+    assert len(mining.in_state(runtime, "pushed")) == len(fake.tasks) == 7
+    for topic in (FLAGS, LABELS):
+        letters = runtime.log.start(dead_letters(topic))
+        assert not any(list(runtime.log.read(name, part, at)) for (name, part), at in letters.items())
+    shown = runtime.meter.exposition().decode()
+    labels = f'kind="form",model="{mining.MODEL}",plugin="suits-raises"'
+    assert f"davy_plugin_suspended{{{labels}}} 1.0" in shown
+    assert 'davy_plugin_failures_total{kind="form",plugin="suits-raises"} 3.0' in shown
+
+
+def _tool(world: World) -> SdkTool:
+    settings = world.settings.labelstudio
+    return SdkTool(settings.url, settings.api_key, timeout=PATIENCE)

@@ -8,7 +8,8 @@ content.
 """
 
 from davy_miner.dataset.build import build
+from davy_miner.dataset.exports import Exporter, exported
 from davy_miner.dataset.files import Dataset, load
 from davy_miner.dataset.versions import diff, directory, find, versions
 
-__all__ = ["Dataset", "build", "diff", "directory", "find", "load", "versions"]
+__all__ = ["Dataset", "Exporter", "build", "diff", "directory", "exported", "find", "load", "versions"]

@@ -19,6 +19,7 @@ from davy.runtime import Runtime
 from davy.store import Batch
 from davy_miner.candidates import COLLECTION as CANDIDATES
 from davy_miner.candidates import Candidate
+from davy_miner.dataset.exports import export
 from davy_miner.dataset.files import FORMAT, ROWS, content_hash, hash_of, pack, write
 from davy_miner.dataset.versions import directory, model_directory, versions
 from davy_miner.decision import Verdict, called
@@ -45,7 +46,8 @@ def lease(model: str) -> str:
 def build(runtime: Runtime, model: str, *, suite_share: float = 0.0) -> Path:
     """Write a version with every labelled candidate of a model; return its directory.
 
-    Without a new answer since the last version that version is given and nothing is written.
+    Without a new answer since the last version that version is given and nothing is written, but by exporters that have
+    not written it yet.
 
     Parameters
     ----------
@@ -66,7 +68,9 @@ def build(runtime: Runtime, model: str, *, suite_share: float = 0.0) -> Path:
     if held is None:
         raise DatasetError("dataset", model, "is being built by another process; try again when it is done")
     try:
-        return _build(runtime, model, suite_share)
+        path = _build(runtime, model, suite_share)
+        export(runtime, path, model)
+        return path
     finally:
         runtime.store.release(held)
 

@@ -18,6 +18,7 @@ from davy.forgetting import Ids, Trace
 from davy.runtime import Runtime
 from davy.store import Batch
 from davy_miner.dataset.build import COLLECTION, lease, summary
+from davy_miner.dataset.exports import withdraw
 from davy_miner.dataset.files import (
     TEMPORARY,
     content_hash,
@@ -82,6 +83,7 @@ def _remove(path: Path, ids: Ids, runtime: Runtime) -> None:
     found = load(path)
     manifest, gone = dict(found.manifest), _gone(found.manifest, ids)
     if gone:
+        withdraw(path)  # before the manifest says that there is nothing left to do
         kept = sorted(set(range(len(found))) - set(gone))
         data = pack({name: list(array[kept]) for name, array in found.arrays.items()})
         before = manifest.pop("forgotten", {"rows": 0})
