@@ -101,6 +101,22 @@ def own_settings(tables: Iterable[tuple[str, str, Any]], plugin: str) -> dict[st
     return {name: value for of, name, value in tables if of == plugin}
 
 
+def by_name(kind: str, points: Iterable[EntryPoint]) -> dict[tuple[str, str], EntryPoint]:
+    """Return the plug-ins of a kind by kind and name; of several with one name ours, else the first by its value."""
+    found: dict[tuple[str, str], EntryPoint] = {}
+    for point in sorted(points, key=lambda one: (one.name, not _is_ours(one), one.value)):
+        if (kind, point.name) in found:
+            text = "%s %s of %s is left out: there is one of that name; give it another"
+            _logger.error(text, kind, point.name, point.value)
+            continue
+        found[kind, point.name] = point
+    return found
+
+
+def _is_ours(point: EntryPoint) -> bool:
+    return point.dist is not None and point.dist.name == "davy"
+
+
 class FailingAlone:
     """The plug-ins of some kinds in this process, each called such that a failure stays its own.
 

@@ -76,9 +76,9 @@ RULES: Final[tuple[Rule, ...]] = (
         name="DavyPluginSuspended",
         expression=f"max by (model, kind, plugin) ({metrics.PLUGIN_SUSPENDED.name}) == 1",
         severity="ticket",
-        summary="{{ $labels.model }} is blind for {{ $labels.kind }} {{ $labels.plugin }}",
+        summary="{{ $labels.model }} goes without {{ $labels.kind }} {{ $labels.plugin }}",
         description="The {{ $labels.kind }} {{ $labels.plugin }} failed again and again on inferences of"
-        " {{ $labels.model }} and is left out. All else about the model is watched as before.",
+        " {{ $labels.model }} and is left out. All else about the model goes on as before.",
         run="davy doctor",
     ),
     Rule(

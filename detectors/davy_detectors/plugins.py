@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final, Protocol
 
-from davy.plugins import SUSPENDED, FailingAlone, Subject, Suspension, end_suspensions, suspensions
+from davy.plugins import SUSPENDED, FailingAlone, Subject, Suspension, by_name, end_suspensions, suspensions
 from davy_detectors.budget import shares, with_share
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ class Plugins(FailingAlone):
 
     def __init__(self, runtime: Runtime) -> None:
         points = {
-            (kind, point.name): point
+            key: point
             for kind in KINDS
-            for point in sorted(entry_points(group=f"davy.{kind}s"))
+            for key, point in by_name(kind, entry_points(group=f"davy.{kind}s")).items()
         }
         super().__init__(runtime, points, KINDS)
         self._counting: dict[str, tuple[str, Mapping[str, Monitor]]] = {}

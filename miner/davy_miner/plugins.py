@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Final
 
-from davy.plugins import FailingAlone
+from davy.plugins import FailingAlone, by_name
 from davy.runtime import Runtime
 
 KINDS: Final = ("exporter", "form")
@@ -23,8 +23,8 @@ class Plugins(FailingAlone):
 
     def __init__(self, runtime: Runtime) -> None:
         points = {
-            (kind, point.name): point
+            key: point
             for kind in KINDS
-            for point in sorted(entry_points(group=f"davy.{kind}s"))
+            for key, point in by_name(kind, entry_points(group=f"davy.{kind}s")).items()
         }
         super().__init__(runtime, points, KINDS)

@@ -102,7 +102,8 @@ class _Point:
 
     def __init__(self, kind: type, version: str = "1") -> None:
         self.name, self._kind = kind.name, kind
-        self.dist = type("Dist", (), {"version": version})()
+        self.value = f"third_party:{kind.__name__}"
+        self.dist = type("Dist", (), {"version": version, "name": "third-party"})()
 
     def load(self) -> Any:
         return self._kind
@@ -196,6 +197,15 @@ def test_an_arm_that_fails_is_suspended_and_the_others_draw_the_same_to_the_bit(
     shown = runtime.meter.exposition().decode()
     assert f'davy_plugin_suspended{{kind="arm",model="{MODEL}",plugin="{kind.name}"}} 1.0' in shown
     assert f'davy_plugin_failures_total{{kind="arm",plugin="{kind.name}"}}' in shown
+
+
+def test_an_arm_with_the_name_of_ours_is_left_out_and_said(
+    install: Install, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    well = _flags(_runtime(tmp_path / "well"))
+    install(type("Control", (Rich,), {"name": "control"}))
+    assert _flags(_runtime(tmp_path / "two")) == well
+    assert "arm control of third_party:Control is left out" in caplog.text
 
 
 def test_an_upgraded_arm_is_tried_again(install: Install, tmp_path: Path) -> None:

@@ -169,7 +169,8 @@ class _Point:
 
     def __init__(self, kind: type, version: str = "1") -> None:
         self.name, self._kind = kind.name, kind
-        self.dist = type("Dist", (), {"version": version})()
+        self.value = f"third_party:{kind.__name__}"
+        self.dist = type("Dist", (), {"version": version, "name": "third-party"})()
 
     def load(self) -> Any:
         return self._kind

@@ -40,7 +40,11 @@ def test_every_metric_is_documented(name: str) -> None:
 @pytest.mark.fast
 @pytest.mark.parametrize(
     "name",
-    [point.name for group in ("davy.scorers", "davy.monitors") for point in entry_points(group=group)],
+    [
+        point.name
+        for group in ("davy.scorers", "davy.monitors", "davy.arms")
+        for point in entry_points(group=group)
+    ],
 )
 def test_every_detector_is_documented(name: str) -> None:
     assert f"`{name}`" in DOCS
