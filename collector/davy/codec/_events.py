@@ -48,7 +48,7 @@ def load(kind: type[T], data: bytes | memoryview) -> T:
 
 def _nested(value: Any) -> Any:
     if isinstance(value, Draw):
-        return value.wire()
+        return {name: as_plain(one) for name, one in value.wire().items()}
     names = _names(type(value))
     if names is not None:
         return {name: _nested(getattr(value, name)) for name in names}
