@@ -84,7 +84,7 @@ def suspensions(store: Store) -> list[Suspension]:
 
 
 def end_suspensions(model: str, store: Store, changes: Batch) -> None:
-    """Let nothing be suspended for `model` any more."""
+    """Resume everything that is suspended for `model`."""
     for one in suspensions(store):
         if one.model == model:
             changes.delete(SUSPENDED, _key(one.kind, one.name, model))
