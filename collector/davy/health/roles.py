@@ -76,7 +76,7 @@ class Heart:
         self._process = f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
 
     def beat(self, followed: Mapping[str, Progress], troubles: Sequence[Check] = ()) -> None:
-        """Write what every role does and of what the process lacks; drop what those that are gone told an hour ago.
+        """Write what every role does and what the process lacks; drop what those that are gone told an hour ago.
 
         Raises
         ------
